@@ -1,0 +1,1 @@
+"""Where examples come from: simulators, files, and the cache between them."""

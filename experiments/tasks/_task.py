@@ -1,0 +1,41 @@
+"""What the training loop asks of a task."""
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+Batch = dict[str, Array]
+
+
+class Task(Protocol):
+    """A learning problem with its model, as pure functions of the parameters.
+
+    Attributes:
+      splits: `"train"`, `"valid"`, `"test"` to arrays with a leading example axis.
+      metric: the name, among those `evaluate` returns, that selects the best parameters (lower is
+        better) and is reported.
+    """
+
+    splits: dict[str, dict[str, np.ndarray]]
+    metric: str
+
+    def init(self, key: Key[Array, ""]) -> PyTree[Array]:
+        """Draws the parameters."""
+        ...
+
+    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
+        """The training loss of a batch; `key` draws frame elements and augmentations."""
+        ...
+
+    def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
+        """The metrics of each example of a batch."""
+        ...
+
+    def predict(self, params: PyTree[Array], batch: Batch) -> Array:
+        """The outputs of a batch, as the report draws them."""
+        ...
+
+    def equivariance(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> dict[str, float]:
+        """Relative equivariance errors of the model on a batch, by kind of group element."""
+        ...
