@@ -1,0 +1,36 @@
+"""Exact equivariance for any JAX function, by averaging over frames and groups."""
+
+from importlib.metadata import version as _version
+
+from symjax_frames._types import Action as Action
+from symjax_frames._types import Affine as Affine
+from symjax_frames._types import Frame as Frame
+from symjax_frames.actions import packed as packed
+from symjax_frames.actions import points as points
+from symjax_frames.actions import pseudovectors as pseudovectors
+from symjax_frames.actions import tensors as tensors
+from symjax_frames.actions import vectors as vectors
+from symjax_frames.average import frame_average as frame_average
+from symjax_frames.average import group_average as group_average
+from symjax_frames.average import sampled_average as sampled_average
+from symjax_frames.frames import close as close
+from symjax_frames.frames import packed_pca_frame as packed_pca_frame
+from symjax_frames.frames import pca_frame as pca_frame
+from symjax_frames.frames import spectral_gap as spectral_gap
+from symjax_frames.groups import Group as Group
+from symjax_frames.groups import cyclic as cyclic
+from symjax_frames.groups import dihedral as dihedral
+from symjax_frames.groups import euclidean as euclidean
+from symjax_frames.groups import finite_group as finite_group
+from symjax_frames.groups import icosahedral as icosahedral
+from symjax_frames.groups import octahedral as octahedral
+from symjax_frames.groups import orthogonal as orthogonal
+from symjax_frames.groups import permutations as permutations
+from symjax_frames.groups import signed_permutations as signed_permutations
+from symjax_frames.groups import signs as signs
+from symjax_frames.groups import special_euclidean as special_euclidean
+from symjax_frames.groups import special_orthogonal as special_orthogonal
+from symjax_frames.groups import tetrahedral as tetrahedral
+from symjax_frames.groups import translation as translation
+
+__version__ = _version("symjax_frames")

@@ -1,0 +1,97 @@
+"""Actions of `Affine` elements on Euclidean data: points, vectors, pseudovectors, tensors."""
+
+import functools
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from symjax_frames._matrices import apply, determinant
+from symjax_frames._types import Action, Affine
+
+
+def _check(g: Affine, x: Array, rank: int, kind: str) -> None:
+    dim = g.linear.shape[-1]
+    if x.ndim < rank or any(size != dim for size in x.shape[x.ndim - rank :]):
+        raise ValueError(
+            f"{kind} in {dim} dimensions end in {rank} axis(es) of length {dim}, one row a point; "
+            f"got shape {x.shape}"
+        )
+    if x.dtype != g.linear.dtype:
+        raise ValueError(
+            f"{kind} of dtype {x.dtype} cannot be moved by group elements of dtype "
+            f"{g.linear.dtype}; everything that moves must have one floating dtype"
+        )
+
+
+def _shifted(
+    x: Float[Array, "*batch dim"], shift: Float[Array, " dim"]
+) -> Float[Array, "*batch dim"]:
+    return x + jnp.broadcast_to(shift, x.shape)
+
+
+def _push_point(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    _check(g, x, 1, "points")
+    return _shifted(apply(g.linear, x), g.shift)
+
+
+def _pull_point(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    _check(g, x, 1, "points")
+    return apply(g.linear.T, _shifted(x, -g.shift))
+
+
+def _turn(linear: Float[Array, "dim dim"], x: Array, rank: int) -> Array:
+    for axis in range(-rank, 0):
+        x = jnp.moveaxis(apply(linear, jnp.moveaxis(x, axis, -1)), -1, axis)
+    return x
+
+
+@functools.cache
+def tensors(rank: int) -> Action:
+    r"""Action on Cartesian tensors: each of the last `rank` axes turns.
+
+    Formula: $(\rho(R, t)\, x)_{i \ldots j} = \sum R_{ia} \cdots R_{jb}\, x_{a \ldots b}$, for data of
+    shape `(..., dim, ..., dim)`. Rank 0 is invariant, rank 1 are `vectors`, rank 2 are inertia,
+    stress, quadrupole and polarizability tensors.
+
+    Args:
+      rank: the number of axes that turn, at least 0.
+
+    Returns:
+      The action, the same object for the same rank.
+
+    Raises:
+      ValueError: if `rank` is not a non-negative integer.
+    """
+    if not isinstance(rank, int) or rank < 0:
+        raise ValueError(f"rank must be a non-negative integer, got {rank!r}")
+    kind = "vectors" if rank == 1 else f"tensors of rank {rank}"
+
+    def push(g: Affine, x: Array) -> Array:
+        _check(g, x, rank, kind)
+        return _turn(g.linear, x, rank)
+
+    def pull(g: Affine, x: Array) -> Array:
+        _check(g, x, rank, kind)
+        return _turn(g.linear.T, x, rank)
+
+    return Action(push, pull)
+
+
+def _push_pseudovector(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    _check(g, x, 1, "pseudovectors")
+    return jnp.sign(determinant(g.linear)) * apply(g.linear, x)
+
+
+def _pull_pseudovector(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    _check(g, x, 1, "pseudovectors")
+    return jnp.sign(determinant(g.linear)) * apply(g.linear.T, x)
+
+
+points = Action(_push_point, _pull_point)
+"""Action on positions, `x -> R x + t`, for data of shape `(..., dim)`."""
+
+vectors = tensors(1)
+"""Action on velocities, forces and dipoles, `v -> R v`, for data of shape `(..., dim)`."""
+
+pseudovectors = Action(_push_pseudovector, _pull_pseudovector)
+"""Action on angular momenta and torques, `v -> det(R) R v`, for data of shape `(..., dim)`."""

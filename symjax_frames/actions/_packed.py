@@ -1,0 +1,56 @@
+"""Actions on a packed batch: the data of many graphs concatenated, each moved by its own element."""
+
+import jax
+from jaxtyping import Array, Int
+
+from symjax_frames._types import Action
+
+
+def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
+    r"""Action of one element a graph on data concatenated over the graphs.
+
+    Formula: $(\rho(g)\, x)_n = \rho(g_{s(n)})\, x_n$ with $s$ the `segment_ids`. The same holds for the
+    weights of a packed frame, so that every graph is averaged with its own.
+
+    Args:
+      action: how an element of one graph moves one row of the data; `None` for invariant rows.
+      segment_ids: the graph of each row: of each node for data of nodes, of each edge for data of
+        edges, `jnp.arange(num_segments)` for one row a graph.
+
+    Returns:
+      The action on data with a leading axis of `len(segment_ids)` rows, for elements and weights
+      with a leading `graphs` axis, as `packed_pca_frame` makes them.
+
+    Raises:
+      ValueError: if `segment_ids` is not a vector of integers; when the action is used, if the data
+        have another number of rows.
+    """
+    if segment_ids.ndim != 1 or not jax.numpy.issubdtype(segment_ids.dtype, jax.numpy.integer):
+        raise ValueError(
+            "segment_ids must be a vector of integers, one for each row, got shape "
+            f"{segment_ids.shape} of dtype {segment_ids.dtype}"
+        )
+
+    def check(x: Array) -> None:
+        if x.ndim == 0 or x.shape[0] != segment_ids.shape[0]:
+            raise ValueError(
+                f"packed data must have {segment_ids.shape[0]} rows, one for each of segment_ids, "
+                f"got shape {x.shape}"
+            )
+
+    def move(act):
+        def moved(g, x: Array) -> Array:
+            check(x)
+            rows = jax.tree.map(lambda leaf: leaf[segment_ids], g)
+            return jax.vmap(act)(rows, x)
+
+        return moved
+
+    def scale(weights: Array, x: Array) -> Array:
+        check(x)
+        rows = weights[segment_ids].reshape((-1,) + (1,) * (x.ndim - 1))
+        return jax.numpy.broadcast_to(rows, x.shape) * x
+
+    if action is None:
+        return Action(lambda g, x: x, lambda g, x: x, scale)
+    return Action(move(action.push), move(action.pull), scale)

@@ -1,0 +1,17 @@
+"""Groups: what the averages run over, and what the tests draw from."""
+
+from symjax_frames.groups._continuous import euclidean as euclidean
+from symjax_frames.groups._continuous import orthogonal as orthogonal
+from symjax_frames.groups._continuous import special_euclidean as special_euclidean
+from symjax_frames.groups._continuous import special_orthogonal as special_orthogonal
+from symjax_frames.groups._continuous import translation as translation
+from symjax_frames.groups._finite import cyclic as cyclic
+from symjax_frames.groups._finite import dihedral as dihedral
+from symjax_frames.groups._finite import icosahedral as icosahedral
+from symjax_frames.groups._finite import octahedral as octahedral
+from symjax_frames.groups._finite import permutations as permutations
+from symjax_frames.groups._finite import signed_permutations as signed_permutations
+from symjax_frames.groups._finite import signs as signs
+from symjax_frames.groups._finite import tetrahedral as tetrahedral
+from symjax_frames.groups._group import Group as Group
+from symjax_frames.groups._group import finite_group as finite_group

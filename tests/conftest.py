@@ -1,0 +1,31 @@
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def keys() -> Iterator[jax.Array]:
+    """An endless supply of PRNG keys, the same in every run."""
+
+    def supply():
+        key = jax.random.key(0)
+        while True:
+            key, draw = jax.random.split(key)
+            yield draw
+
+    return supply()
+
+
+@pytest.fixture
+def unhooked():
+    """Turns the shape checks of the tests off, so that a user's own errors are what is seen."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
