@@ -1,0 +1,1 @@
+"""Timings of single pieces, each run by `python -m experiments.benchmarks.NAME`."""
