@@ -1,0 +1,91 @@
+"""Named arrays in `.npz` files: read with one clear error a defect, written whole or not at all."""
+
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from experiments.errors import UsageError
+
+
+class DataError(UsageError):
+    """Data that cannot be used: says which file and array, what was received, what is allowed."""
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads every array of a `.npz` file, without ever unpickling an object.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The arrays by name.
+
+    Raises:
+      DataError: the file is missing or unreadable, is not a `.npz` archive, is damaged, or holds
+        something else than arrays of numbers, booleans or text.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {kind}; allowed: a readable .npz file")
+    try:
+        # np.load takes any file that is not an archive for a pickle, and says so.
+        if not zipfile.is_zipfile(path):
+            raise DataError(f"{path}: not an .npz archive; allowed: a file written by numpy.savez")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: _member(path, archive, name) for name in archive.files}
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); allowed: an intact .npz file"
+        ) from error
+
+
+def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        array = archive[name]
+    except ValueError as error:
+        raise DataError(
+            f"{path}: array {name!r} holds pickled objects or has a damaged header ({error}); "
+            "allowed: arrays of numbers"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: member {name!r} is not an array; allowed: arrays of numbers")
+    return array
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays so that `path` holds either all of them or what it held before.
+
+    The arrays go to a temporary file in the same folder, which reaches the disk before it takes
+    the name `path`; so a reader never sees a part, even after a power cut in the middle.
+
+    Args:
+      path: the file; its folder is created.
+      arrays: the arrays by name.
+
+    Raises:
+      DataError: the folder or the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                np.savez(file, allow_pickle=False, **dict(arrays))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error}); allowed: a writable folder"
+        ) from error
