@@ -27,8 +27,8 @@ def apply(
 
 
 def multiply(
-    left: Float[Array, "*stack dim dim"], right: Float[Array, "*stack dim dim"]
-) -> Float[Array, "*stack dim dim"]:
+    left: Float[Array, "*left dim dim"], right: Float[Array, "*right dim dim"]
+) -> Float[Array, "*both dim dim"]:
     """`left @ right` with broadcast stacks."""
     return jnp.einsum("...ij,...jk->...ik", left, right, precision=Precision.HIGHEST)
 

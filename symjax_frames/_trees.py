@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from symjax_frames._types import Action
@@ -61,6 +62,19 @@ def map_actions(move: Move, actions: PyTree, tree: PyTree, where: str) -> PyTree
         for (place, action), (_, child) in zip(prefix, data, strict=True)
     ]
     return data_def.unflatten(moved)
+
+
+def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
+    """The dtype of the first argument that moves; the others are checked against it."""
+    found: list[Any] = []
+
+    def look(action: Action | None, leaf: Any, place: str) -> None:
+        if action is not None and hasattr(leaf, "dtype"):
+            found.append(leaf.dtype)
+
+    map_actions(look, in_actions, args, "argument")
+    floating = [dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)]
+    return floating[0] if floating else jnp.result_type(float)
 
 
 def _outline(node: Any) -> str:

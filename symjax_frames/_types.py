@@ -13,7 +13,7 @@ Clouds are rows: an element acts on a `(points, dim)` array as `x @ linear.T + s
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ class Affine(NamedTuple):
     linear: Float[Array, "*stack dim dim"]
     shift: Float[Array, "*stack dim"]
 
-    def compose(self, other: Self) -> "Affine":
+    def compose(self, other: "Affine") -> "Affine":
         """The element `self other`, which moves by `other` first.
 
         Formula: `(A, a)(B, b) = (A B, A b + a)`. Stacked axes broadcast.
@@ -39,11 +39,11 @@ class Affine(NamedTuple):
         linear = jnp.einsum(
             "...ij,...jk->...ik", self.linear, other.linear, precision=Precision.HIGHEST
         )
-        moved = jnp.einsum(
+        turned = jnp.einsum(
             "...ij,...j->...i", self.linear, other.shift, precision=Precision.HIGHEST
         )
-        shift = sum(jnp.broadcast_arrays(moved, self.shift))
-        return Affine(linear, shift)
+        turned, shift = jnp.broadcast_arrays(turned, self.shift)
+        return Affine(linear, turned + shift)
 
     def inverse(self) -> "Affine":
         """The element that undoes this one, `(A, a)^-1 = (A^T, -A^T a)`."""

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from symjax_frames._checks import check_positive
-from symjax_frames._trees import check_actions, map_actions
-from symjax_frames._types import Action, Affine, Frame
+from symjax_frames._trees import check_actions, map_actions, moved_dtype
+from symjax_frames._types import Action, Frame
 from symjax_frames.groups import Group
 
 
@@ -117,8 +117,8 @@ def group_average(
     average = _averager(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
     def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
-        dtype = _moved_dtype(in_actions, args)
-        weights = jnp.full(group.order, 1 / group.order, dtype)  # type: ignore[operator, arg-type]
+        dtype = moved_dtype(in_actions, args)
+        weights = jnp.full(group.order, 1 / group.order, dtype)  # type: ignore[operator]
         return average(Frame(group.cast(dtype), weights), args, kwargs)
 
     return averaged
@@ -177,7 +177,7 @@ def sampled_average(
 
     def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree[Array]:
         if isinstance(source, Group):
-            dtype = _moved_dtype(in_actions, args)
+            dtype = moved_dtype(in_actions, args)
             draw = lambda one: source.draw(one, dtype)  # noqa: E731
             elements = jax.vmap(draw)(jax.random.split(key, num_samples))
             drawn = Frame(elements, jnp.full(num_samples, 1 / num_samples, dtype))
@@ -222,14 +222,14 @@ def _averager(
             )
 
     def average(frame: Frame, args: tuple, kwargs: dict) -> PyTree[Array]:
-        def pull(g, action, leaf, place):
+        def pull(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
             return leaf if action is None else _apply(action.pull, g, leaf, place)
 
-        def push(g, action, leaf, place):
+        def push(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
             _check_averageable(leaf, place)
             return leaf if action is None else _apply(action.push, g, leaf, place)
 
-        def term(g):
+        def term(g: Any) -> PyTree[Array]:
             pulled = map_actions(
                 lambda action, leaf, place: pull(g, action, leaf, place),
                 in_actions,
@@ -288,19 +288,6 @@ def _check_averageable(leaf: Any, place: str) -> None:
         raise ValueError(f"{place} must be a floating array to be averaged, got {kind}")
 
 
-def _moved_dtype(in_actions: PyTree, args: tuple) -> Any:
-    """The dtype of the first argument that moves; the others are checked against it."""
-    found: list[Any] = []
-
-    def look(action, leaf, place):
-        if action is not None and hasattr(leaf, "dtype"):
-            found.append(leaf.dtype)
-
-    map_actions(look, in_actions, args, "argument")
-    floating = [dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)]
-    return floating[0] if floating else jnp.result_type(float)
-
-
 def _check_group(group: Any, name: str) -> None:
     if not isinstance(group, Group):
         raise ValueError(f"{name} must be a Group such as dihedral(4), got {group!r}")
@@ -320,6 +307,3 @@ def _select(args: tuple, argnums: tuple[int, ...]) -> list[Any]:
             "the arguments of the frame cannot be given by keyword"
         )
     return [args[index] for index in argnums]
-
-
-__all__ = ["Affine", "frame_average", "group_average", "sampled_average"]

@@ -1,6 +1,10 @@
 """Actions on a packed batch: the data of many graphs concatenated, each moved by its own element."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from symjax_frames._types import Action
@@ -25,7 +29,7 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
       ValueError: if `segment_ids` is not a vector of integers; when the action is used, if the data
         have another number of rows.
     """
-    if segment_ids.ndim != 1 or not jax.numpy.issubdtype(segment_ids.dtype, jax.numpy.integer):
+    if segment_ids.ndim != 1 or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
         raise ValueError(
             "segment_ids must be a vector of integers, one for each row, got shape "
             f"{segment_ids.shape} of dtype {segment_ids.dtype}"
@@ -38,8 +42,8 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
                 f"got shape {x.shape}"
             )
 
-    def move(act):
-        def moved(g, x: Array) -> Array:
+    def move(act: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def moved(g: Any, x: Array) -> Array:
             check(x)
             rows = jax.tree.map(lambda leaf: leaf[segment_ids], g)
             return jax.vmap(act)(rows, x)
@@ -49,7 +53,7 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
     def scale(weights: Array, x: Array) -> Array:
         check(x)
         rows = weights[segment_ids].reshape((-1,) + (1,) * (x.ndim - 1))
-        return jax.numpy.broadcast_to(rows, x.shape) * x
+        return jnp.broadcast_to(rows, x.shape) * x
 
     if action is None:
         return Action(lambda g, x: x, lambda g, x: x, scale)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, overload
 
 import jax.numpy as jnp
+import numpy as np
 
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Affine, Frame
@@ -11,50 +12,82 @@ from symjax_frames.groups import Group
 
 
 @overload
-def close(frame: Frame, group: Group) -> Frame: ...
+def close(frame: Frame, group: Group, *, already: Group | None = None) -> Frame: ...
 @overload
-def close(frame: Callable[..., Frame], group: Group) -> Callable[..., Frame]: ...
-def close(frame: Frame | Callable[..., Frame], group: Group) -> Frame | Callable[..., Frame]:
+def close(
+    frame: Callable[..., Frame], group: Group, *, already: Group | None = None
+) -> Callable[..., Frame]: ...
+def close(
+    frame: Frame | Callable[..., Frame], group: Group, *, already: Group | None = None
+) -> Frame | Callable[..., Frame]:
     r"""The frame `F(x) H = {g h : g in F(x), h in H}` for a fixed finite group `H`.
 
     Since `F(k x) H = k F(x) H`, the closure of a frame is a frame again. The sign flips of a PCA frame
     are the closure of one set of axes; closing further is augmentation that keeps equivariance exact.
-    An element that arises in several ways stays in as often, so close by a group that adds something:
-    `close(pca_frame, permutations(3))` has 8 times 6 elements, all signed permutations of the axes.
+    An element that arises in several ways stays in as often. Where the frame is closed under a subgroup
+    already, as a PCA frame is under the signs, name it, and every element is made once.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
       >>> cloud = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
-      >>> sf.close(sf.pca_frame, sf.permutations(3))(cloud).weights.shape
+      >>> frame = sf.close(sf.pca_frame, sf.signed_permutations(3), already=sf.signs(3))
+      >>> frame(cloud).weights.shape
       (48,)
 
     Args:
       frame: a frame of `Affine` elements, or a function that returns one.
       group: a finite group about the origin, of the same dimension.
+      already: a subgroup of `group` that `frame` is closed under; the trivial one by default. Not
+        verified of the frame.
 
     Returns:
-      A frame with `frame * order` elements, or a function that returns one, as `frame` was.
+      A frame of `group.order / already.order` times as many elements, or a function that returns
+      one, as `frame` was.
 
     Raises:
-      ValueError: if the group is infinite or of another dimension.
+      ValueError: if a group is infinite, of another dimension, or `already` no subgroup of `group`.
     """
-    if not isinstance(group, Group) or group.elements is None:
-        raise ValueError(f"group must be a finite Group such as permutations(3), got {group!r}")
+    matrices = _representatives(group, already)
     if not isinstance(frame, Frame):
 
         def closed(*args: Any, **kwargs: Any) -> Frame:
-            return close(frame(*args, **kwargs), group)
+            return close(frame(*args, **kwargs), group, already=already)
 
         return closed
 
     linear, shift = frame.elements.linear, frame.elements.shift
     count, *graphs, dim = shift.shape
-    order = len(group.elements.linear)
+    order = len(matrices)
     if group.dim != dim:
         raise ValueError(f"group {group} acts in {group.dim} dimensions, the frame has {dim}")
-    steps = group.cast(linear.dtype).linear.reshape(1, order, *[1] * len(graphs), dim, dim)
+    steps = jnp.asarray(matrices, linear.dtype).reshape(1, order, *[1] * len(graphs), dim, dim)
     product = multiply(linear[:, None], steps)
     return Frame(
         Affine(product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)),
         jnp.repeat(frame.weights / order, order, axis=0),
     )
+
+
+def _matrices(group: Group, name: str) -> np.ndarray:
+    if not isinstance(group, Group) or group.elements is None:
+        raise ValueError(f"{name} must be a finite Group such as signs(3), got {group!r}")
+    return np.asarray(group.elements.linear)
+
+
+def _representatives(group: Group, already: Group | None) -> np.ndarray:
+    """One matrix `r` of `group` from each coset `already r`, the identity first."""
+    matrices = _matrices(group, "group")
+    if already is None:
+        return matrices
+    subgroup = _matrices(already, "already")
+    if already.dim != group.dim or not all(_contains(matrices, element) for element in subgroup):
+        raise ValueError(f"already must be a subgroup of {group!r}, got {already!r}")
+    chosen: list[np.ndarray] = []
+    for element in matrices:
+        if not chosen or not _contains(np.concatenate(chosen), element):
+            chosen.append(subgroup @ element)
+    return np.stack([coset[0] for coset in chosen])
+
+
+def _contains(matrices: np.ndarray, element: np.ndarray) -> bool:
+    return bool(np.abs(matrices - element).max((1, 2)).min() < 1e-9)

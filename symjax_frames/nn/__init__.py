@@ -1,0 +1,9 @@
+"""Flax NNX networks: backbones to average, and the baselines to compare them with."""
+
+from symjax_frames.nn._egnn import EGNN as EGNN
+from symjax_frames.nn._graph import CompleteGraph as CompleteGraph
+from symjax_frames.nn._graph import EdgeList as EdgeList
+from symjax_frames.nn._layerwise import LayerwiseGNN as LayerwiseGNN
+from symjax_frames.nn._message import MessagePassing as MessagePassing
+from symjax_frames.nn._mlp import MLP as MLP
+from symjax_frames.nn._point_gnn import PointGNN as PointGNN

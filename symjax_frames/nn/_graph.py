@@ -1,0 +1,120 @@
+"""Which nodes send to which: a complete graph, dense, or a list of edges, packed."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax_frames.nn._checks import check_shape
+
+
+class CompleteGraph(NamedTuple):
+    """Every real node sends to every other: edges are the entries of a matrix.
+
+    Messages are broadcast and summed, never gathered or scattered. Edge features have shape
+    `(nodes, nodes, edge_features)`, receiver first; the diagonal is padding, as is every edge that
+    touches a padding node.
+
+    Attributes:
+      mask: `True` for real nodes, `False` for padding.
+    """
+
+    mask: Bool[Array, " nodes"]
+
+    @property
+    def edge_mask(self) -> Bool[Array, "nodes nodes"]:
+        """`True` for the edges from one real node to another."""
+        others = ~jnp.eye(len(self.mask), dtype=bool)
+        return others & self.mask[:, None] & self.mask[None, :]
+
+    def at_receivers(
+        self, nodes: Float[Array, "nodes features"]
+    ) -> Float[Array, "nodes 1 features"]:
+        """What each edge sees of the node it ends at, ready to broadcast."""
+        return nodes[:, None, :]
+
+    def at_senders(self, nodes: Float[Array, "nodes features"]) -> Float[Array, "1 nodes features"]:
+        """What each edge sees of the node it starts from, ready to broadcast."""
+        return nodes[None, :, :]
+
+    def total(
+        self, messages: Float[Array, "nodes nodes features"]
+    ) -> Float[Array, "nodes features"]:
+        """The sum of the messages that each node receives."""
+        return jnp.sum(jnp.where(self.edge_mask[:, :, None], messages, 0), axis=1)
+
+
+class EdgeList(NamedTuple):
+    """Nodes of one or many graphs concatenated, with the edges as index pairs.
+
+    Edge features have shape `(edges, edge_features)`. An edge that touches a padding node is padding.
+
+    Attributes:
+      senders: the node each edge starts from, from 0 to `nodes - 1`.
+      receivers: the node each edge ends at, likewise.
+      mask: `True` for real nodes, `False` for padding.
+    """
+
+    senders: Int[Array, " edges"]
+    receivers: Int[Array, " edges"]
+    mask: Bool[Array, " nodes"]
+
+    @property
+    def edge_mask(self) -> Bool[Array, " edges"]:
+        """`True` for the edges from one real node to another."""
+        return self.mask[self.senders] & self.mask[self.receivers]
+
+    def at_receivers(self, nodes: Float[Array, "nodes features"]) -> Float[Array, "edges features"]:
+        """What each edge sees of the node it ends at."""
+        return nodes[self.receivers]
+
+    def at_senders(self, nodes: Float[Array, "nodes features"]) -> Float[Array, "edges features"]:
+        """What each edge sees of the node it starts from."""
+        return nodes[self.senders]
+
+    def total(self, messages: Float[Array, "edges features"]) -> Float[Array, "nodes features"]:
+        """The sum of the messages that each node receives."""
+        messages = jnp.where(self.edge_mask[:, None], messages, 0)
+        return jax.ops.segment_sum(messages, self.receivers, num_segments=len(self.mask))
+
+
+Graph = CompleteGraph | EdgeList
+
+
+def without_padding(
+    graph: Graph,
+    sizes: tuple[int, int, int],
+    points: Float[Array, "nodes dim"],
+    velocities: Float[Array, "nodes dim"],
+    nodes: Float[Array, "nodes node_features"],
+    edges: Float[Array, "*edges edge_features"],
+) -> tuple[Array, Array, Array, Array]:
+    """The inputs of a network with zeros for padding, whatever it held.
+
+    Padding is masked again wherever it is summed. It is zeroed as well because the derivative of a
+    masked sum multiplies it by zero, which makes a NaN of a number that overflows on the way.
+
+    Args:
+      graph: which nodes and edges are real.
+      sizes: the numbers of axes, of node features and of edge features that the network expects.
+      points: the points.
+      velocities: their velocities.
+      nodes: the features of the nodes.
+      edges: the features of the edges.
+
+    Returns:
+      The last four.
+
+    Raises:
+      ValueError: if one of them has not the shape that the graph and the sizes ask for.
+    """
+    dim, node_features, edge_features = sizes
+    (count,) = graph.mask.shape
+    check_shape("points", points, (count, dim))
+    check_shape("velocities", velocities, (count, dim))
+    check_shape("nodes", nodes, (count, node_features))
+    check_shape("edges", edges, (*graph.edge_mask.shape, edge_features))
+    node, edge = graph.mask[:, None], graph.edge_mask[..., None]
+    points, velocities, nodes = (jnp.where(node, x, 0) for x in (points, velocities, nodes))
+    return points, velocities, nodes, jnp.where(edge, edges, 0)

@@ -1,0 +1,140 @@
+"""A graph network averaged layer by layer, each layer over a frame of its own features."""
+
+import functools
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from symjax_frames._checks import check_dim, check_positive
+from symjax_frames._types import Frame
+from symjax_frames.actions import vectors
+from symjax_frames.average import frame_average
+from symjax_frames.frames import pca_frame
+from symjax_frames.frames._pca import GroupName
+from symjax_frames.nn._checks import check_features
+from symjax_frames.nn._graph import CompleteGraph, without_padding
+from symjax_frames.nn._message import MessagePassing
+
+
+class _Layer(nnx.Module):
+    """Message passing on vectors read as plain numbers: as unconstrained as a layer can be."""
+
+    def __init__(
+        self, channels: int, dim: int, invariants: tuple[int, int], hidden: int, rngs: nnx.Rngs
+    ):
+        node_features, edge_features = invariants
+        self.exchange = MessagePassing(
+            channels * dim + node_features, edge_features, hidden, rngs=rngs
+        )
+        self.norm = nnx.LayerNorm(channels * dim + node_features, rngs=rngs)
+
+    def __call__(
+        self,
+        features: Float[Array, "nodes channels dim"],
+        nodes: Float[Array, "nodes node_features"],
+        edges: Float[Array, "nodes nodes edge_features"],
+        graph: CompleteGraph,
+    ) -> Float[Array, "nodes channels dim"]:
+        count, channels, dim = features.shape
+        flat = jnp.concatenate([features.reshape(count, -1), nodes], axis=-1)
+        change, _ = self.exchange(self.norm(flat), edges, graph)
+        return features + change[:, : channels * dim].reshape(features.shape)
+
+
+def _feature_frame(
+    features: Float[Array, "nodes channels dim"], mask: Bool[Array, " nodes"], *, group: GroupName
+) -> Frame:
+    _, channels, dim = features.shape
+    return pca_frame(features.reshape(-1, dim), jnp.repeat(mask, channels), group=group)
+
+
+class LayerwiseGNN(nnx.Module):
+    r"""Graph network with averaged layers, $h \leftarrow \langle layer \rangle_{F(h)}(h)$.
+
+    Node features are `channels` vectors, mixed at first from the centred point and the velocity. Each
+    layer is an unconstrained function of their coordinates, made equivariant by `frame_average` over
+    the PCA frame of the features of all nodes; the output moves the points by their velocities and by
+    a mixture of the last features. Layers see no distances but those given as edge features.
+
+    Args:
+      dim: the number of axes of a point.
+      node_features: the number of invariant features of a node, may be 0.
+      edge_features: the number of invariant features of an edge, may be 0.
+      channels: the number of vectors of a node, `channels * dim` features.
+      hidden: the width of messages.
+      layers: the number of layers.
+      group: `"E"` or `"SE"`.
+      rngs: where the parameters are drawn from.
+
+    Raises:
+      ValueError: if a size is out of range or `group` is neither of the two; when called, if a shape
+        does not fit the graph, or the graph is no `CompleteGraph`.
+
+    References:
+      Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
+      arXiv:2110.03336.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        node_features: int,
+        edge_features: int,
+        *,
+        channels: int = 20,
+        hidden: int = 60,
+        layers: int = 4,
+        group: str = "E",
+        rngs: nnx.Rngs,
+    ):
+        check_dim(dim)
+        check_features("node_features", node_features)
+        check_features("edge_features", edge_features)
+        for name, size in (("channels", channels), ("hidden", hidden), ("layers", layers)):
+            check_positive(name, size)
+        if group not in ("E", "SE"):
+            raise ValueError(f"group must be 'E' or 'SE', got {group!r}")
+        invariants = (node_features, edge_features)
+        self.sizes = (dim, node_features, edge_features)
+        self.lift = nnx.Linear(2, channels, use_bias=False, rngs=rngs)
+        self.layers = nnx.List(
+            [_Layer(channels, dim, invariants, hidden, rngs) for _ in range(layers)]
+        )
+        self.lower = nnx.Linear(channels, 1, use_bias=False, rngs=rngs)
+        # Features are differences of points: translations are gone, rotations are left to average.
+        self.group: GroupName = "O" if group == "E" else "SO"
+
+    def __call__(
+        self,
+        points: Float[Array, "nodes dim"],
+        velocities: Float[Array, "nodes dim"],
+        nodes: Float[Array, "nodes node_features"],
+        edges: Float[Array, "nodes nodes edge_features"],
+        graph: CompleteGraph,
+    ) -> Float[Array, "nodes dim"]:
+        """The moved points, zero where the graph has padding."""
+        if not isinstance(graph, CompleteGraph):
+            raise ValueError(
+                f"graph must be one CompleteGraph, whose frame is shared, got {type(graph).__name__}"
+            )
+        points, velocities, nodes, edges = without_padding(
+            graph, self.sizes, points, velocities, nodes, edges
+        )
+        real = graph.mask[:, None]
+        count = jnp.maximum(jnp.sum(graph.mask.astype(points.dtype)), 1)
+        centroid = jnp.sum(points / count, axis=0, keepdims=True)
+        pair = jnp.stack([jnp.where(real, points - centroid, 0), velocities], axis=-1)
+        features = jnp.swapaxes(self.lift(pair), 1, 2)
+        frame = functools.partial(_feature_frame, group=self.group)
+        for layer in self.layers:
+            averaged = frame_average(
+                lambda h, mask, layer=layer: layer(h, nodes, edges, CompleteGraph(mask)),
+                frame,
+                in_actions=(vectors, None),
+                out_actions=vectors,
+                frame_argnums=(0, 1),
+            )
+            features = averaged(features, graph.mask)
+        change = self.lower(jnp.swapaxes(features, 1, 2))[..., 0]
+        return jnp.where(real, points + velocities + change, 0)

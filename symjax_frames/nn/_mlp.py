@@ -1,0 +1,43 @@
+"""Multi-layer perceptron."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from symjax_frames._checks import check_positive
+
+
+class MLP(nnx.Module):
+    """Multi-layer perceptron, `x -> W_n act(... act(W_1 x + b_1) ...) + b_n` on the last axis.
+
+    Args:
+      sizes: the number of features before, between and after the linear maps; at least two.
+      activation: applied between them, not after the last.
+      rngs: where the parameters are drawn from.
+
+    Raises:
+      ValueError: if `sizes` has fewer than two entries or one that is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: Callable[[Array], Array] = jax.nn.silu,
+        rngs: nnx.Rngs,
+    ):
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must name at least the input and the output, got {sizes!r}")
+        for index, size in enumerate(sizes):
+            check_positive(f"sizes[{index}]", size)
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.linears = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairs])
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        """Applies the network to the last axis."""
+        for linear in self.linears[:-1]:
+            x = self.activation(linear(x))
+        return self.linears[-1](x)
