@@ -36,6 +36,8 @@ class Task(Protocol):
         """The outputs of a batch, as the report draws them."""
         ...
 
-    def equivariance(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> dict[str, float]:
+    def equivariance(
+        self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]
+    ) -> dict[str, float]:
         """Relative equivariance errors of the model on a batch, by kind of group element."""
         ...

@@ -1,0 +1,7 @@
+"""Lets `python -m experiments` run the command line."""
+
+import sys
+
+from experiments.cli import main
+
+sys.exit(main())

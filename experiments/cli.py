@@ -1,0 +1,144 @@
+"""The command line: `python -m experiments train|evaluate|report`."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from experiments.errors import ExperimentError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Imports wait until a command is known to make sense: JAX and Orbax take seconds to load.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      arguments: what follows the program's name; by default what the process was started with.
+
+    Returns:
+      The exit code: 0 when all went well, 2 for a mistake in what was asked, 3 for a run whose loss
+      stopped being finite, 130 for one that was interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            options.command(options)
+    except InterruptedRunError as interruption:
+        print(interruption, file=sys.stderr)
+        return interruption.exit_code
+    except ExperimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped at once; what was saved before is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _train(options: argparse.Namespace) -> None:
+    from experiments.load import load_config
+    from experiments.run import RunFolder
+
+    config = load_config(options.config, options.overrides)
+    folder = RunFolder(config.run)
+    with folder.training(config):
+        from experiments.evaluate import evaluate, print_evaluation, stored_evaluation
+        from experiments.session import make_task
+        from experiments.train import train
+
+        console = _console()
+        result = stored_evaluation(folder)
+        if result is not None and result["step"] == config.num_steps and folder.report.is_file():
+            console.print(f"{folder.path} is finished; nothing to do", soft_wrap=True)
+            print_evaluation(console, result)
+            return
+        task = make_task(config)
+        state = train(config, folder, task, console)
+        print_evaluation(console, evaluate(config, folder, task, state))
+        from experiments.report import write_report
+
+        console.print(f"report: {write_report(config, folder, task, state)}", soft_wrap=True)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from experiments.run import RunFolder
+
+    folder = RunFolder(options.run)
+    config = folder.load_config()
+    from experiments.evaluate import evaluate, load_state, print_evaluation
+    from experiments.session import make_task
+
+    task = make_task(config)
+    print_evaluation(_console(), evaluate(config, folder, task, load_state(config, folder, task)))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from experiments.run import RunFolder
+
+    folder, *others = [RunFolder(path) for path in options.runs]
+    config, *_ = [each.load_config() for each in (folder, *others)]
+    from experiments.evaluate import load_state
+    from experiments.report import write_report
+    from experiments.session import make_task
+
+    task = make_task(config)
+    state = load_state(config, folder, task)
+    _console().print(f"report: {write_report(config, folder, task, state, others)}", soft_wrap=True)
+
+
+def _print_warning(message: Warning | str, *unused: object, **unnamed: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments",
+        description="Trains, evaluates and reports on networks made equivariant by averaging.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = commands.add_parser(
+        "train",
+        help="train what a configuration file describes, or go on with it",
+        description="Trains what a configuration file describes. A run that was stopped, however it "
+        "was stopped, goes on where it was; a finished one is left alone.",
+        formatter_class=_TrainHelp,
+    )
+    train.add_argument("config", metavar="CONFIG", help="a YAML file")
+    train.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="replaces a value, as train.epochs=3"
+    )
+    train.set_defaults(command=_train)
+    evaluate = commands.add_parser(
+        "evaluate", help="print the test and equivariance errors of a run"
+    )
+    evaluate.add_argument("run", metavar="RUN", help="the folder of a run")
+    evaluate.set_defaults(command=_evaluate)
+    report = commands.add_parser("report", help="write a page with tables and pictures of runs")
+    report.add_argument(
+        "runs", metavar="RUN", nargs="+", help="folders of runs; the page is put into the first"
+    )
+    report.set_defaults(command=_report)
+    return parser
+
+
+class _TrainHelp(argparse.RawDescriptionHelpFormatter):
+    """Adds the keys of a configuration, which are only worth collecting when help is asked for."""
+
+    def format_help(self) -> str:
+        from experiments.config import Config
+        from experiments.explain import list_keys
+
+        keys = [f"  {key} ({default})\n      {text}" for key, default, text in list_keys(Config)]
+        return "\n".join([super().format_help(), "keys (and their defaults):", *keys, ""])

@@ -1,0 +1,139 @@
+"""The report of a run: one page with a table, learning curves and what the task draws."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import figures
+from experiments.config import Config
+from experiments.evaluate import evaluate, load_state, seed_params, stored_evaluation
+from experiments.load import dump_config
+from experiments.run import RunFolder
+from experiments.session import make_task
+from experiments.state import State
+from experiments.table import markdown_table, spread
+from experiments.tasks._task import Task
+
+
+def comparison(
+    folders: Sequence[RunFolder], configs: Sequence[Config], results: Sequence[dict[str, Any]]
+) -> tuple[list[str], list[list[str]]]:
+    """The table of several runs: the test error of each with its equivariance error beside it."""
+    kinds = list(dict.fromkeys(kind for result in results for kind in result["equivariance"]))
+    metric = results[0]["metric"]
+    names = ["run", "model", "parameters", "seeds", f"test {metric}"]
+    names += [f"{kind} error" for kind in kinds]
+    rows = []
+    for folder, config, result in zip(folders, configs, results, strict=True):
+        errors = [max(result["equivariance"].get(kind, [np.nan])) for kind in kinds]
+        name = result["metric"]
+        rows.append(
+            [
+                folder.path.name,
+                config.model.description,
+                f"{result['parameters']:,}",
+                str(len(result["seeds"])),
+                spread(result["mean"][name], result["deviation"][name]),
+                *(f"{error:.1e}" for error in errors),
+            ]
+        )
+    return names, rows
+
+
+def write_report(
+    config: Config,
+    folder: RunFolder,
+    task: Task,
+    state: State,
+    others: Sequence[RunFolder] = (),
+) -> Path:
+    """Writes `report.md` and its pictures into the folder of a run.
+
+    Args:
+      config: the configuration of the run.
+      folder: the folder of the run, which has been evaluated.
+      task: what was learnt; if it has a method `report(params, folder)` that returns titles and
+        paths of pictures, it draws too.
+      state: the state of the run.
+      others: the folders of runs to compare with.
+
+    Returns:
+      The path of the page.
+    """
+    folders, configs, results = [folder], [config], [_result(folder, config, task, state)]
+    for other in others:
+        folders.append(other)
+        configs.append(other.load_config())
+        results.append(_result(other, configs[-1]))
+    names, rows = comparison(folders, configs, results)
+    records = folder.read_metrics()
+    result = results[0]
+    pictures = [("Learning curves", _draw_curves(folder, config, task.metric, records))]
+    if len(results) > 1:
+        pictures.append(("Test errors", _draw_errors(folder, folders, results)))
+    draw = getattr(task, "report", None)
+    if draw is not None:
+        best = int(np.argmin(np.asarray(state.best_metric)))
+        pictures += draw(seed_params(state, best), folder.path)
+    progress = f"step {result['step']} of {result['steps']}"
+    seconds = records[-1]["seconds"] if records else 0.0
+    parts = [
+        f"# {folder.path.name}",
+        f"Task `{config.task}`, {config.model.description}; {result['parameters']:,} parameters, "
+        f"{progress}, {seconds:,.0f} s of training. Test errors are those of the weights with the "
+        "lowest validation error, mean and sample deviation over seeds; equivariance errors are "
+        "relative, the largest over seeds.",
+        markdown_table(names, rows),
+    ]
+    for title, path in pictures:
+        where = os.path.relpath(path, folder.path)
+        parts.append(f"## {title}\n\n![{title}]({where})")
+    parts.append(f"## Configuration\n\n```yaml\n{dump_config(config)}```")
+    folder.report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return folder.report
+
+
+def _result(
+    folder: RunFolder, config: Config, task: Task | None = None, state: State | None = None
+) -> dict[str, Any]:
+    result = stored_evaluation(folder)
+    if result is None:
+        task = make_task(config) if task is None else task
+        state = load_state(config, folder, task) if state is None else state
+        result = evaluate(config, folder, task, state)
+    return result
+
+
+def _draw_curves(
+    folder: RunFolder, config: Config, metric: str, records: Sequence[dict[str, Any]]
+) -> Path:
+    path = folder.path / "learning_curves.png"
+    steps = np.array([record["step"] for record in records], dtype=np.float64)
+    figures.learning_curves(
+        path,
+        steps,
+        np.array([record["loss"] for record in records]).T,
+        steps,
+        np.array([record["valid"][metric] for record in records]).T,
+        loss_name=f"training loss ({config.train.loss})",
+        error_name=f"validation {metric}",
+    )
+    return path
+
+
+def _draw_errors(
+    folder: RunFolder, folders: Sequence[RunFolder], results: Sequence[dict[str, Any]]
+) -> Path:
+    path = folder.path / "test_errors.png"
+    metric = results[0]["metric"]
+    figures.error_bars(
+        path,
+        [each.path.name for each in folders],
+        np.array([result["mean"][metric] for result in results]),
+        np.array([result["deviation"][metric] or 0.0 for result in results]),
+        error_name=f"test {metric}",
+    )
+    return path

@@ -1,0 +1,133 @@
+"""The folder of a run: what lies where in it, and who may write there."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiments.config import Config
+from experiments.errors import UsageError
+from experiments.explain import flatten
+from experiments.load import dump_config, load_config
+
+# What may change between two starts of a run without changing a single bit of its result.
+_NEUTRAL = {"run", "data.cache", "train.checkpoint_every", "train.keep"}
+
+
+class RunFolder:
+    """The paths in the folder of a run, and its metrics file.
+
+    Args:
+      path: the folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.evaluation = self.path / "evaluation.json"
+        self.report = self.path / "report.md"
+
+    def load_config(self) -> Config:
+        """Reads the configuration of a run that was started before.
+
+        Raises:
+          UsageError: if the folder is not that of a run.
+        """
+        if not self.path.is_dir():
+            raise UsageError(f"{self.path}: no such folder; allowed: the folder of a run")
+        if not self.config.is_file():
+            raise UsageError(
+                f"{self.path}: is not the folder of a run: it has no {self.config.name}"
+            )
+        return load_config(self.config)
+
+    @contextmanager
+    def training(self, config: Config) -> Iterator[None]:
+        """Claims the folder for one process that trains, and stores the configuration in it.
+
+        Raises:
+          UsageError: if another process trains in the folder, or a run with another configuration
+            is in it, or something that is not a run.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise UsageError(f"run: {self.path} cannot be written: {error.strerror}") from None
+        try:
+            try:
+                # The system releases it when the process ends, however it ends.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.read(lock, 32).decode().strip()
+                raise UsageError(
+                    f"run: process {owner} trains in {self.path}; allowed: one process at a time"
+                ) from None
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            self._claim(config)
+            yield
+        finally:
+            os.close(lock)
+
+    def _claim(self, config: Config) -> None:
+        others = {path.name for path in self.path.iterdir()} - {"lock", "config.yaml.unfinished"}
+        if self.config.is_file():
+            stored, asked = flatten(self.load_config()), flatten(config)
+            different = [
+                f"{key}: {stored[key]!r} in the folder, {asked[key]!r} asked for"
+                for key in asked
+                if asked[key] != stored[key] and key not in _NEUTRAL
+            ]
+            if different:
+                raise UsageError(
+                    f"run: {self.path} holds a run with another configuration; allowed: the same "
+                    "one, or another folder with run=FOLDER\n  " + "\n  ".join(different)
+                )
+        elif others:
+            raise UsageError(
+                f"run: {self.path} holds {sorted(others)[0]} and no run; allowed: an empty or new "
+                "folder, or that of a run"
+            )
+        write_whole(self.config, dump_config(config))
+
+    def truncate_metrics(self, step: int) -> float:
+        """Deletes the metrics after a step.
+
+        Returns:
+          The seconds of training that the metrics up to the step took.
+        """
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        write_whole(self.metrics, "".join(_line(record) for record in kept))
+        return kept[-1]["seconds"] if kept else 0.0
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Adds a line to the metrics, on the disk when this returns."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The metrics of every validation so far, without a last line that is half written."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that whoever reads it sees all of the text or what was there before."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"

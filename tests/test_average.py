@@ -1,0 +1,277 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symjax_frames as sf
+from symjax_frames.testing import assert_equivariant, equivariance_error, generic_cloud
+
+MOVES = {"in_actions": (sf.points, sf.vectors, None), "out_actions": sf.points}
+
+
+def generic(key, dim, features=7):
+    """A backbone that is neither odd nor even, nor anything else that hides a broken law."""
+    keys = jax.random.split(key, 3)
+    weights = [jax.random.normal(k, (dim, features), jnp.float64) for k in keys[:2]]
+    back = jax.random.normal(keys[2], (features, dim), jnp.float64) / features
+
+    def backbone(x, v, charge):
+        cast = lambda w: w.astype(x.dtype)
+        hidden = jnp.tanh(x @ cast(weights[0]) + 0.3) + jnp.sin(v @ cast(weights[1]) + 1)
+        mixed = hidden + jnp.mean(hidden, axis=0, keepdims=True) ** 2
+        return x + (mixed * charge[:, None]) @ cast(back)
+
+    return backbone
+
+
+def inputs(keys, dim, dtype=jnp.float64, count=6):
+    x = generic_cloud(next(keys), count, dim, gap=0.8 / max(dim - 1, 1) - 0.1, dtype=dtype)
+    v, charge = jax.random.normal(next(keys), (2, count, dim), dtype)
+    return x, v, charge[:, 0]
+
+
+GROUPS = {
+    "T": sf.translation,
+    "O": sf.orthogonal,
+    "SO": sf.special_orthogonal,
+    "E": sf.euclidean,
+    "SE": sf.special_euclidean,
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dim", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", GROUPS)
+def test_frame_average_is_equivariant(keys, name, dim, dtype):
+    backbone = generic(next(keys), dim)
+    args = inputs(keys, dim, dtype)
+    if name in ("O", "SO"):
+        args = (args[0] - jnp.mean(args[0], axis=0, keepdims=True), *args[1:])
+    frame = functools.partial(sf.pca_frame, group=name)
+    averaged = sf.frame_average(backbone, frame, **MOVES)
+    error = jax.jit(
+        lambda args, key: [
+            equivariance_error(fn, *args, group=GROUPS[name](dim), key=key, **MOVES)
+            for fn in (averaged, backbone)
+        ]
+    )
+    symmetric, bare = error(args, next(keys))
+    # The frame's conditioning is 1 / gap, and the backbone amplifies by a few.
+    assert float(symmetric) < 300 * float(jnp.finfo(dtype).eps)
+    if not (name == "SO" and dim == 1):
+        assert bare > 1e-2
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_reflections_are_respected_only_where_promised(keys, dim):
+    backbone = generic(next(keys), dim)
+    args = inputs(keys, dim)
+    law = {"group": sf.euclidean(dim), "num_samples": 16, "key": next(keys), **MOVES}
+    proper = sf.frame_average(backbone, functools.partial(sf.pca_frame, group="SE"), **MOVES)
+    assert equivariance_error(proper, *args, **law) > 1e-2
+    assert_equivariant(sf.frame_average(backbone, sf.pca_frame, **MOVES), *args, **law)
+
+
+def test_invariant_vector_pseudovector_and_tensor_outputs(keys):
+    x, v, charge = inputs(keys, 3)
+    weight = jax.random.normal(next(keys), (3, 3), jnp.float64)
+
+    def backbone(x, v):
+        h = jnp.sin(x @ weight + 0.5) + jnp.tanh(v + 0.2)
+        return {
+            "energy": jnp.sum(h),
+            "moments": (jnp.sum(h, 0), jnp.sum(jnp.cross(h, v), 0) + h[0] ** 2),
+            "stress": h.T @ jnp.exp(h),
+        }
+
+    actions = {"energy": None, "moments": (sf.vectors, sf.pseudovectors), "stress": sf.tensors(2)}
+    law = {"in_actions": (sf.points, sf.vectors), "out_actions": actions}
+    averaged = sf.frame_average(backbone, sf.pca_frame, **law)
+    law |= {"group": sf.euclidean(3), "key": next(keys), "num_samples": 16}
+    assert_equivariant(averaged, x, v, **law)
+    assert equivariance_error(backbone, x, v, **law) > 1e-2
+    wrong = {**law, "out_actions": {**actions, "moments": (sf.vectors, sf.vectors)}}
+    assert equivariance_error(averaged, x, v, **wrong) > 1e-2
+
+
+def test_average_of_an_equivariant_function_is_that_function(keys):
+    args = inputs(keys, 3)
+
+    def equivariant(x, v, charge):
+        arms = x - jnp.mean(x, axis=0, keepdims=True)
+        return x + v * jnp.sum(arms**2) + charge[:, None] * arms
+
+    averaged = sf.frame_average(equivariant, sf.pca_frame, **MOVES)
+    np.testing.assert_allclose(averaged(*args), equivariant(*args), rtol=1e-12, atol=1e-12)
+    backbone = generic(next(keys), 3)
+    moved = sf.frame_average(backbone, sf.pca_frame, **MOVES)(*args)
+    assert not np.allclose(moved, backbone(*args), atol=1e-2)
+    twice = sf.frame_average(
+        sf.frame_average(backbone, sf.pca_frame, **MOVES), sf.pca_frame, **MOVES
+    )
+    np.testing.assert_allclose(twice(*args), moved, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
+def test_batches_of_elements_change_nothing(keys, batch_size):
+    args = inputs(keys, 3)
+    backbone = generic(next(keys), 3)
+    whole = jax.jit(sf.frame_average(backbone, sf.pca_frame, **MOVES))(*args)
+    parts = sf.frame_average(backbone, sf.pca_frame, batch_size=batch_size, **MOVES)
+    np.testing.assert_allclose(jax.jit(parts)(*args), whole, atol=1e-14)
+
+
+def test_elements_shard_over_a_mesh_axis(keys):
+    mesh = jax.make_mesh((1,), ("frame",))
+    args = inputs(keys, 3)
+    backbone = generic(next(keys), 3)
+    named = sf.frame_average(backbone, sf.pca_frame, spmd_axis_name="frame", **MOVES)
+    with jax.set_mesh(mesh):
+        sharded = jax.jit(named)(*args)
+    whole = sf.frame_average(backbone, sf.pca_frame, **MOVES)(*args)
+    np.testing.assert_allclose(sharded, whole, atol=1e-13)
+
+
+def test_group_average_is_exact_for_its_group_only(keys):
+    backbone = generic(next(keys), 3)
+    args = inputs(keys, 3)
+    moves = {"in_actions": (sf.vectors, sf.vectors, None), "out_actions": sf.vectors}
+    group = sf.icosahedral(inversion=True)
+    averaged = jax.jit(sf.group_average(backbone, group, **moves))
+    law = {"key": next(keys), **moves}
+    assert_equivariant(averaged, *args, group=group, **law)
+    assert equivariance_error(backbone, *args, group=group, **law) > 1e-2
+    assert equivariance_error(averaged, *args, group=sf.octahedral(), **law) > 1e-6
+
+
+@pytest.mark.parametrize("order", [1, 3, 4])
+def test_planar_group_averages(keys, order):
+    backbone = generic(next(keys), 2)
+    args = inputs(keys, 2)
+    moves = {"in_actions": (sf.vectors, sf.vectors, None), "out_actions": sf.vectors}
+    for group in (sf.cyclic(order), sf.dihedral(order)):
+        averaged = sf.group_average(backbone, group, **moves)
+        assert_equivariant(averaged, *args, group=group, key=next(keys), **moves)
+
+
+def test_what_does_not_move_is_computed_once(keys):
+    x, v, charge = inputs(keys, 3)
+    weight = jnp.ones((6, 6), jnp.float64)
+
+    def backbone(x, v, charge):
+        expensive = jnp.sin(weight @ charge)  # does not depend on the frame
+        return x * expensive[:, None] + jnp.cos(v)
+
+    averaged = sf.frame_average(backbone, sf.pca_frame, **MOVES)
+    shapes = primitive_shapes(jax.make_jaxpr(averaged)(x, v, charge).jaxpr)
+    assert shapes["sin"] == [(6,)]
+    assert shapes["cos"] == [(8, 6, 3)]
+
+
+def primitive_shapes(jaxpr):
+    found: dict[str, list] = {}
+
+    def walk(jaxpr):
+        for equation in jaxpr.eqns:
+            found.setdefault(equation.primitive.name, []).append(equation.outvars[0].aval.shape)
+            for inner in jax.core.jaxprs_in_params(equation.params):
+                walk(inner)
+
+    walk(jaxpr)
+    return found
+
+
+def test_keyword_arguments_and_untouched_arguments_pass_through(keys):
+    x, _, _ = inputs(keys, 3)
+    seen = []
+
+    def backbone(x, label, *, scale, name):
+        seen.append((label, name))
+        return {"out": x * scale, "count": jnp.float64(3)}
+
+    averaged = sf.frame_average(
+        backbone,
+        sf.pca_frame,
+        in_actions=(sf.points, None),
+        out_actions={"out": sf.vectors, "count": None},
+    )
+    out = averaged(x, "label", scale=2.0, name="kept")
+    assert seen == [("label", "kept")]
+    assert out["count"] == 3
+
+
+def test_frame_of_several_arguments(keys):
+    x, v, charge = inputs(keys, 3)
+    mask = jnp.array([True, True, True, True, True, False])
+    backbone = lambda x, mask: jnp.sum(jnp.where(mask[:, None], jnp.sin(x + 1), 0))
+    averaged = jax.jit(
+        sf.frame_average(
+            backbone,
+            sf.pca_frame,
+            in_actions=(sf.points, None),
+            out_actions=None,
+            frame_argnums=(0, 1),
+        )
+    )
+    assert averaged(x, mask) == averaged(x.at[5].set(1e6), mask)
+    assert averaged(x, mask) != averaged(x.at[4].add(1), mask)
+
+
+def test_forces_are_conservative_and_equivariant(keys):
+    x, _, _ = inputs(keys, 3)
+    weight = jax.random.normal(next(keys), (3, 4), jnp.float64)
+    bare = lambda x: jnp.sum(jnp.sin(x @ weight + 0.4) + (x @ weight) ** 3 / 9)
+
+    def forces_of(frame):
+        return sf.frame_average(bare, frame, in_actions=sf.points, out_actions=None)
+
+    energy = forces_of(sf.pca_frame)
+    forces = jax.jit(lambda x: -jax.grad(energy)(x))
+    law = {"group": sf.euclidean(3), "in_actions": sf.points, "out_actions": sf.vectors}
+    assert_equivariant(forces, x, key=next(keys), tolerance=1e-11, **law)
+    arms = x - jnp.mean(x, axis=0, keepdims=True)
+    torque = lambda f: jnp.abs(jnp.sum(jnp.cross(arms, f(x)), axis=0)).max()
+    net = lambda f: jnp.abs(jnp.sum(f(x), axis=0)).max()
+    assert torque(forces) < 1e-12 and net(forces) < 1e-12
+
+    direction = jax.random.normal(next(keys), x.shape, jnp.float64)
+    step = 1e-5
+    central = (energy(x + step * direction) - energy(x - step * direction)) / (2 * step)
+    np.testing.assert_allclose(-jnp.sum(forces(x) * direction), central, rtol=1e-7)
+    # The second derivative exists, as training on forces needs.
+    curvature = jax.jvp(jax.grad(energy), (x,), (direction,))[1]
+    ahead, behind = (jax.grad(energy)(x + s * step * direction) for s in (1, -1))
+    np.testing.assert_allclose(curvature, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-6)
+
+    # A detached frame gives equivariant forces that are no gradient and exert a torque.
+    detached = jax.grad(forces_of(functools.partial(sf.pca_frame, detach=True)))
+    assert_equivariant(detached, x, key=next(keys), tolerance=1e-11, **law)
+    assert torque(detached) > 1e-2
+    assert torque(jax.grad(bare)) > 1e-2
+
+
+def test_one_trace_a_shape(keys):
+    traces = []
+
+    def backbone(x, v, charge):
+        traces.append(x.shape)
+        return x
+
+    averaged = jax.jit(sf.frame_average(backbone, sf.pca_frame, **MOVES))
+    for _ in range(3):
+        averaged(*inputs(keys, 3))
+    assert len(traces) == 1
+    averaged(*inputs(keys, 3, count=7))
+    assert len(traces) == 2
+
+
+@pytest.mark.parametrize("count", [5, 9])
+def test_batches_of_clouds_by_vmap(keys, count):
+    backbone = generic(next(keys), 3)
+    averaged = sf.frame_average(backbone, sf.pca_frame, **MOVES)
+    batch = jax.tree.map(lambda *rows: jnp.stack(rows), *[inputs(keys, 3) for _ in range(count)])
+    together = jax.jit(jax.vmap(averaged))(*batch)
+    alone = jax.jit(averaged)(*jax.tree.map(lambda leaf: leaf[-1], batch))
+    np.testing.assert_allclose(together[-1], alone, atol=1e-13)

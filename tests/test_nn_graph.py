@@ -1,0 +1,240 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from networks import (
+    Inputs,
+    apply,
+    as_edge_list,
+    complete,
+    draw_inputs,
+    draw_network,
+    pairs,
+    promotion,
+    relative,
+    value_and_gradients,
+)
+
+from symjax_frames import nn
+
+BOTH_FORMS = ["MessagePassing", "PointGNN", "EGNN"]
+FORMS = [(name, form) for name in BOTH_FORMS for form in ("dense", "packed")]
+FORMS += [("LayerwiseGNN", "dense")]
+# Sums of at most a few dozen terms, taken in another order, in a network four maps deep.
+FEW = 200
+
+
+def stack(items):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *items)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("name", BOTH_FORMS)
+def test_packed_graphs_equal_dense_ones(keys, name, dtype):
+    counts, size = (4, 1, 3), 4
+    network = draw_network(name, next(keys), dtype=dtype)
+    clouds = [draw_inputs(next(keys), size, dtype=dtype) for _ in counts]
+    masks = jnp.stack([jnp.arange(size) < count for count in counts])
+    # Gradients amplify rounding more than the outputs do: compared where there is room for it.
+    run = value_and_gradients if dtype == jnp.float64 else jax.jit(apply)
+    with promotion(dtype):
+        dense = jax.jit(jax.vmap(run, (None, 0, 0)))(
+            network, stack(clouds), nn.CompleteGraph(masks)
+        )
+
+    # Two padding nodes at the end, an edge between them and one to a real node; shuffled edges.
+    starts = np.cumsum([0, *counts])
+    padding = starts[-1] + np.arange(2)
+    ends = [pairs(count) for count in counts]
+    senders = np.concatenate(
+        [s + start for (s, _), start in zip(ends, starts, strict=False)] + [[padding[0], 0]]
+    )
+    receivers = np.concatenate(
+        [r + start for (_, r), start in zip(ends, starts, strict=False)] + [[padding[1]] * 2]
+    )
+    edges = [cloud.edges[r, s] for cloud, (s, r) in zip(clouds, ends, strict=True)]
+    shuffle = np.random.default_rng(0).permutation(len(senders))
+
+    def pack(rows, extra):
+        filled = jnp.full((extra, rows[0].shape[-1]), 1e10, dtype)
+        return jnp.concatenate([*rows, filled])
+
+    packed = Inputs(
+        *[
+            pack([getattr(x, field)[:count] for x, count in zip(clouds, counts, strict=True)], 2)
+            for field in ("points", "velocities", "nodes")
+        ],
+        pack(edges, 2)[shuffle],
+    )
+    real = jnp.arange(starts[-1] + 2) < starts[-1]
+    graph = nn.EdgeList(jnp.asarray(senders[shuffle]), jnp.asarray(receivers[shuffle]), real)
+    joined = graph._replace(receivers=jnp.roll(graph.receivers, 1))
+    with promotion(dtype):
+        results, wrong = run(network, packed, graph), run(network, packed, joined)
+
+    rows = np.asarray(masks).ravel()
+
+    def errors(packed):
+        return [
+            relative(of_packed[: starts[-1]], of_dense.reshape(-1, of_dense.shape[-1])[rows])
+            for of_packed, of_dense in zip(node_leaves(packed), node_leaves(dense), strict=True)
+            if np.any(of_dense)
+        ]
+
+    assert max(errors(results)) < FEW * jnp.finfo(dtype).eps
+    assert min(errors(wrong)) > 1e-2
+    assert node_leaves(results)[0].dtype == dtype
+
+
+def node_leaves(results):
+    """The output and, where they were computed, the gradients by points, velocities and nodes."""
+    if not isinstance(results, tuple):
+        return [results]
+    output, _, by_input = results
+    return [output, *by_input[:3]]
+
+
+def fill_padding(inputs, mask, content):
+    """Writes the rows of `content` into the padding of nodes and edges, the diagonal included."""
+    edge = mask[:, None] & mask[None, :] & ~jnp.eye(len(mask), dtype=bool)
+    rows = [jnp.where(mask[:, None], *pair) for pair in zip(inputs[:3], content[:3], strict=True)]
+    return Inputs(*rows, jnp.where(edge[..., None], inputs.edges, content.edges))
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_padding_changes_nothing_by_not_one_bit(keys, name, form):
+    mask = jnp.array([True, True, False, True, False, True])
+    kept = np.flatnonzero(mask)
+    network, inputs = draw_network(name, next(keys)), draw_inputs(next(keys), 6)
+    content = [draw_inputs(next(keys), 6)]
+    # A bare round of message passing does not clean its inputs, and promises finite ones only.
+    for number in [1e10] + [jnp.nan, jnp.inf] * (name != "MessagePassing"):
+        content.append(jax.tree.map(lambda x, number=number: jnp.full_like(x, number), inputs))
+
+    def evaluate(inputs):
+        graph = nn.CompleteGraph(mask)
+        if form == "packed":
+            inputs, graph = as_edge_list(inputs, graph)
+        output, by_parameter, by_input = value_and_gradients(network, inputs, graph)
+        nodes = [leaf[kept] for leaf in by_input[:3]]
+        return [output[kept], *nodes, *jax.tree.leaves(by_parameter)], output, by_input
+
+    reference, output, gradient = evaluate(inputs)
+    for padding in content:
+        results, output, gradient = evaluate(fill_padding(inputs, mask, padding))
+        for result, expected in zip(results, reference, strict=True):
+            np.testing.assert_array_equal(result, expected)
+        np.testing.assert_array_equal(output[~mask], 0)
+        assert all(np.all(np.isfinite(leaf)) for leaf in gradient)
+    if form == "dense":
+        alone = Inputs(*[leaf[kept] for leaf in inputs[:3]], inputs.edges[kept][:, kept])
+        output, _, gradient = value_and_gradients(network, alone, complete(len(kept)))
+        used = [2] if name == "MessagePassing" else [0, 1, 2]
+        assert relative(reference[0], output) < FEW * jnp.finfo(jnp.float32).eps
+        for index in used:
+            error = relative(reference[1 + index], gradient[index])
+            assert error < FEW * jnp.finfo(jnp.float32).eps
+
+    moved = inputs._replace(nodes=inputs.nodes.at[kept[0]].add(1))
+    assert relative(evaluate(moved)[0][0], reference[0]) > 1e-2
+
+
+@jax.jit
+def curvature(network, inputs, graph):
+    """The gradient by the inputs, and its derivative along a fixed direction."""
+    slope = jax.grad(lambda inputs: jnp.sum(jnp.sin(apply(network, inputs, graph))))
+    along = jax.tree.map(
+        lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), inputs
+    )
+    return jax.jvp(slope, (inputs,), (along,))
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_degenerate_inputs_make_no_nan(keys, name, form):
+    network, inputs = draw_network(name, next(keys), layers=1), draw_inputs(next(keys))
+    still = inputs._replace(velocities=jnp.zeros_like(inputs.velocities))
+    meeting = inputs._replace(points=jnp.broadcast_to(inputs.points[:1], inputs.points.shape))
+    every, none, one = jnp.ones(4, bool), jnp.zeros(4, bool), jnp.arange(4) == 1
+    cases = [
+        (still, every),
+        (meeting, every),
+        (meeting._replace(velocities=still.velocities), every),
+        (jax.tree.map(jnp.zeros_like, inputs), every),
+        (inputs, none),
+        (inputs, one),
+        (still, one),
+    ]
+
+    def evaluate(inputs, mask):
+        graph = nn.CompleteGraph(mask)
+        if form == "packed":
+            inputs, graph = as_edge_list(inputs, graph)
+        return curvature(network, inputs, graph)
+
+    for leaf in jax.tree.leaves(jax.jit(jax.vmap(evaluate))(*stack(cases))):
+        assert np.all(np.isfinite(leaf))
+    single = Inputs(*[leaf[:1] for leaf in inputs[:3]], inputs.edges[:1, :1])
+    for leaf in jax.tree.leaves(jax.jit(evaluate)(single, jnp.ones(1, bool))):
+        assert np.all(np.isfinite(leaf))
+
+    # The plain norm fails on these inputs.
+    assert np.any(np.isnan(jax.grad(lambda v: jnp.linalg.norm(v))(still.velocities)))
+
+
+def primitives(jaxpr):
+    """The names of all primitives of a jaxpr and of those inside."""
+    names = set()
+    for equation in jaxpr.eqns:
+        names.add(equation.primitive.name)
+        inner = jax.tree.leaves(
+            equation.params, is_leaf=lambda leaf: isinstance(leaf, Jaxpr | ClosedJaxpr)
+        )
+        for leaf in inner:
+            if isinstance(leaf, Jaxpr | ClosedJaxpr):
+                names |= primitives(leaf.jaxpr if isinstance(leaf, ClosedJaxpr) else leaf)
+    return names
+
+
+@pytest.mark.parametrize("name", BOTH_FORMS)
+def test_dense_message_passing_neither_gathers_nor_scatters(keys, name):
+    network, inputs = draw_network(name, next(keys)), draw_inputs(next(keys))
+    indexing = ("gather", "scatter", "dynamic_slice", "dynamic_update_slice")
+
+    def used(inputs, graph):
+        forward = jax.make_jaxpr(apply)(network, inputs, graph)
+        backward = jax.make_jaxpr(value_and_gradients)(network, inputs, graph)
+        twice = jax.make_jaxpr(curvature)(network, inputs, graph)
+        return [
+            {name for name in primitives(closed.jaxpr) if name.startswith(indexing)}
+            for closed in (forward, backward, twice)
+        ]
+
+    assert used(inputs, complete(4)) == [set(), set(), set()]
+    listed = used(*as_edge_list(inputs, complete(4)))
+    assert all({"gather", "scatter-add"} <= names for names in listed)
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_relabelling_nodes_relabels_outputs(keys, name, form):
+    network, inputs = draw_network(name, next(keys)), draw_inputs(next(keys))
+    order = np.array([2, 0, 3, 1])
+    relabelled = Inputs(*[leaf[order] for leaf in inputs[:3]], inputs.edges[order][:, order])
+    graph = nn.CompleteGraph(jnp.array([True, True, False, True]))
+    moved = nn.CompleteGraph(graph.mask[order])
+    if form == "packed":
+        inputs, graph = as_edge_list(inputs, graph)
+        relabelled, moved = as_edge_list(relabelled, moved)
+    run = jax.jit(apply)
+    output = run(network, inputs, graph)
+
+    assert relative(run(network, relabelled, moved), output[order]) < FEW * 1.2e-7
+    # Edges that do not follow their nodes, and nodes that know their place, break it.
+    misplaced = relabelled._replace(edges=inputs.edges)
+    assert relative(run(network, misplaced, moved), output[order]) > 1e-3
+    numbered = [
+        x._replace(nodes=x.nodes + jnp.arange(4, dtype=jnp.float32)[:, None])
+        for x in (inputs, relabelled)
+    ]
+    first, second = (run(network, x, g) for x, g in zip(numbered, (graph, moved), strict=True))
+    assert relative(second, first[order]) > 1e-3
