@@ -14,45 +14,49 @@ NODE_FEATURES, EDGE_FEATURES, HIDDEN = 2, 1, 8
 
 
 class Inputs(NamedTuple):
-    points: jax.Array
-    velocities: jax.Array
-    nodes: jax.Array
-    edges: jax.Array
+    points: np.ndarray
+    velocities: np.ndarray
+    nodes: np.ndarray
+    edges: np.ndarray
 
 
-def draw_inputs(key, count=4, dim=3, dtype=jnp.float32):
+_cloud = jax.jit(generic_cloud, static_argnames=("count", "dim"))
+
+
+def draw_inputs(seed, count=4, dim=3, dtype=np.float32):
     """A generic cloud with random velocities, node features and dense edge features."""
-    keys = jax.random.split(key, 4)
-    return Inputs(
-        generic_cloud(keys[0], count, dim, dtype=dtype),
-        jax.random.normal(keys[1], (count, dim), dtype),
-        jax.random.normal(keys[2], (count, NODE_FEATURES), dtype),
-        jax.random.normal(keys[3], (count, count, EDGE_FEATURES), dtype),
-    )
+    rng = np.random.default_rng(seed)
+    shapes = (count, dim), (count, NODE_FEATURES), (count, count, EDGE_FEATURES)
+    rest = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    points = np.asarray(_cloud(jax.random.key(seed), count=count, dim=dim), dtype)
+    return Inputs(points, *rest)
 
 
-def draw_network(name, key, dim=3, dtype=jnp.float32, layers=2, **options):
+def draw_network(name, seed, dim=3, dtype=np.float32, layers=2, **options):
     """A small network whose parameters, zero-initialised ones included, are generic numbers."""
-    build, perturb = jax.random.split(key)
-    features = (NODE_FEATURES, EDGE_FEATURES)
-    options = {**options, "hidden": HIDDEN, "rngs": nnx.Rngs(build)}
-    if name != "MessagePassing":
-        options["layers"] = layers
-    match name:
-        case "MessagePassing":
-            network = nn.MessagePassing(*features, **options)
-        case "PointGNN":
-            network = nn.PointGNN(dim, *features, **options)
-        case "EGNN":
-            network = nn.EGNN(*features, **options)
-        case "LayerwiseGNN":
-            network = nn.LayerwiseGNN(dim, *features, channels=4, **options)
-    leaves, tree = jax.tree.flatten(network)
-    noise = [
-        0.2 * jax.random.normal(k, leaf.shape, dtype)
-        for k, leaf in zip(jax.random.split(perturb, len(leaves)), leaves, strict=True)
-    ]
-    return tree.unflatten([leaf.astype(dtype) + n for leaf, n in zip(leaves, noise, strict=True)])
+
+    def build():
+        features = (NODE_FEATURES, EDGE_FEATURES)
+        sizes = {"hidden": HIDDEN, "rngs": nnx.Rngs(0), **options}
+        match name:
+            case "MessagePassing":
+                return nn.MessagePassing(*features, **sizes)
+            case "PointGNN":
+                return nn.PointGNN(dim, *features, layers=layers, **sizes)
+            case "EGNN":
+                return nn.EGNN(*features, layers=layers, **sizes)
+            case "LayerwiseGNN":
+                return nn.LayerwiseGNN(dim, *features, channels=4, layers=layers, **sizes)
+
+    # Drawn with NumPy: compiling the initialisers would take longer than many of the tests.
+    leaves, tree = jax.tree.flatten(nnx.eval_shape(build))
+    rng = np.random.default_rng(seed)
+
+    def draw(shape):
+        values = rng.normal(size=shape) / np.sqrt(shape[0] if len(shape) == 2 else 4)
+        return values.astype(dtype)
+
+    return tree.unflatten([draw(leaf.shape) for leaf in leaves])
 
 
 def apply(network, inputs, graph):
@@ -64,7 +68,7 @@ def apply(network, inputs, graph):
 
 
 def complete(count):
-    return nn.CompleteGraph(jnp.ones(count, bool))
+    return nn.CompleteGraph(jnp.asarray(np.ones(count, bool)))
 
 
 def pairs(count):
@@ -76,7 +80,7 @@ def pairs(count):
 def as_edge_list(inputs, graph):
     """The same inputs and graph with the edges as a list."""
     senders, receivers = pairs(len(graph.mask))
-    edges = nn.EdgeList(jnp.asarray(senders), jnp.asarray(receivers), graph.mask)
+    edges = nn.EdgeList(senders, receivers, graph.mask)
     return inputs._replace(edges=inputs.edges[receivers, senders]), edges
 
 
@@ -94,7 +98,7 @@ def value_and_gradients(network, inputs, graph):
 
 def promotion(dtype):
     """Strict dtype promotion, except in float64: the LayerNorm of Flax promotes it with float32."""
-    return jax.numpy_dtype_promotion("standard" if dtype == jnp.float64 else "strict")
+    return jax.numpy_dtype_promotion("standard" if dtype == np.float64 else "strict")
 
 
 def relative(value, reference):

@@ -1,0 +1,136 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symjax_frames as sf
+from symjax_frames.testing import generic_cloud
+
+MOVES = {"in_actions": sf.points, "out_actions": sf.vectors}
+
+
+def backbone(x):
+    weight = jnp.arange(9.0).reshape(3, 3) / 5
+    return jnp.sin(x @ weight + 0.4) + jnp.mean(x**2)
+
+
+def weighted_frame(x, theta=0.0):
+    """A PCA frame whose weights depend on the input, as those of a learned frame do."""
+    frame = sf.pca_frame(x)
+    scores = jnp.einsum("kij,ij->k", frame.elements.linear, jnp.eye(3) + theta)
+    return sf.Frame(frame.elements, jax.nn.softmax(scores))
+
+
+@pytest.mark.parametrize("frame", [sf.pca_frame, weighted_frame])
+def test_value_and_gradient_are_unbiased(keys, frame):
+    x = generic_cloud(next(keys), 5, 3)
+    reduce = lambda y: jnp.sum(y * jnp.arange(15.0).reshape(5, 3))
+    full = sf.frame_average(backbone, frame, **MOVES)
+    sampled = sf.sampled_average(backbone, frame, **MOVES)
+    exact = jax.jit(jax.value_and_grad(lambda x: reduce(full(x))))(x)
+    draw = lambda key: jax.value_and_grad(lambda x: reduce(sampled(key, x)))(x)
+    count = 20_000
+    values, slopes = jax.jit(jax.vmap(draw))(jax.random.split(next(keys), count))
+
+    def standard_errors(estimates, expected):
+        spread = jnp.std(estimates, axis=0) / count**0.5
+        return np.abs(np.mean(estimates, axis=0) - expected) / np.maximum(spread, 1e-12)
+
+    assert np.std(values) > 1e-2
+    assert standard_errors(values, exact[0]).max() < 5
+    assert standard_errors(slopes, exact[1]).max() < 5
+
+
+def test_without_the_weight_ratio_the_gradient_is_biased(keys):
+    x = generic_cloud(next(keys), 5, 3)
+    reduce = lambda y: jnp.sum(y * jnp.arange(15.0).reshape(5, 3))
+
+    def frozen(x):
+        frame = weighted_frame(x)
+        return sf.Frame(frame.elements, jax.lax.stop_gradient(frame.weights))
+
+    slopes = [
+        jax.jit(jax.grad(lambda x, f=f: reduce(sf.frame_average(backbone, f, **MOVES)(x))))(x)
+        for f in (weighted_frame, frozen)
+    ]
+    assert np.abs(slopes[0] - slopes[1]).max() > 1e-2
+
+
+def test_elements_of_zero_weight_are_never_drawn(keys):
+    x = generic_cloud(next(keys), 5, 3)
+
+    def frame(x):
+        full = sf.pca_frame(x)
+        return sf.Frame(full.elements, jnp.zeros(8).at[2].set(1.0))
+
+    draw = jax.jit(sf.sampled_average(backbone, frame, num_samples=50, **MOVES))
+    exact = sf.frame_average(backbone, frame, **MOVES)(x)
+    np.testing.assert_allclose(draw(next(keys), x), exact, atol=1e-13)
+    slope = jax.grad(lambda x: jnp.sum(draw(next(keys), x)))(x)
+    assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize(
+    "group", [sf.orthogonal(3), sf.special_orthogonal(3), sf.octahedral()], ids=repr
+)
+def test_samples_of_a_group_average_invariants(keys, group):
+    """The Haar mean of (a . R b)^2 is |a|^2 |b|^2 / 3, and the octahedral mean is the same."""
+    vectors = jax.random.normal(next(keys), (2, 3))
+    fn = lambda pair: jnp.sum(pair[0] * jnp.array([1.0, -2.0, 0.5])) ** 2
+    count = 20_000
+    mean = sf.sampled_average(
+        fn, group, in_actions=sf.vectors, out_actions=None, num_samples=count
+    )
+    expected = jnp.sum(vectors[0] ** 2) * 5.25 / 3
+    # The standard deviation of cos^2 is 2 / sqrt(45), and no larger over the octahedral orbit.
+    error = 5 * 3 * np.sqrt(1 / 5 - 1 / 9) / count**0.5
+    np.testing.assert_allclose(jax.jit(mean)(next(keys), vectors), expected, rtol=error)
+    assert abs(fn(vectors) - expected) > 0.05 * expected
+
+
+def test_more_samples_are_closer(keys):
+    x = generic_cloud(next(keys), 5, 3)
+    exact = sf.frame_average(backbone, sf.pca_frame, **MOVES)(x)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def error(key, num_samples):
+        sampled = sf.sampled_average(backbone, sf.pca_frame, num_samples=num_samples, **MOVES)
+        draws = jax.vmap(lambda k: sampled(k, x))(jax.random.split(key, 500))
+        return jnp.mean((draws - exact[None]) ** 2)
+
+    ratio = error(next(keys), 1) / error(next(keys), 16)
+    assert 12 < ratio < 21  # 16, within the scatter of 500 draws
+
+
+def test_packed_graphs_draw_independently(keys):
+    x = jax.random.normal(next(keys), (10, 3))
+    segment_ids = jnp.repeat(jnp.arange(2), 5)
+    sampled = sf.sampled_average(
+        lambda x: jnp.sin(x + 1),
+        lambda x: sf.packed_pca_frame(x, segment_ids, 2),
+        in_actions=sf.packed(sf.points, segment_ids),
+        out_actions=sf.packed(sf.vectors, segment_ids),
+    )
+    draws = np.asarray(jax.jit(jax.vmap(lambda k: sampled(k, x)))(jax.random.split(next(keys), 400)))
+    kinds = [len(np.unique(np.round(draws[:, part], 9), axis=0)) for part in (slice(5), slice(5, 10))]
+    assert kinds == [8, 8]
+    assert len(np.unique(np.round(draws, 9), axis=0)) > 50
+
+
+def test_same_key_same_draw(keys):
+    x = generic_cloud(next(keys), 5, 3)
+    sampled = jax.jit(sf.sampled_average(backbone, sf.pca_frame, **MOVES))
+    key = next(keys)
+    np.testing.assert_array_equal(sampled(key, x), sampled(key, x))
+    draws = {float(sampled(next(keys), x)[0, 0]) for _ in range(20)}
+    assert len(draws) > 1
+
+
+def test_sources_without_a_uniform_measure_are_refused():
+    for group in (sf.euclidean(3), sf.special_euclidean(2), sf.translation(3)):
+        with pytest.raises(ValueError, match="is not compact"):
+            sf.sampled_average(backbone, group, **MOVES)
+    with pytest.raises(ValueError, match="num_samples must be a positive integer, got 0"):
+        sf.sampled_average(backbone, sf.pca_frame, num_samples=0, **MOVES)
