@@ -1,7 +1,7 @@
 """The report of a run: one page with a table, learning curves and what the task draws."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def write_report(
       config: the configuration of the run.
       folder: the folder of the run, which has been evaluated.
       task: what was learnt; if it has a method `report(params, folder)` that returns titles and
-        paths of pictures, it draws too.
+        paths of pictures, it draws too, and `published` errors are drawn beside.
       state: the state of the run.
       others: the folders of runs to compare with.
 
@@ -72,8 +72,8 @@ def write_report(
     records = folder.read_metrics()
     result = results[0]
     pictures = [("Learning curves", _draw_curves(folder, config, task.metric, records))]
-    if len(results) > 1:
-        pictures.append(("Test errors", _draw_errors(folder, folders, results)))
+    published = getattr(task, "published", {})
+    pictures.append(("Test errors", _draw_errors(folder, folders, results, published)))
     draw = getattr(task, "report", None)
     if draw is not None:
         best = int(np.argmin(np.asarray(state.best_metric)))
@@ -125,7 +125,10 @@ def _draw_curves(
 
 
 def _draw_errors(
-    folder: RunFolder, folders: Sequence[RunFolder], results: Sequence[dict[str, Any]]
+    folder: RunFolder,
+    folders: Sequence[RunFolder],
+    results: Sequence[dict[str, Any]],
+    published: Mapping[str, float],
 ) -> Path:
     path = folder.path / "test_errors.png"
     metric = results[0]["metric"]
@@ -134,6 +137,7 @@ def _draw_errors(
         [each.path.name for each in folders],
         np.array([result["mean"][metric] for result in results]),
         np.array([result["deviation"][metric] or 0.0 for result in results]),
+        published=published,
         error_name=f"test {metric}",
     )
     return path

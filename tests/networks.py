@@ -11,6 +11,11 @@ from symjax_frames import nn
 from symjax_frames.testing import generic_cloud
 
 NODE_FEATURES, EDGE_FEATURES, HIDDEN = 2, 1, 8
+BOTH_FORMS = ["MessagePassing", "PointGNN", "EGNN"]
+FORMS = [(name, form) for name in BOTH_FORMS for form in ("dense", "packed")]
+FORMS += [("LayerwiseGNN", "dense")]
+# Epsilons of rounding: sums of a few dozen terms in another order, in a network four maps deep.
+FEW = 200
 
 
 class Inputs(NamedTuple):
@@ -94,6 +99,16 @@ def value_and_gradients(network, inputs, graph):
 
     gradients, output = jax.grad(scalar, argnums=(0, 1), has_aux=True)(network, inputs)
     return output, *gradients
+
+
+@jax.jit
+def curvature(network, inputs, graph):
+    """The gradient by the inputs, and its derivative along a fixed direction."""
+    slope = jax.grad(lambda inputs: jnp.sum(jnp.sin(apply(network, inputs, graph))))
+    along = jax.tree.map(
+        lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), inputs
+    )
+    return jax.jvp(slope, (inputs,), (along,))
 
 
 def promotion(dtype):

@@ -2,12 +2,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import ClosedJaxpr, Jaxpr
 from networks import (
+    BOTH_FORMS,
+    FEW,
+    FORMS,
     Inputs,
     apply,
     as_edge_list,
     complete,
+    curvature,
     draw_inputs,
     draw_network,
     pairs,
@@ -17,12 +20,6 @@ from networks import (
 )
 
 from symjax_frames import nn
-
-BOTH_FORMS = ["MessagePassing", "PointGNN", "EGNN"]
-FORMS = [(name, form) for name in BOTH_FORMS for form in ("dense", "packed")]
-FORMS += [("LayerwiseGNN", "dense")]
-# Sums of at most a few dozen terms, taken in another order, in a network four maps deep.
-FEW = 200
 
 
 def stack(items):
@@ -136,16 +133,6 @@ def test_padding_changes_nothing_by_not_one_bit(name, form):
     assert relative(evaluate(moved)[0][0], reference[0]) > 1e-2
 
 
-@jax.jit
-def curvature(network, inputs, graph):
-    """The gradient by the inputs, and its derivative along a fixed direction."""
-    slope = jax.grad(lambda inputs: jnp.sum(jnp.sin(apply(network, inputs, graph))))
-    along = jax.tree.map(
-        lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), inputs
-    )
-    return jax.jvp(slope, (inputs,), (along,))
-
-
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_degenerate_inputs_make_no_nan(name, form):
     network, inputs = draw_network(name, 0, layers=1), draw_inputs(0)
@@ -176,61 +163,3 @@ def test_degenerate_inputs_make_no_nan(name, form):
 
     # The plain norm fails on these inputs.
     assert np.any(np.isnan(jax.grad(lambda v: jnp.linalg.norm(v))(still.velocities)))
-
-
-def primitives(jaxpr):
-    """The names of all primitives of a jaxpr and of those inside."""
-    names = set()
-    for equation in jaxpr.eqns:
-        names.add(equation.primitive.name)
-        inner = jax.tree.leaves(
-            equation.params, is_leaf=lambda leaf: isinstance(leaf, Jaxpr | ClosedJaxpr)
-        )
-        for leaf in inner:
-            if isinstance(leaf, Jaxpr | ClosedJaxpr):
-                names |= primitives(leaf.jaxpr if isinstance(leaf, ClosedJaxpr) else leaf)
-    return names
-
-
-@pytest.mark.parametrize("name", BOTH_FORMS)
-def test_dense_message_passing_neither_gathers_nor_scatters(name):
-    network, inputs = draw_network(name, 0), draw_inputs(0)
-    indexing = ("gather", "scatter", "dynamic_slice", "dynamic_update_slice")
-
-    def used(inputs, graph):
-        forward = jax.make_jaxpr(apply)(network, inputs, graph)
-        backward = jax.make_jaxpr(value_and_gradients)(network, inputs, graph)
-        twice = jax.make_jaxpr(curvature)(network, inputs, graph)
-        return [
-            {name for name in primitives(closed.jaxpr) if name.startswith(indexing)}
-            for closed in (forward, backward, twice)
-        ]
-
-    assert used(inputs, complete(4)) == [set(), set(), set()]
-    listed = used(*as_edge_list(inputs, complete(4)))
-    assert all({"gather", "scatter-add"} <= names for names in listed)
-
-
-@pytest.mark.parametrize(("name", "form"), FORMS)
-def test_relabelling_nodes_relabels_outputs(name, form):
-    network, inputs = draw_network(name, 0), draw_inputs(0)
-    order = np.array([2, 0, 3, 1])
-    relabelled = Inputs(*[leaf[order] for leaf in inputs[:3]], inputs.edges[order][:, order])
-    graph = nn.CompleteGraph(np.array([True, True, False, True]))
-    moved = nn.CompleteGraph(graph.mask[order])
-    if form == "packed":
-        inputs, graph = as_edge_list(inputs, graph)
-        relabelled, moved = as_edge_list(relabelled, moved)
-    run = jax.jit(apply)
-    output = run(network, inputs, graph)
-
-    assert relative(run(network, relabelled, moved), output[order]) < FEW * 1.2e-7
-    # Edges that do not follow their nodes, and nodes that know their place, break it.
-    misplaced = relabelled._replace(edges=inputs.edges)
-    assert relative(run(network, misplaced, moved), output[order]) > 1e-3
-    numbered = [
-        x._replace(nodes=x.nodes + np.arange(4, dtype=np.float32)[:, None])
-        for x in (inputs, relabelled)
-    ]
-    first, second = (run(network, x, g) for x, g in zip(numbered, (graph, moved), strict=True))
-    assert relative(second, first[order]) > 1e-3

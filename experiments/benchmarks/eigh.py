@@ -3,57 +3,54 @@
 Run with `python -m experiments.benchmarks.eigh`.
 """
 
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from rich.console import Console
 
+from experiments.benchmarks._timing import make_parser, medians, positive, prepare, start
+from experiments.table import print_table
 from symjax_frames.linalg import eigh
 
-BATCH = 16_384
-REPEATS = 30
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a line for each dimension, value and derivative.
 
-def milliseconds(function: Callable[..., Any], *args: Any) -> tuple[float, float]:
-    """Time to compile a function, and the median time of a call of the compiled one."""
-    lowered = jax.jit(function).lower(*args)
-    start = time.perf_counter()
-    compiled = lowered.compile()
-    compilation = time.perf_counter() - start
-    jax.block_until_ready(compiled(*args))
-    calls = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(*args))
-        calls.append(time.perf_counter() - start)
-    return 1e3 * compilation, 1e3 * statistics.median(calls)
-
-
-def main() -> None:
-    """Prints a line for each dimension, value and derivative."""
-    device = jax.devices()[0].device_kind
-    print(f"{BATCH} float32 matrices on {device}, median of {REPEATS} calls")
-    print(f"{'':22}{'eigh':>10}{'jnp.linalg':>12}{'ratio':>8}{'compiles in':>14}")
+    Args:
+      arguments: the command line, that of the process by default.
+    """
+    parser = make_parser(__doc__)
+    parser.add_argument("--batch", type=positive, default=16_384, help="matrices at a time")
+    options = parser.parse_args(arguments)
+    device = start(options.threads)
+    rows = []
     for dim in (2, 3):
-        factors = jax.random.normal(jax.random.key(0), (BATCH, dim, dim), jnp.float32)
+        shape = (options.batch, dim, dim)
+        factors = jax.random.normal(jax.random.key(0), shape, jnp.float32)
         matrices = factors + jnp.swapaxes(factors, -1, -2)
+        for name, wrap in ((f"{dim}x{dim} value", _value), (f"{dim}x{dim} gradient", _gradient)):
+            ours, compilation = prepare(wrap(eigh), matrices)
+            theirs, _ = prepare(wrap(jnp.linalg.eigh), matrices)
+            times = medians({"ours": ours, "theirs": theirs}, options.repeats)
+            milliseconds = [f"{times['ours']:.2f} ms", f"{times['theirs']:.2f} ms"]
+            speed = f"{times['theirs'] / times['ours']:.1f} x"
+            rows.append([name, *milliseconds, speed, f"{compilation:.0f} ms"])
+    console = Console()
+    console.print(
+        f"{options.batch} float32 matrices on {device}; medians of {options.repeats}",
+        soft_wrap=True,
+    )
+    print_table(console, ["", "eigh", "jnp.linalg.eigh", "faster by", "compiles in"], rows)
 
-        def gradient(solve: Callable[..., Any]) -> Callable[..., Any]:
-            return jax.grad(lambda matrix: jnp.sum(jnp.sin(solve(matrix)[1])))
 
-        for name, ours, theirs in (
-            (f"{dim}x{dim} value", eigh, jnp.linalg.eigh),
-            (f"{dim}x{dim} gradient", gradient(eigh), gradient(jnp.linalg.eigh)),
-        ):
-            compilation, own = milliseconds(ours, matrices)
-            _, reference = milliseconds(theirs, matrices)
-            print(
-                f"{name:22}{own:>7.2f} ms{reference:>9.2f} ms{reference / own:>7.1f}x"
-                f"{compilation:>11.0f} ms"
-            )
+def _value(solve: Callable[..., Any]) -> Callable[..., Any]:
+    return solve
+
+
+def _gradient(solve: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.grad(lambda matrix: jnp.sum(jnp.sin(solve(matrix)[1])))
 
 
 if __name__ == "__main__":

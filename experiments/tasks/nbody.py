@@ -1,18 +1,32 @@
 """Charged five-body dynamics: where will the particles be?"""
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
+from experiments import figures
 from experiments.config import Config
 from experiments.data.nbody import load_nbody
-from experiments.models import Network, evaluated, trained
+from experiments.models import ACTIONS, Network, evaluated, trained
 from experiments.tasks._task import Batch
 from symjax_frames.testing import equivariance_error
+
+PUBLISHED = {
+    "EGNN": 0.0071,
+    "FA-GNN": 0.0057,
+    "SEGNN": 0.0043,
+    "CGENN": 0.0039,
+    "MFA-GNN, not exact": 0.0036,
+}
+"""Published test errors on the same benchmark; see the README for their sources."""
+_DRAWN = 4
+"""Test systems that a report shows."""
 
 
 class NBody:
@@ -29,12 +43,14 @@ class NBody:
     """
 
     metric = "mse"
+    published = PUBLISHED
 
     def __init__(self, config: Config):
         self.config = config
         self.splits = load_nbody(**config.data.model_dump())
         network = nnx.eval_shape(lambda: Network(config.model, rngs=nnx.Rngs(0)))
         self._graph = nnx.graphdef(network)
+        self._errors = jax.jit(self._equivariance)
 
     def network(self, params: PyTree[Array]) -> Network:
         """The backbone with the given parameters."""
@@ -64,24 +80,45 @@ class NBody:
         self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]
     ) -> dict[str, float]:
         """Relative equivariance errors under SE(3) and E(3): the median and the worst system."""
-        model = evaluated(self.network(params), self.config.model)
+        keys = jax.random.split(key, len(batch["target"]))
         errors = {}
-        for name, group in (("SE(3)", sf.special_euclidean(3)), ("E(3)", sf.euclidean(3))):
-            law = functools.partial(
-                equivariance_error,
-                model,
-                group=group,
-                in_actions=(sf.points, sf.vectors, None),
-                out_actions=sf.points,
-                num_samples=4,
-            )
-            keys = jax.random.split(key, len(batch["target"]))
-            each = jax.jit(jax.vmap(lambda k, *args, law=law: law(*args, key=k)))(
-                keys, *_inputs(batch)
-            )
+        for name, each in self._errors(params, keys, batch).items():
             errors[name] = float(jnp.median(each))
             errors[f"{name} worst"] = float(jnp.max(each))
         return errors
+
+    def _equivariance(
+        self, params: PyTree[Array], keys: Key[Array, " examples"], batch: Batch
+    ) -> dict[str, Float[Array, " examples"]]:
+        model = evaluated(self.network(params), self.config.model)
+
+        def error(key: Key[Array, ""], *inputs: Array, group: sf.Group) -> Float[Array, ""]:
+            law = {"group": group, "key": key, "num_samples": 4, **ACTIONS}
+            return equivariance_error(model, *inputs, **law)
+
+        groups = {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}
+        return {
+            name: jax.vmap(functools.partial(error, group=group))(keys, *_inputs(batch))
+            for name, group in groups.items()
+        }
+
+    def report(self, params: PyTree[Array], folder: Path) -> list[tuple[str, Path]]:
+        """Draws predictions for a few test systems, and the frames of one of them."""
+        batch = {name: array[:_DRAWN] for name, array in self.splits["test"].items()}
+        predictions = folder / "predictions.png"
+        predicted = np.asarray(self.predict(params, jax.tree.map(jnp.asarray, batch)))
+        position, velocity, charge = (batch[name] for name in ("position", "velocity", "charge"))
+        figures.predicted_trajectories(
+            predictions, position, velocity, charge, batch["target"], predicted
+        )
+        pictures = [("Predictions for test systems", predictions)]
+        if self.config.model.frame != "none":
+            axes = folder / "frames.png"
+            frame = sf.pca_frame(jnp.asarray(position[0]), group=self.config.model.group)
+            linear, shift = map(np.asarray, frame.elements)
+            figures.frame_axes(axes, position[0], linear, shift, charge=charge[0])
+            pictures.append(("The frames of a test system", axes))
+        return pictures
 
 
 def _inputs(batch: Batch) -> tuple[Array, Array, Array]:

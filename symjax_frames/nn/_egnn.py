@@ -17,10 +17,12 @@ class EGNN(nnx.Module):
 
     Formula, with $d = x_i - x_j$, messages $m_{ij}$ of $(h_i, h_j, |d|^2, e_{ij})$ as
     `MessagePassing` computes them, and the mean over the nodes that send to $i$:
-    $$v_i \leftarrow \phi_v(h_i)\, v_i + \textstyle\mathrm{mean}_j\, d\, \phi_x(m_{ij}), \qquad
-    x_i \leftarrow x_i + v_i, \qquad h_i \leftarrow h_i + \Delta h_i.$$
+    $$x_i \leftarrow x_i + \phi_v(h_i)\, v_i + \textstyle\mathrm{mean}_j\, d\, \phi_x(m_{ij}), \qquad
+    h_i \leftarrow h_i + \Delta h_i.$$
 
     Equivariant to E(dim) by construction, in any dimension, as long as the features are invariant.
+    Each layer sees its features layer-normalised, which the published network does not do and which
+    the learning rates of the other networks need.
 
     Args:
       node_features: the number of invariant features of a node, may be 0; its speed is added.
@@ -54,7 +56,12 @@ class EGNN(nnx.Module):
         self.rounds = nnx.List(
             [MessagePassing(hidden, edge_features + 1, hidden, rngs=rngs) for _ in range(layers)]
         )
-        self.pulls = nnx.List([MLP([hidden, hidden, 1], rngs=rngs) for _ in range(layers)])
+        # Forces grow with distance, and distances with forces: they start near zero, as published.
+        small = nnx.initializers.variance_scaling(1e-6, "fan_avg", "uniform")
+        self.norms = nnx.List([nnx.LayerNorm(hidden, rngs=rngs) for _ in range(layers)])
+        self.pulls = nnx.List(
+            [MLP([hidden, hidden, 1], final_init=small, rngs=rngs) for _ in range(layers)]
+        )
         self.gates = nnx.List([MLP([hidden, hidden, 1], rngs=rngs) for _ in range(layers)])
 
     def __call__(
@@ -72,12 +79,14 @@ class EGNN(nnx.Module):
         others = jnp.maximum(graph.total(jnp.ones((*edges.shape[:-1], 1), points.dtype)), 1)
         speed = safe_norm(velocities, keepdims=True)
         hidden = self.embed(jnp.concatenate([nodes, speed], axis=-1))
-        for exchange, pull, gate in zip(self.rounds, self.pulls, self.gates, strict=True):
+        for norm, exchange, pull, gate in zip(
+            self.norms, self.rounds, self.pulls, self.gates, strict=True
+        ):
             difference = graph.at_receivers(points) - graph.at_senders(points)
             squared = jnp.sum(difference**2, axis=-1, keepdims=True)
-            change, messages = exchange(hidden, jnp.concatenate([squared, edges], axis=-1), graph)
+            normed = norm(hidden)
+            change, messages = exchange(normed, jnp.concatenate([squared, edges], axis=-1), graph)
             force = graph.total(difference * pull(messages)) / others
-            velocities = gate(hidden) * velocities + force
-            points = points + velocities
+            points = points + gate(normed) * velocities + force
             hidden = hidden + change
         return jnp.where(graph.mask[:, None], points, 0)

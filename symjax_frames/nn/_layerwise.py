@@ -71,6 +71,11 @@ class LayerwiseGNN(nnx.Module):
       ValueError: if a size is out of range or `group` is neither of the two; when called, if a shape
         does not fit the graph, or the graph is no `CompleteGraph`.
 
+    Note:
+      Equivariance holds where the covariance of each layer's features has distinct eigenvalues, apart
+      from zero: features in a plane or on a line do no harm, for the signs of a frame average away
+      whatever leaves them. `spectral_gap` measures the distance from that.
+
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
       arXiv:2110.03336.

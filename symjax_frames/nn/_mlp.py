@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
 
+_lecun_normal = nnx.initializers.lecun_normal()
+
 
 class MLP(nnx.Module):
     """Multi-layer perceptron, `x -> W_n act(... act(W_1 x + b_1) ...) + b_n` on the last axis.
@@ -15,6 +17,7 @@ class MLP(nnx.Module):
     Args:
       sizes: the number of features before, between and after the linear maps; at least two.
       activation: applied between them, not after the last.
+      final_init: draws the kernel of the last map; a small one starts the output near zero.
       rngs: where the parameters are drawn from.
 
     Raises:
@@ -26,6 +29,7 @@ class MLP(nnx.Module):
         sizes: Sequence[int],
         *,
         activation: Callable[[Array], Array] = jax.nn.silu,
+        final_init: nnx.Initializer = _lecun_normal,
         rngs: nnx.Rngs,
     ):
         if len(sizes) < 2:
@@ -33,7 +37,13 @@ class MLP(nnx.Module):
         for index, size in enumerate(sizes):
             check_positive(f"sizes[{index}]", size)
         pairs = zip(sizes[:-1], sizes[1:], strict=True)
-        self.linears = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairs])
+        inits = [_lecun_normal] * (len(sizes) - 2) + [final_init]
+        self.linears = nnx.List(
+            [
+                nnx.Linear(*pair, kernel_init=init, rngs=rngs)
+                for pair, init in zip(pairs, inits, strict=True)
+            ]
+        )
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:

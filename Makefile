@@ -1,0 +1,26 @@
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.PHONY: demo test lint
+
+# Learns five-body dynamics with a frame-averaged network and with the same network alone.
+demo: .venv/installed
+	$(RUN) -m experiments train configs/nbody_demo.yaml
+	$(RUN) -m experiments train configs/nbody_demo_unconstrained.yaml
+	$(RUN) -m experiments report runs/nbody_demo runs/nbody_demo_unconstrained
+
+test: lint
+	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -q --doctest-modules symjax_frames README.md --doctest-glob=README.md
+
+lint: .venv/installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
+		{ echo "Python 3.12 or newer is needed; name one with make PYTHON=python3.13"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
