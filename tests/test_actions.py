@@ -54,7 +54,9 @@ def test_action_is_a_homomorphism_with_inverse(keys, name, dim):
 def test_points_shift_and_vectors_do_not(keys):
     shift = sf.Affine(jnp.eye(3), jnp.array([1.0, 2.0, 3.0]))
     x = jax.random.normal(next(keys), (5, 3))
-    np.testing.assert_allclose(sf.points.push(shift, x) - x, np.tile([1.0, 2, 3], (5, 1)), atol=1e-15)
+    np.testing.assert_allclose(
+        sf.points.push(shift, x) - x, np.tile([1.0, 2, 3], (5, 1)), atol=1e-15
+    )
     np.testing.assert_array_equal(sf.vectors.push(shift, x), x)
 
 

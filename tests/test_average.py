@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import symjax_frames as sf
 from symjax_frames.testing import assert_equivariant, equivariance_error, generic_cloud
@@ -166,23 +167,34 @@ def test_what_does_not_move_is_computed_once(keys):
     weight = jnp.ones((6, 6), jnp.float64)
 
     def backbone(x, v, charge):
-        expensive = jnp.sin(weight @ charge)  # does not depend on the frame
-        return x * expensive[:, None] + jnp.cos(v)
+        expensive = jnp.tanh(weight @ charge)  # does not depend on the frame
+        return x * expensive[:, None] + jnp.expm1(v)
 
     averaged = sf.frame_average(backbone, sf.pca_frame, **MOVES)
-    shapes = primitive_shapes(jax.make_jaxpr(averaged)(x, v, charge).jaxpr)
-    assert shapes["sin"] == [(6,)]
-    assert shapes["cos"] == [(8, 6, 3)]
+    sizes = primitive_sizes(jax.make_jaxpr(averaged)(x, v, charge).jaxpr)
+    assert sizes["tanh"] == [6]
+    assert sizes["expm1"] == [8 * 6 * 3]
+    # The control: what is made to depend on the frame is computed for every element.
+    moving = lambda x, v, charge: backbone(x, v, charge + x[:, 0])
+    replicated = sf.frame_average(moving, sf.pca_frame, **MOVES)
+    sizes = primitive_sizes(jax.make_jaxpr(replicated)(x, v, charge).jaxpr)
+    assert sizes["tanh"] == [8 * 6]
 
 
-def primitive_shapes(jaxpr):
+def is_jaxpr(value):
+    return isinstance(value, ClosedJaxpr | Jaxpr)
+
+
+def primitive_sizes(jaxpr):
+    """The size of the first result of every equation, by primitive, those inside included."""
     found: dict[str, list] = {}
 
     def walk(jaxpr):
         for equation in jaxpr.eqns:
-            found.setdefault(equation.primitive.name, []).append(equation.outvars[0].aval.shape)
-            for inner in jax.core.jaxprs_in_params(equation.params):
-                walk(inner)
+            found.setdefault(equation.primitive.name, []).append(equation.outvars[0].aval.size)
+            for inner in jax.tree.leaves(equation.params, is_leaf=is_jaxpr):
+                if is_jaxpr(inner):
+                    walk(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
 
     walk(jaxpr)
     return found

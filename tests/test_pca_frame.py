@@ -103,9 +103,7 @@ def test_padding_changes_no_bit(keys):
         jax.tree.map(np.testing.assert_array_equal, results[0], other)
     assert not np.any(results[0][2][6:])
     bare = sf.pca_frame(x)
-    np.testing.assert_allclose(
-        as_set(*results[0][0].elements), as_set(*bare.elements), atol=1e-13
-    )
+    np.testing.assert_allclose(as_set(*results[0][0].elements), as_set(*bare.elements), atol=1e-13)
     unmasked = sf.pca_frame(jnp.concatenate([x, fills[2]]))
     assert not np.allclose(unmasked.elements.shift, bare.elements.shift, atol=1e-3)
 

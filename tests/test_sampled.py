@@ -80,9 +80,7 @@ def test_samples_of_a_group_average_invariants(keys, group):
     vectors = jax.random.normal(next(keys), (2, 3))
     fn = lambda pair: jnp.sum(pair[0] * jnp.array([1.0, -2.0, 0.5])) ** 2
     count = 20_000
-    mean = sf.sampled_average(
-        fn, group, in_actions=sf.vectors, out_actions=None, num_samples=count
-    )
+    mean = sf.sampled_average(fn, group, in_actions=sf.vectors, out_actions=None, num_samples=count)
     expected = jnp.sum(vectors[0] ** 2) * 5.25 / 3
     # The standard deviation of cos^2 is 2 / sqrt(45), and no larger over the octahedral orbit.
     error = 5 * 3 * np.sqrt(1 / 5 - 1 / 9) / count**0.5
@@ -113,8 +111,12 @@ def test_packed_graphs_draw_independently(keys):
         in_actions=sf.packed(sf.points, segment_ids),
         out_actions=sf.packed(sf.vectors, segment_ids),
     )
-    draws = np.asarray(jax.jit(jax.vmap(lambda k: sampled(k, x)))(jax.random.split(next(keys), 400)))
-    kinds = [len(np.unique(np.round(draws[:, part], 9), axis=0)) for part in (slice(5), slice(5, 10))]
+    draws = np.asarray(
+        jax.jit(jax.vmap(lambda k: sampled(k, x)))(jax.random.split(next(keys), 400))
+    )
+    kinds = [
+        len(np.unique(np.round(draws[:, part], 9), axis=0)) for part in (slice(5), slice(5, 10))
+    ]
     assert kinds == [8, 8]
     assert len(np.unique(np.round(draws, 9), axis=0)) > 50
 

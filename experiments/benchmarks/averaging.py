@@ -171,8 +171,8 @@ def _frame_rows(options: argparse.Namespace) -> list[list[str]]:
     rows = []
     for (name, count), time in times.items():
         speed = times["jnp.linalg.eigh of them", count] / time
-        clouds = f"{1e3 * count / time:,.0f}"
-        rows.append([name, f"{count}", f"{time:.3f} ms", clouds, f"{speed:.2f} x"])
+        rate = f"{1e3 * count / time:,.0f}"
+        rows.append([name, f"{count}", f"{time:.3f} ms", rate, f"{speed:.2f} x"])
     return rows
 
 
