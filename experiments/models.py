@@ -66,7 +66,7 @@ class _Linear(nnx.Module):
     """Free motion with one learnt time: `position + time * velocity`."""
 
     def __init__(self) -> None:
-        self.time = nnx.Param(jnp.ones(()))
+        self.time = nnx.Param(jnp.ones((), jnp.float32))
 
     def __call__(self, position: Array, velocity: Array, *unused: object) -> Array:
         del unused

@@ -18,15 +18,19 @@ from rich.console import Console
 import symjax_frames as sf
 from experiments.benchmarks._timing import Call, make_parser, medians, positive, prepare, start
 from experiments.config import ModelConfig
-from experiments.models import Network, trained
+from experiments.models import ACTIONS, Dynamics, Network, trained
 from experiments.table import print_table
 from symjax_frames.linalg import eigh
+
+Transform = Callable[[Dynamics], Callable[..., Array]]
+"""From a network to a model, a function of `(key, position, velocity, charge)`."""
 
 _BODIES = 5
 _ELEMENTS = 8
 _BACKBONE = "backbone"
 _MORE = "backbone, 8 x systems"
 _AVERAGE = "average of 8 elements"
+_TURNS = "average, one element at a time"
 _SAMPLE = "1 sampled element"
 _FREE = "average of free motion"
 
@@ -75,16 +79,17 @@ def _network_calls(options: argparse.Namespace) -> dict[tuple[str, str], Call]:
     free = Network(ModelConfig(backbone="linear"), rngs=nnx.Rngs(0))
     alone, averaged = ModelConfig(), ModelConfig(frame="pca")
     sampled = ModelConfig(frame="pca", training_average="sampled")
-    models = {
-        _BACKBONE: (gnn, alone, options.systems),
-        _MORE: (gnn, alone, options.systems * _ELEMENTS),
-        _AVERAGE: (gnn, averaged, options.systems),
-        _SAMPLE: (gnn, sampled, options.systems),
-        _FREE: (free, averaged, options.systems),
+    models: dict[str, tuple[Network, Transform, int]] = {
+        _BACKBONE: (gnn, lambda network: trained(network, alone), options.systems),
+        _MORE: (gnn, lambda network: trained(network, alone), options.systems * _ELEMENTS),
+        _AVERAGE: (gnn, lambda network: trained(network, averaged), options.systems),
+        _TURNS: (gnn, _in_turns, options.systems),
+        _SAMPLE: (gnn, lambda network: trained(network, sampled), options.systems),
+        _FREE: (free, lambda network: trained(network, averaged), options.systems),
     }
     calls = {}
-    for name, (network, config, systems) in models.items():
-        forward, step, params = _functions(network, config)
+    for name, (network, transform, systems) in models.items():
+        forward, step, params = _functions(network, transform)
         batch = _batch(systems)
         state = _optimizer.init(params)
         calls[name, "forward"], _ = prepare(forward, params, batch)
@@ -95,13 +100,18 @@ def _network_calls(options: argparse.Namespace) -> dict[tuple[str, str], Call]:
 _optimizer = optax.adamw(1e-3)
 
 
+def _in_turns(network: Dynamics) -> Callable[..., Array]:
+    averaged = sf.frame_average(network, sf.pca_frame, batch_size=1, **ACTIONS)
+    return lambda key, *args: averaged(*args)
+
+
 def _functions(
-    network: Network, config: ModelConfig
+    network: Network, transform: Transform
 ) -> tuple[Callable[..., Any], Callable[..., Any], Any]:
     graph, state = nnx.split(network)
 
     def forward(params: Any, batch: dict[str, Array]) -> Float[Array, "systems bodies 3"]:
-        model = trained(nnx.merge(graph, nnx.State(params)), config)
+        model = transform(nnx.merge(graph, nnx.State(params)))
         inputs = batch["position"], batch["velocity"], batch["charge"]
         return jax.vmap(model)(batch["key"], *inputs)
 
@@ -150,6 +160,7 @@ def _ratio_rows(times: dict[tuple[str, str], float]) -> list[list[str]]:
     published = (f"{ours / theirs:.2f}" for ours, theirs in zip(top, bottom, strict=True))
     return [
         row("average / 8 backbones", _AVERAGE, _BACKBONE, _ELEMENTS),
+        row("average, one element at a time / 8 backbones", _TURNS, _BACKBONE, _ELEMENTS),
         row("average / backbone, 8 x systems", _AVERAGE, _MORE),
         ["average / backbone, 8 x systems, published *", *published],
         row("sampled element / backbone", _SAMPLE, _BACKBONE),
