@@ -16,21 +16,19 @@ def apply(
     dim = linear.shape[-1]
     if dim > 3:
         return jnp.einsum("ij,...j->...i", linear, x, precision=Precision.HIGHEST)
-    columns = [x[..., j] for j in range(dim)]
-    rows = []
-    for i in range(dim):
-        row = linear[i, 0] * columns[0]
-        for j in range(1, dim):
-            row = row + linear[i, j] * columns[j]
-        rows.append(row)
-    return jnp.stack(rows, axis=-1)
+    rows = [[linear[i, j] * x[..., j] for j in range(dim)] for i in range(dim)]
+    return jnp.stack([sum(terms[1:], terms[0]) for terms in rows], axis=-1)
 
 
 def multiply(
     left: Float[Array, "*left dim dim"], right: Float[Array, "*right dim dim"]
 ) -> Float[Array, "*both dim dim"]:
-    """`left @ right` with broadcast stacks."""
-    return jnp.einsum("...ij,...jk->...ik", left, right, precision=Precision.HIGHEST)
+    """`left @ right` with stacks that broadcast against each other."""
+    dim = left.shape[-1]
+    if dim > 3:
+        return jnp.einsum("...ij,...jk->...ik", left, right, precision=Precision.HIGHEST)
+    terms = [left[..., :, j, None] * right[..., j, None, :] for j in range(dim)]
+    return sum(terms[1:], terms[0])
 
 
 def determinant(linear: Float[Array, "*stack dim dim"]) -> Float[Array, "*stack"]:

@@ -4,18 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from symjax_frames._matrices import multiply
 from symjax_frames.linalg._closed_form import eigh_2x2, eigh_3x3
 from symjax_frames.linalg._safe import power_of_two
-
-
-def _multiply(
-    first: Float[Array, "*batch dim dim"], second: Float[Array, "*batch dim dim"]
-) -> Float[Array, "*batch dim dim"]:
-    if first.shape[-1] > 3:
-        return jnp.matmul(first, second, precision=jax.lax.Precision.HIGHEST)
-    # Elementwise: a batch of tiny matrix products is slow on a CPU, and inexact elsewhere.
-    terms = [first[..., :, k, None] * second[..., k, None, :] for k in range(first.shape[-1])]
-    return sum(terms[1:], terms[0])
 
 
 @jax.custom_jvp
@@ -56,12 +47,12 @@ def _decompose_jvp(
     primals: tuple[Float[Array, "*batch dim dim"]], tangents: tuple[Float[Array, "*batch dim dim"]]
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     values, vectors = _decompose(*primals)
-    rotated = _multiply(jnp.swapaxes(vectors, -1, -2), _multiply(tangents[0], vectors))
+    rotated = multiply(jnp.swapaxes(vectors, -1, -2), multiply(tangents[0], vectors))
     gaps = values[..., None, :] - values[..., :, None]
     # Entries are of order one, so 1 bounds the largest eigenvalue from below unless all are zero.
     largest = jnp.maximum(jnp.max(jnp.abs(values), axis=-1), jnp.ones_like(values[..., 0]))
     noise = jnp.finfo(values.dtype).eps * jax.lax.stop_gradient(largest)[..., None, None]
-    change = _multiply(vectors, _inverse(gaps, noise * jnp.ones_like(gaps)) * rotated)
+    change = multiply(vectors, _inverse(gaps, noise * jnp.ones_like(gaps)) * rotated)
     return (values, vectors), (jnp.diagonal(rotated, axis1=-2, axis2=-1), change)
 
 
