@@ -16,6 +16,12 @@ def _is_action(node: Any) -> bool:
     return node is None or isinstance(node, Action)
 
 
+def argument_actions(actions: PyTree) -> PyTree:
+    """The actions on a tuple of arguments, checked; a list is read as a tuple, as in `jax.vmap`."""
+    check_actions(actions, "in_actions")
+    return tuple(actions) if isinstance(actions, list) else actions
+
+
 def check_actions(actions: PyTree, name: str) -> None:
     """Raises unless every leaf of `actions` is an `Action` or `None`."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(actions, is_leaf=_is_action)[0]:
@@ -72,7 +78,7 @@ def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
         if action is not None and hasattr(leaf, "dtype"):
             found.append(leaf.dtype)
 
-    map_actions(look, in_actions, args, "argument")
+    map_actions(look, argument_actions(in_actions), args, "argument")
     floating = [dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)]
     return floating[0] if floating else jnp.result_type(float)
 

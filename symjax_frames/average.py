@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from symjax_frames._average import make_average
 from symjax_frames._checks import check_positive
-from symjax_frames._trees import check_actions, map_actions, moved_dtype
+from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
 from symjax_frames.groups import Group
 
@@ -68,7 +68,7 @@ def frame_average(
       arXiv:2110.03336.
     """
     argnums = _check_argnums(frame_argnums)
-    average = _averager(fn, in_actions, out_actions, batch_size, spmd_axis_name)
+    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
     def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
         return average(frame(*_select(args, argnums)), args, kwargs)
@@ -114,7 +114,7 @@ def group_average(
     """
     _check_group(group, "group")
     group.cast(jnp.float32)
-    average = _averager(fn, in_actions, out_actions, batch_size, spmd_axis_name)
+    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
     def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
         dtype = moved_dtype(in_actions, args)
@@ -173,7 +173,7 @@ def sampled_average(
             f"source: {source.name} is not compact, so there is no uniform measure to draw from; "
             "center the data (translation frame) and use O or SO"
         )
-    average = _averager(fn, in_actions, out_actions, None, None)
+    average = make_average(fn, in_actions, out_actions, None, None)
 
     def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree[Array]:
         if isinstance(source, Group):
@@ -200,92 +200,6 @@ def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
 
     # The ratio is one; its gradient is that of the logarithm of the probability of the draw.
     return Frame(jax.tree.map(take, frame.elements), take(frame.weights / constant) / num_samples)
-
-
-def _averager(
-    fn: Callable[..., PyTree[Array]],
-    in_actions: PyTree,
-    out_actions: PyTree,
-    batch_size: int | None,
-    spmd_axis_name: str | None,
-) -> Callable[[Frame, tuple, dict], PyTree[Array]]:
-    if isinstance(in_actions, list):
-        in_actions = tuple(in_actions)
-    check_actions(in_actions, "in_actions")
-    check_actions(out_actions, "out_actions")
-    if batch_size is not None:
-        check_positive("batch_size", batch_size)
-        if spmd_axis_name is not None:
-            raise ValueError(
-                f"batch_size={batch_size} evaluates elements one batch after the other and "
-                f"spmd_axis_name={spmd_axis_name!r} all at once; give one of them"
-            )
-
-    def average(frame: Frame, args: tuple, kwargs: dict) -> PyTree[Array]:
-        def pull(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
-            return leaf if action is None else _apply(action.pull, g, leaf, place)
-
-        def push(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
-            _check_averageable(leaf, place)
-            return leaf if action is None else _apply(action.push, g, leaf, place)
-
-        def term(g: Any) -> PyTree[Array]:
-            pulled = map_actions(
-                lambda action, leaf, place: pull(g, action, leaf, place),
-                in_actions,
-                args,
-                "argument",
-            )
-            return map_actions(
-                lambda action, leaf, place: push(g, action, leaf, place),
-                out_actions,
-                fn(*pulled, **kwargs),
-                "output",
-            )
-
-        if batch_size is None:
-            terms = jax.vmap(term, spmd_axis_name=spmd_axis_name)(frame.elements)
-        else:
-            terms = jax.lax.map(term, frame.elements, batch_size=batch_size)
-        return map_actions(
-            lambda action, leaf, place: _weighted_sum(action, frame.weights, leaf, place),
-            out_actions,
-            terms,
-            "output",
-        )
-
-    return average
-
-
-def _weighted_sum(action: Action | None, weights: Array, terms: Array, place: str) -> Array:
-    scale = Action.scale if action is None else action.scale
-    if weights.ndim > 1 and scale is Action.scale:
-        raise ValueError(
-            f"{place}: the frame has weights of shape {weights.shape}, one set a graph, so this output "
-            "needs a packed action; packed(None, segment_ids) for an invariant one"
-        )
-    wide = jnp.promote_types(weights.dtype, terms.dtype)
-    scaled = jax.vmap(scale)(weights.astype(wide), terms.astype(wide))
-    return jnp.sum(scaled, axis=0).astype(terms.dtype)
-
-
-def _apply(move: Callable, g: Any, leaf: Any, place: str) -> Any:
-    if not isinstance(leaf, jax.Array | np.ndarray) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
-        raise ValueError(
-            f"{place} has an action but is no floating array, got {kind}; convert it, or give it the "
-            "action None"
-        )
-    try:
-        return move(g, jnp.asarray(leaf))
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
-
-
-def _check_averageable(leaf: Any, place: str) -> None:
-    if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
-        raise ValueError(f"{place} must be a floating array to be averaged, got {kind}")
 
 
 def _check_group(group: Any, name: str) -> None:

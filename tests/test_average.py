@@ -130,14 +130,23 @@ def test_batches_of_elements_change_nothing(keys):
 
 
 def test_elements_shard_over_a_mesh_axis(keys):
-    mesh = jax.make_mesh((1,), ("frame",))
+    mesh = jax.make_mesh((2,), ("frame",), axis_types=(jax.sharding.AxisType.Auto,))
     args = inputs(keys, 3)
     backbone = generic(next(keys), 3)
-    named = sf.frame_average(backbone, sf.pca_frame, spmd_axis_name="frame", **MOVES)
-    with jax.set_mesh(mesh):
-        sharded = jax.jit(named)(*args)
+    here = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def constrained(x, v, charge):
+        return backbone(jax.lax.with_sharding_constraint(x, here), v, charge)
+
+    def lowered(name):
+        average = sf.frame_average(constrained, sf.pca_frame, spmd_axis_name=name, **MOVES)
+        return jax.jit(average).lower(*args)
+
+    split = '{"frame"}, {}, {}'
+    assert split in lowered("frame").as_text()
+    assert split not in lowered(None).as_text()
     whole = jax.jit(sf.frame_average(backbone, sf.pca_frame, **MOVES))(*args)
-    np.testing.assert_allclose(sharded, whole, atol=1e-13)
+    np.testing.assert_allclose(lowered("frame").compile()(*args), whole, atol=1e-13)
 
 
 def test_group_average_is_exact_for_its_group_only(keys):

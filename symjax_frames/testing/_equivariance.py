@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from symjax_frames._checks import check_positive
-from symjax_frames._trees import check_actions, map_actions, moved_dtype
+from symjax_frames._trees import argument_actions, check_actions, map_actions, moved_dtype
 from symjax_frames._types import Action, Affine
 from symjax_frames.groups import Group
 
@@ -56,7 +56,7 @@ def equivariance_error(
       ValueError: if the actions do not fit the arguments or outputs.
     """
     check_positive("num_samples", num_samples)
-    check_actions(in_actions, "in_actions")
+    in_actions = argument_actions(in_actions)
     check_actions(out_actions, "out_actions")
     dtype = moved_dtype(in_actions, args)
 

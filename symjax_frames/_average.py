@@ -1,0 +1,109 @@
+"""The weighted sum that every transform is: pull, apply, push, average."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from symjax_frames._checks import check_positive
+from symjax_frames._trees import argument_actions, check_actions, map_actions
+from symjax_frames._types import Action, Frame
+
+
+def make_average(
+    fn: Callable[..., PyTree[Array]],
+    in_actions: PyTree,
+    out_actions: PyTree,
+    batch_size: int | None,
+    spmd_axis_name: str | None,
+) -> Callable[[Frame, tuple, dict], PyTree[Array]]:
+    """The function of `(frame, args, kwargs)` that averages `fn` over the elements of `frame`.
+
+    Args:
+      fn: as in `frame_average`, and so are the others.
+      in_actions: a pytree prefix of the arguments.
+      out_actions: a pytree prefix of the outputs.
+      batch_size: the number of elements evaluated at a time.
+      spmd_axis_name: the mesh axis that the elements are sharded over.
+
+    Raises:
+      ValueError: as `frame_average`.
+    """
+    in_actions = argument_actions(in_actions)
+    check_actions(out_actions, "out_actions")
+    if batch_size is not None:
+        check_positive("batch_size", batch_size)
+        if spmd_axis_name is not None:
+            raise ValueError(
+                f"batch_size={batch_size} evaluates elements one batch after the other and "
+                f"spmd_axis_name={spmd_axis_name!r} all at once; give one of them"
+            )
+
+    def average(frame: Frame, args: tuple, kwargs: dict) -> PyTree[Array]:
+        def pull(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
+            return leaf if action is None else _apply(action.pull, g, leaf, place)
+
+        def push(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
+            _check_averageable(leaf, place)
+            return leaf if action is None else _apply(action.push, g, leaf, place)
+
+        def term(g: Any) -> PyTree[Array]:
+            pulled = map_actions(
+                lambda action, leaf, place: pull(g, action, leaf, place),
+                in_actions,
+                args,
+                "argument",
+            )
+            return map_actions(
+                lambda action, leaf, place: push(g, action, leaf, place),
+                out_actions,
+                fn(*pulled, **kwargs),
+                "output",
+            )
+
+        if batch_size is None:
+            terms = jax.vmap(term, spmd_axis_name=spmd_axis_name)(frame.elements)
+        else:
+            terms = jax.lax.map(term, frame.elements, batch_size=batch_size)
+        return map_actions(
+            lambda action, leaf, place: _weighted_sum(action, frame.weights, leaf, place),
+            out_actions,
+            terms,
+            "output",
+        )
+
+    return average
+
+
+def _weighted_sum(action: Action | None, weights: Array, terms: Array, place: str) -> Array:
+    scale = Action.scale if action is None else action.scale
+    if weights.ndim > 1 and scale is Action.scale:
+        raise ValueError(
+            f"{place}: the frame has weights of shape {weights.shape}, one set a graph, so this output "
+            "needs a packed action; packed(None, segment_ids) for an invariant one"
+        )
+    wide = jnp.promote_types(weights.dtype, terms.dtype)
+    scaled = jax.vmap(scale)(weights.astype(wide), terms.astype(wide))
+    return jnp.sum(scaled, axis=0).astype(terms.dtype)
+
+
+def _apply(move: Callable, g: Any, leaf: Any, place: str) -> Any:
+    if not isinstance(leaf, jax.Array | np.ndarray) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
+        raise ValueError(
+            f"{place} has an action but is no floating array, got {kind}; convert it, or give it the "
+            "action None"
+        )
+    try:
+        return move(g, jnp.asarray(leaf))
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
+def _check_averageable(leaf: Any, place: str) -> None:
+    if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
+        raise ValueError(f"{place} must be a floating array to be averaged, got {kind}")
