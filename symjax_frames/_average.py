@@ -43,12 +43,14 @@ def make_average(
             )
 
     def average(frame: Frame, args: tuple, kwargs: dict) -> PyTree[Array]:
+        _check_frame(frame)
+
         def pull(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
-            return leaf if action is None else _apply(action.pull, g, leaf, place)
+            return leaf if action is None else apply_action(action.pull, g, leaf, place)
 
         def push(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
             _check_averageable(leaf, place)
-            return leaf if action is None else _apply(action.push, g, leaf, place)
+            return leaf if action is None else apply_action(action.push, g, leaf, place)
 
         def term(g: Any) -> PyTree[Array]:
             pulled = map_actions(
@@ -78,6 +80,17 @@ def make_average(
     return average
 
 
+def _check_frame(frame: Any) -> None:
+    if not isinstance(frame, Frame):
+        raise ValueError(f"the frame function must return a Frame, got {type(frame).__name__}")
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(frame)}
+    if len(sizes) != 1 or sizes == {()}:
+        shapes = [leaf.shape for leaf in jax.tree.leaves(frame)]
+        raise ValueError(
+            f"the elements and weights of a Frame must share a leading frame axis, got {shapes}"
+        )
+
+
 def _weighted_sum(action: Action | None, weights: Array, terms: Array, place: str) -> Array:
     scale = Action.scale if action is None else action.scale
     if weights.ndim > 1 and scale is Action.scale:
@@ -85,13 +98,16 @@ def _weighted_sum(action: Action | None, weights: Array, terms: Array, place: st
             f"{place}: the frame has weights of shape {weights.shape}, one set a graph, so this output "
             "needs a packed action; packed(None, segment_ids) for an invariant one"
         )
-    wide = jnp.promote_types(weights.dtype, terms.dtype)
+    # Wide by choice, and cast back below: nothing that strict promotion guards against.
+    with jax.numpy_dtype_promotion("standard"):
+        wide = jnp.promote_types(weights.dtype, terms.dtype)
     scaled = jax.vmap(scale)(weights.astype(wide), terms.astype(wide))
     return jnp.sum(scaled, axis=0).astype(terms.dtype)
 
 
-def _apply(move: Callable, g: Any, leaf: Any, place: str) -> Any:
-    if not isinstance(leaf, jax.Array | np.ndarray) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+def apply_action(move: Callable, g: Any, leaf: Any, place: str) -> Any:
+    """Moves a leaf, with an error that names its place if that is impossible."""
+    if not isinstance(leaf, jax.Array | np.ndarray) or not jnp.issubdtype(leaf.dtype, jnp.floating):
         kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
         raise ValueError(
             f"{place} has an action but is no floating array, got {kind}; convert it, or give it the "

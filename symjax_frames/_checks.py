@@ -10,17 +10,12 @@ def check_positive(name: str, value: int) -> None:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
-def check_dim(dim: int) -> None:
-    """Raises unless `dim` is a positive integer."""
-    check_positive("dim", dim)
-
-
 def check_cloud(points: Array, mask: Array | None) -> None:
     """Raises unless `points` is a floating `(points, dim)` array and `mask` fits it."""
     if not hasattr(points, "ndim") or points.ndim != 2:
         raise ValueError(
             "points must be one cloud of shape (points, dim), one point a row, got "
-            f"{_describe(points)}; use jax.vmap for a batch of clouds"
+            f"{describe(points)}; use jax.vmap for a batch of clouds"
         )
     count, dim = points.shape
     if count == 0 or dim == 0:
@@ -34,11 +29,21 @@ def check_cloud(points: Array, mask: Array | None) -> None:
     if not hasattr(mask, "shape") or mask.shape != (count,) or mask.dtype != bool:
         raise ValueError(
             f"mask must be boolean of shape ({count},), one entry for each of the {count} points, "
-            f"got {_describe(mask)}"
+            f"got {describe(mask)}"
         )
 
 
-def _describe(value: object) -> str:
+def check_callable(name: str, frame: object) -> None:
+    """Raises unless `frame` is a function that can return a frame, and not a frame or a group."""
+    if not callable(frame):
+        raise ValueError(
+            f"{name} must be a function that returns a Frame, such as pca_frame, got "
+            f"{type(frame).__name__} {frame!r:.60}; groups go to group_average and sampled_average"
+        )
+
+
+def describe(value: object) -> str:
+    """What a value is, for messages."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"shape {value.shape} of dtype {value.dtype}"
     return f"{type(value).__name__}"

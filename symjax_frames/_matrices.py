@@ -9,6 +9,11 @@ from jax.lax import Precision
 from jaxtyping import Array, Float
 
 
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x` in a dtype that LAPACK knows: 16 bits become 32."""
+    return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+
+
 def apply(
     linear: Float[Array, "dim dim"], x: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
@@ -35,7 +40,7 @@ def determinant(linear: Float[Array, "*stack dim dim"]) -> Float[Array, "*stack"
     """The determinant of every matrix of the stack."""
     dim = linear.shape[-1]
     if dim > 3:
-        return jnp.linalg.det(linear)
+        return jnp.linalg.det(at_least_float32(linear)).astype(linear.dtype)
     if dim == 1:
         return linear[..., 0, 0]
     rows = [[linear[..., i, j] for j in range(dim)] for i in range(dim)]

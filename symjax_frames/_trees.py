@@ -61,7 +61,7 @@ def map_actions(move: Move, actions: PyTree, tree: PyTree, where: str) -> PyTree
     if prefix_def != data_def:
         raise ValueError(
             f"the actions do not fit the data at {where}: the actions have {_outline(actions)}, the "
-            f"data {_outline(tree)}"
+            f"data {_outline(tree)} (keyword arguments are never moved)"
         )
     moved = [
         map_actions(move, action, child, where + place)
@@ -80,7 +80,7 @@ def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
 
     map_actions(look, argument_actions(in_actions), args, "argument")
     floating = [dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)]
-    return floating[0] if floating else jnp.result_type(float)
+    return jax.dtypes.canonicalize_dtype(floating[0]) if floating else jnp.result_type(float)
 
 
 def _outline(node: Any) -> str:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from symjax_frames._average import make_average
-from symjax_frames._checks import check_positive
+from symjax_frames._checks import check_callable, check_positive, describe
 from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
-from symjax_frames.groups import Group
+from symjax_frames.groups import Group, check_group
 
 
 def frame_average(
@@ -68,6 +68,7 @@ def frame_average(
       arXiv:2110.03336.
     """
     argnums = _check_argnums(frame_argnums)
+    check_callable("frame", frame)
     average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
     def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
@@ -112,8 +113,12 @@ def group_average(
     Raises:
       ValueError: if the group is infinite (use `sampled_average`), and as in `frame_average`.
     """
-    _check_group(group, "group")
-    group.cast(jnp.float32)
+    check_group("group", group)
+    if group.elements is None:
+        raise ValueError(
+            f"group {group.name} is infinite and cannot be summed over; use sampled_average, or "
+            "frame_average with a frame"
+        )
     average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
     def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
@@ -168,7 +173,9 @@ def sampled_average(
     """
     argnums = _check_argnums(frame_argnums)
     check_positive("num_samples", num_samples)
-    if isinstance(source, Group) and not source.compact:
+    if not isinstance(source, Group):
+        check_callable("source", source)
+    elif not source.compact:
         raise ValueError(
             f"source: {source.name} is not compact, so there is no uniform measure to draw from; "
             "center the data (translation frame) and use O or SO"
@@ -176,6 +183,7 @@ def sampled_average(
     average = make_average(fn, in_actions, out_actions, None, None)
 
     def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree[Array]:
+        _check_key(key)
         if isinstance(source, Group):
             dtype = moved_dtype(in_actions, args)
             draw = lambda one: source.draw(one, dtype)  # noqa: E731
@@ -198,17 +206,24 @@ def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
         rows = index.reshape(index.shape + (1,) * (leaf.ndim - index.ndim))
         return jnp.take_along_axis(leaf, rows, axis=0)
 
-    # The ratio is one; its gradient is that of the logarithm of the probability of the draw.
-    return Frame(jax.tree.map(take, frame.elements), take(frame.weights / constant) / num_samples)
+    # The ratio is one; its gradient is that of the logarithm of the probability of the draw. Taken
+    # first: a weight of zero is never drawn, and must not be divided by.
+    weights = take(frame.weights)
+    ratio = weights / jax.lax.stop_gradient(weights)
+    return Frame(jax.tree.map(take, frame.elements), ratio / num_samples)
 
 
-def _check_group(group: Any, name: str) -> None:
-    if not isinstance(group, Group):
-        raise ValueError(f"{name} must be a Group such as dihedral(4), got {group!r}")
+def _check_key(key: Any) -> None:
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and not (dtype == jnp.uint32 and key.ndim == 1):
+        raise ValueError(
+            f"the first argument of a sampled average must be a PRNG key, got {describe(key)}"
+        )
 
 
 def _check_argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    selected = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    selected = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
     if not all(isinstance(index, int) and index >= 0 for index in selected):
         raise ValueError(f"frame_argnums must be non-negative integers, got {argnums!r}")
     return selected

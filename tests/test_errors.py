@@ -16,6 +16,10 @@ def average(fn=IDENTITY, frame=sf.pca_frame, in_actions=sf.points, out_actions=s
     return sf.frame_average(fn, frame, in_actions=in_actions, out_actions=out_actions, **kwargs)
 
 
+def sampled(source):
+    return sf.sampled_average(IDENTITY, source, in_actions=sf.points, out_actions=sf.points)
+
+
 @pytest.mark.parametrize(
     "points,mask,message",
     [
@@ -109,6 +113,48 @@ def test_transforms_name_the_place(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        (lambda: average(frame=sf.euclidean(3)), "frame must be a function.*got Group"),
+        (lambda: average(frame=sf.pca_frame(CLOUD)), "frame must be a function.*got Frame"),
+        (lambda: average(frame="pca"), "frame must be a function.*got str"),
+        (lambda: average(frame=lambda x: (x, x))(CLOUD), "must return a Frame, got tuple"),
+        (
+            lambda: average(frame=lambda x: sf.Frame(sf.pca_frame(x).elements, jnp.ones(4)))(CLOUD),
+            "must share a leading frame axis",
+        ),
+        (lambda: sf.close("pca", sf.signs(3)), "frame must be a function"),
+        (lambda: sampled(sf.pca_frame)(CLOUD), "must be a PRNG key, got shape .5, 3."),
+        (lambda: sampled(sf.orthogonal(3))(0, CLOUD), "must be a PRNG key, got int"),
+        (lambda: sampled("SO"), "source must be a function"),
+        (
+            lambda: sf.packed(sf.points, [0, 0]),
+            "segment_ids must be a vector of integers.*got list",
+        ),
+        (lambda: sf.packed("points", jnp.zeros(2, int)), "action must be an Action or None"),
+        (
+            lambda: average(
+                frame=lambda x: sf.packed_pca_frame(x, jnp.arange(5), 5),
+                out_actions=sf.packed(sf.points, jnp.arange(5)),
+            )(CLOUD),
+            r"argument\[0\]: points are moved by one element.*packed\(action, segment_ids\)",
+        ),
+        (
+            lambda: average(in_actions=sf.packed(sf.points, jnp.zeros(5, int)))(CLOUD),
+            "packed data need a packed frame",
+        ),
+        (
+            lambda: average(out_actions=sf.packed(None, jnp.zeros(5, int)))(CLOUD),
+            "packed data need a packed frame",
+        ),
+    ],
+)
+def test_mixed_up_nouns(call, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        call()
+
+
 def test_an_error_of_the_backbone_stays_its_own():
     def broken(x):
         raise KeyError("mine")
@@ -126,5 +172,7 @@ def test_generators_and_assertions(keys):
     assert_equivariant(IDENTITY, CLOUD, out_actions=sf.points, **law)
     with pytest.raises(AssertionError, match=r"relative equivariance error .* under E\(3\)"):
         assert_equivariant(IDENTITY, CLOUD, out_actions=None, **law)
+    with pytest.raises(ValueError, match="group must be a Group .*got 'E'"):
+        assert_equivariant(IDENTITY, CLOUD, out_actions=None, **law | {"group": "E"})
     with pytest.raises(AssertionError, match="error nan"):
         assert_equivariant(lambda x: x * jnp.nan, CLOUD, out_actions=None, **law)

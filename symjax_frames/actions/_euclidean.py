@@ -10,6 +10,11 @@ from symjax_frames._types import Action, Affine
 
 
 def _check(g: Affine, x: Array, rank: int, kind: str) -> None:
+    if g.linear.ndim != 2:
+        raise ValueError(
+            f"{kind} are moved by one element at a time, got elements of shape {g.linear.shape}; data "
+            "of a packed frame need packed(action, segment_ids), and only they do"
+        )
     dim = g.linear.shape[-1]
     if x.ndim < rank or any(size != dim for size in x.shape[x.ndim - rank :]):
         raise ValueError(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from symjax_frames._checks import describe
 from symjax_frames._types import Action
 
 
@@ -29,11 +30,14 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
       ValueError: if `segment_ids` is not a vector of integers; when the action is used, if the data
         have another number of rows.
     """
-    if segment_ids.ndim != 1 or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
+    if getattr(segment_ids, "ndim", None) != 1 or not jnp.issubdtype(
+        segment_ids.dtype, jnp.integer
+    ):
         raise ValueError(
-            "segment_ids must be a vector of integers, one for each row, got shape "
-            f"{segment_ids.shape} of dtype {segment_ids.dtype}"
+            f"segment_ids must be a vector of integers, one for each row, got {describe(segment_ids)}"
         )
+    if action is not None and not isinstance(action, Action):
+        raise ValueError(f"action must be an Action or None (invariant), got {action!r}")
 
     def check(x: Array) -> None:
         if x.ndim == 0 or x.shape[0] != segment_ids.shape[0]:
@@ -45,6 +49,8 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
     def move(act: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def moved(g: Any, x: Array) -> Array:
             check(x)
+            if jax.tree.leaves(g)[0].ndim < 3:
+                raise ValueError("packed data need a packed frame, with elements for every graph")
             rows = jax.tree.map(lambda leaf: leaf[segment_ids], g)
             return jax.vmap(act)(rows, x)
 
@@ -52,6 +58,8 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
 
     def scale(weights: Array, x: Array) -> Array:
         check(x)
+        if weights.ndim != 1:
+            raise ValueError("packed data need a packed frame, with weights for every graph")
         rows = weights[segment_ids].reshape((-1,) + (1,) * (x.ndim - 1))
         return jnp.broadcast_to(rows, x.shape) * x
 

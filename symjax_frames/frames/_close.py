@@ -6,6 +6,7 @@ from typing import Any, overload
 import jax.numpy as jnp
 import numpy as np
 
+from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Affine, Frame
 from symjax_frames.groups import Group
@@ -25,7 +26,8 @@ def close(
     Since `F(k x) H = k F(x) H`, the closure of a frame is a frame again. The sign flips of a PCA frame
     are the closure of one set of axes; closing further is augmentation that keeps equivariance exact.
     An element that arises in several ways stays in as often. Where the frame is closed under a subgroup
-    already, as a PCA frame is under the signs, name it, and every element is made once.
+    already, as a PCA frame is under the signs, name it, and every element is made once. A group with
+    reflections makes a frame for E out of one for SE: close the latter by proper groups.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -49,6 +51,7 @@ def close(
     """
     matrices = _representatives(group, already)
     if not isinstance(frame, Frame):
+        check_callable("frame", frame)
 
         def closed(*args: Any, **kwargs: Any) -> Frame:
             return close(frame(*args, **kwargs), group, already=already)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames import groups
-from symjax_frames._checks import check_cloud, check_positive
+from symjax_frames._checks import check_cloud, check_positive, describe
 from symjax_frames._matrices import determinant
 from symjax_frames._types import Affine, Frame
 from symjax_frames.frames._close import close
-from symjax_frames.linalg import eigh
+from symjax_frames.linalg import eigh, power_of_two
 
 GroupName = Literal["T", "O", "SO", "E", "SE"]
 
@@ -91,7 +91,8 @@ def packed_pca_frame(
 
     Args:
       points: the nodes of all graphs, one a row.
-      segment_ids: the graph of each node, from 0 to `num_segments - 1`.
+      segment_ids: the graph of each node, from 0 to `num_segments - 1`; a node beyond belongs to
+        none.
       num_segments: the number of graphs, static; graphs without nodes get a harmless frame.
       mask: `True` for real nodes.
       group: as in `pca_frame`.
@@ -108,10 +109,11 @@ def packed_pca_frame(
     check_cloud(points, mask)
     _check_group(group, points)
     check_positive("num_segments", num_segments)
-    if segment_ids.shape != points.shape[:1] or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
+    shape = getattr(segment_ids, "shape", None)
+    if shape != points.shape[:1] or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
         raise ValueError(
-            f"segment_ids must be integers of shape {points.shape[:1]}, one for each node, got shape "
-            f"{segment_ids.shape} of dtype {segment_ids.dtype}"
+            f"segment_ids must be integers of shape {points.shape[:1]}, one for each node, got "
+            f"{describe(segment_ids)}"
         )
     by = _by_segment(segment_ids, num_segments)
     return _frame(_moments(points, mask, group, by), group, detach)
@@ -127,7 +129,8 @@ def spectral_gap(
 
     Formula: $\min_k (\lambda_{k+1} - \lambda_k) / \lambda_{max}$ of the covariance that `pca_frame`
     diagonalises, between 0 (a repeated eigenvalue: the frame is not valid) and 1. In one dimension
-    it is 1; a cloud whose points all coincide has gap 0.
+    it is 1; a cloud whose points all coincide has gap 0. A repeated eigenvalue of zero, as of a line
+    in space, does no harm to the points themselves, but to vectors that leave their span.
 
     Args:
       points: as in `pca_frame`.
@@ -195,8 +198,8 @@ def _moments(points: Array, mask: Array | None, group: GroupName, by: _Reduction
         centroid = jnp.zeros_like(centroid)
     arms = jnp.where(row, points - by.spread(centroid), 0)
     # The axes do not depend on the size of the cloud; its square could overflow.
-    size = jax.lax.stop_gradient(by.largest(jnp.max(jnp.abs(arms), axis=1)))
-    arms = arms / by.spread(jnp.where(size > 0, size, 1))[:, None]
+    scale = power_of_two(by.largest(jnp.max(jnp.abs(arms), axis=1)))
+    arms = arms / by.spread(scale)[:, None]
     return _Moments(centroid, by.total(arms[:, :, None] * arms[:, None, :]))
 
 

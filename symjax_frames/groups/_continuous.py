@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from symjax_frames._checks import check_dim
-from symjax_frames._matrices import determinant
+from symjax_frames._checks import check_positive
+from symjax_frames._matrices import at_least_float32, determinant
 from symjax_frames._types import Affine
 from symjax_frames.groups._group import Group
 
@@ -16,9 +16,9 @@ from symjax_frames.groups._group import Group
 def _draw_orthogonal(key: Key[Array, ""], dim: int, dtype: Any) -> Float[Array, "dim dim"]:
     # Q of a Gaussian matrix is Haar only once the signs of R's diagonal are moved into Q.
     gaussian = jax.random.normal(key, (dim, dim), dtype)
-    q, r = jnp.linalg.qr(gaussian)
-    signs = jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(dtype)
-    return q * jnp.broadcast_to(signs[None, :], q.shape)
+    q, r = jnp.linalg.qr(at_least_float32(gaussian))
+    signs = jnp.where(jnp.diagonal(r) < 0, -1, 1).astype(q.dtype)
+    return (q * jnp.broadcast_to(signs[None, :], q.shape)).astype(dtype)
 
 
 def _draw_rotation(key: Key[Array, ""], dim: int, dtype: Any) -> Float[Array, "dim dim"]:
@@ -33,7 +33,7 @@ def _identity(key: Key[Array, ""], dim: int, dtype: Any) -> Float[Array, "dim di
 
 
 def _make(letters: str, dim: int, linear: Callable, shifts: bool) -> Group:
-    check_dim(dim)
+    check_positive("dim", dim)
 
     def draw(key: Key[Array, ""], dtype: Any) -> Affine:
         turn, move = jax.random.split(key)

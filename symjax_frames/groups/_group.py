@@ -58,6 +58,9 @@ class Group:
 def make_finite(name: str, matrices: np.ndarray) -> Group:
     """The group of the given matrices, taken on trust: the library's own are checked in its tests."""
     order, dim, _ = matrices.shape
+    matrices = matrices.copy()
+    # Groups are cached and shared: nobody may change them.
+    matrices.setflags(write=False)
     elements = Affine(matrices, np.zeros((order, dim)))  # type: ignore[arg-type]
 
     def draw(key: Key[Array, ""], dtype: Any) -> Affine:
@@ -88,3 +91,11 @@ def finite_group(name: str, matrices: np.ndarray) -> Group:
                 f"products with the inverse of matrix {index} are not"
             )
     return make_finite(name, matrices)
+
+
+def check_group(name: str, group: Any) -> None:
+    """Raises unless `group` is a `Group`."""
+    if not isinstance(group, Group):
+        raise ValueError(
+            f"{name} must be a Group such as dihedral(4) or euclidean(3), got {group!r}"
+        )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from symjax_frames._matrices import multiply
+from symjax_frames._matrices import at_least_float32, multiply
 from symjax_frames.linalg._closed_form import eigh_2x2, eigh_3x3
 from symjax_frames.linalg._safe import power_of_two
 
@@ -38,8 +38,8 @@ def _decompose(
         case 3:
             return eigh_3x3(matrix)
         case _:
-            values, vectors = jnp.linalg.eigh(matrix, symmetrize_input=False)
-            return values, vectors
+            values, vectors = jnp.linalg.eigh(at_least_float32(matrix), symmetrize_input=False)
+            return values.astype(matrix.dtype), vectors.astype(matrix.dtype)
 
 
 @_decompose.defjvp

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from symjax_frames._checks import check_dim, check_positive
+from symjax_frames._checks import check_positive
 from symjax_frames._types import Frame
 from symjax_frames.actions import vectors
 from symjax_frames.average import frame_average
@@ -93,7 +93,7 @@ class LayerwiseGNN(nnx.Module):
         group: str = "E",
         rngs: nnx.Rngs,
     ):
-        check_dim(dim)
+        check_positive("dim", dim)
         check_features("node_features", node_features)
         check_features("edge_features", edge_features)
         for name, size in (("channels", channels), ("hidden", hidden), ("layers", layers)):

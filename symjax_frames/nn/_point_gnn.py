@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from symjax_frames._checks import check_dim, check_positive
+from symjax_frames._checks import check_positive
 from symjax_frames.linalg import safe_norm
 from symjax_frames.nn._checks import check_features
 from symjax_frames.nn._graph import Graph, without_padding
@@ -53,7 +53,7 @@ class PointGNN(nnx.Module):
         softening: float = 0.01,
         rngs: nnx.Rngs,
     ):
-        check_dim(dim)
+        check_positive("dim", dim)
         check_features("node_features", node_features)
         check_features("edge_features", edge_features)
         check_positive("hidden", hidden)

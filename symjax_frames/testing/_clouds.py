@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from symjax_frames._checks import check_dim, check_positive
+from symjax_frames._checks import check_positive
 
 
 def generic_cloud(
@@ -31,7 +31,7 @@ def generic_cloud(
     Raises:
       ValueError: if `count`, `dim` or `gap` is out of range.
     """
-    check_dim(dim)
+    check_positive("dim", dim)
     check_positive("count", count)
     if count <= dim:
         raise ValueError(f"count must exceed dim={dim} for a cloud of full rank, got {count}")

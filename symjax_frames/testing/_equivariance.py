@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from symjax_frames._average import apply_action
 from symjax_frames._checks import check_positive
 from symjax_frames._trees import argument_actions, check_actions, map_actions, moved_dtype
 from symjax_frames._types import Action, Affine
-from symjax_frames.groups import Group
+from symjax_frames.groups import Group, check_group
 
 
 def equivariance_error(
@@ -55,6 +56,7 @@ def equivariance_error(
     Raises:
       ValueError: if the actions do not fit the arguments or outputs.
     """
+    check_group("group", group)
     check_positive("num_samples", num_samples)
     in_actions = argument_actions(in_actions)
     check_actions(out_actions, "out_actions")
@@ -62,7 +64,9 @@ def equivariance_error(
 
     def move(g: Affine, actions: PyTree, tree: PyTree, where: str) -> PyTree:
         return map_actions(
-            lambda action, leaf, place: leaf if action is None else action.push(g, leaf),
+            lambda action, leaf, place: (
+                leaf if action is None else apply_action(action.push, g, leaf, place)
+            ),
             actions,
             tree,
             where,
