@@ -81,15 +81,20 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from experiments.run import RunFolder
 
-    folder, *others = [RunFolder(path) for path in options.runs]
-    config, *_ = [each.load_config() for each in (folder, *others)]
-    from experiments.evaluate import load_state
-    from experiments.report import write_report
+    folders = [RunFolder(path) for path in options.runs]
+    configs = [each.load_config() for each in folders]
+    from experiments.evaluate import load_state, stored_evaluation
+    from experiments.report import comparison, write_report
     from experiments.session import make_task
+    from experiments.table import print_table
 
-    task = make_task(config)
-    state = load_state(config, folder, task)
-    _console().print(f"report: {write_report(config, folder, task, state, others)}", soft_wrap=True)
+    task = make_task(configs[0])
+    state = load_state(configs[0], folders[0], task)
+    path = write_report(configs[0], folders[0], task, state, folders[1:])
+    results = [result for each in folders if (result := stored_evaluation(each)) is not None]
+    console = _console()
+    print_table(console, *comparison(folders, configs, results))
+    console.print(f"report: {path}", soft_wrap=True)
 
 
 def _print_warning(message: Warning | str, *unused: object, **unnamed: object) -> None:
