@@ -65,6 +65,10 @@ class ModelConfig(Section):
                 f"frame: received {self.frame!r} with backbone {self.backbone!r}, which is "
                 "equivariant already; allowed: 'none', or backbone 'gnn'"
             )
+        if self.backbone == "layerwise_gnn" and self.group not in ("E", "SE"):
+            conflicts.append(
+                f"group: received {self.group!r} with backbone 'layerwise_gnn'; allowed: 'E', 'SE'"
+            )
         if self.frame == "none" and self.training_average == "sampled":
             conflicts.append(
                 "training_average: received 'sampled' with frame 'none', which has nothing to draw "

@@ -165,6 +165,7 @@ def test_one_wrong_value_makes_one_line(load, tmp_path, override, key, words):
         ),
         (["model.training_average=sampled"], "model.training_average", ["frame 'none'", "'full'"]),
         (["model.closure=permutations"], "model.closure", ["frame 'none'", "nothing to close"]),
+        (["model.backbone=layerwise_gnn", "model.group=O"], "model.group", ["'E', 'SE'"]),
         (["model.num_samples=2"], "model.num_samples", ["received 2", "training_average 'full'"]),
         (["model.frame=pca", "model.backbone=egnn"], "model.frame", ["'pca'", "backbone 'egnn'"]),
         (
