@@ -92,8 +92,15 @@ def _report(options: argparse.Namespace) -> None:
     state = load_state(configs[0], folders[0], task)
     path = write_report(configs[0], folders[0], task, state, folders[1:])
     results = [result for each in folders if (result := stored_evaluation(each)) is not None]
+    names, rows = comparison(folders, configs, results)
+    # The page has room for all columns, a terminal for those that are compared.
+    shown = [place for place, name in enumerate(names) if name not in ("model", "parameters")]
     console = _console()
-    print_table(console, *comparison(folders, configs, results))
+    print_table(
+        console,
+        [names[place] for place in shown],
+        [[row[place] for place in shown] for row in rows],
+    )
     console.print(f"report: {path}", soft_wrap=True)
 
 

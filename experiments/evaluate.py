@@ -105,8 +105,8 @@ def print_evaluation(console: Console, result: dict[str, Any]) -> None:
     names += [f"test {name}" for name in metrics] + [f"{kind} error" for kind in kinds]
     rows = []
     for place, seed in enumerate(result["seeds"]):
-        values = [result["valid"], *result["test"].values(), *result["equivariance"].values()]
-        numbers = [number(each[place]) for each in values]
+        numbers = [number(each[place]) for each in (result["valid"], *result["test"].values())]
+        numbers += [f"{each[place]:.1e}" for each in result["equivariance"].values()]
         rows.append([str(seed), str(result["best_step"][place]), *numbers])
     blank = [""] * len(kinds)
     for label in ("mean", "deviation"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +12,11 @@ Rows = Sequence[Sequence[str]]
 def print_table(console: Console, names: Sequence[str], rows: Rows) -> None:
     """Prints a table: drawn on a terminal, aligned columns elsewhere."""
     if console.is_terminal:
-        table = Table(*names)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for name, *column in zip(names, *rows, strict=True):
+            # Lines may wrap in a narrow window, words and numbers must not.
+            words = [word for cell in column for word in cell.split()]
+            table.add_column(name, min_width=max(map(len, words), default=0))
         for row in rows:
             table.add_row(*row)
         console.print(table)
