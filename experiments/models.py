@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 import symjax_frames as sf
 from experiments.config import ModelConfig
 from symjax_frames import nn
-from symjax_frames.average import frame_average, sampled_average
 
 Dynamics = Callable[..., Float[Array, "bodies dim"]]
 """`(position, velocity, charge) -> position` after the time step, of one system."""
@@ -91,20 +90,18 @@ def frame_of(config: ModelConfig) -> Callable[..., sf.Frame] | None:
 def evaluated(network: Dynamics, config: ModelConfig) -> Dynamics:
     """The model as it is evaluated: averaged over the whole frame."""
     frame = frame_of(config)
-    return network if frame is None else frame_average(network, frame, **ACTIONS)
+    return network if frame is None else sf.frame_average(network, frame, **ACTIONS)
 
 
 def trained(network: Dynamics, config: ModelConfig) -> Callable[..., Float[Array, "bodies dim"]]:
     """The model as it is trained, a function of `(key, position, velocity, charge)`."""
     frame = frame_of(config)
     if frame is not None and config.training_average == "sampled":
-        return sampled_average(network, frame, num_samples=config.num_samples, **ACTIONS)
+        return sf.sampled_average(network, frame, num_samples=config.num_samples, **ACTIONS)
     match config.augmentation:
         case "rotations":
-            network = sampled_average(network, sf.special_orthogonal(3), **ACTIONS)
+            return sf.sampled_average(network, sf.special_orthogonal(3), **ACTIONS)
         case "reflections":
-            network = sampled_average(network, sf.orthogonal(3), **ACTIONS)
-        case _:
-            model = evaluated(network, config)
-            return lambda key, *args: model(*args)
-    return network
+            return sf.sampled_average(network, sf.orthogonal(3), **ACTIONS)
+    model = evaluated(network, config)
+    return lambda key, *args: model(*args)
