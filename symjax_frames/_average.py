@@ -107,16 +107,19 @@ def _weighted_sum(action: Action | None, weights: Array, terms: Array, place: st
 
 def apply_action(move: Callable, g: Any, leaf: Any, place: str) -> Any:
     """Moves a leaf, with an error that names its place if that is impossible."""
-    if not isinstance(leaf, jax.Array | np.ndarray) or not jnp.issubdtype(leaf.dtype, jnp.floating):
-        kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
+    if not isinstance(leaf, jax.Array | np.ndarray):
         raise ValueError(
-            f"{place} has an action but is no floating array, got {kind}; convert it, or give it the "
-            "action None"
+            f"{place} has an action but is no floating array, got {type(leaf).__name__}; convert it, "
+            "or give it the action None"
         )
     try:
         return move(g, jnp.asarray(leaf))
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
+        # Labels and masks may move, if their action says so: only it knows what is wrong.
+        what = ""
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            what = f" has an action but is no floating array, got {leaf.dtype} array"
+        raise ValueError(f"{place}{what}: {error}") from error
 
 
 def _check_averageable(leaf: Any, place: str) -> None:

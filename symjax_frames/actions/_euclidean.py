@@ -21,10 +21,11 @@ def _check(g: Affine, x: Array, rank: int, kind: str) -> None:
             f"{kind} in {dim} dimensions end in {rank} axis(es) of length {dim}, one row a point; "
             f"got shape {x.shape}"
         )
-    if x.dtype != g.linear.dtype:
+    if x.dtype != g.linear.dtype or not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
             f"{kind} of dtype {x.dtype} cannot be moved by group elements of dtype "
-            f"{g.linear.dtype}; everything that moves must have one floating dtype"
+            f"{g.linear.dtype}; everything that moves must have one floating dtype, so convert it, or "
+            "give it the action None"
         )
 
 
