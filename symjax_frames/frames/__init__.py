@@ -1,6 +1,12 @@
 """Frames: equivariant maps from data to weighted group elements."""
 
 from symjax_frames.frames._close import close as close
+from symjax_frames.frames._landmark import centre_of_mass as centre_of_mass
+from symjax_frames.frames._landmark import landmark_frame as landmark_frame
 from symjax_frames.frames._pca import packed_pca_frame as packed_pca_frame
 from symjax_frames.frames._pca import pca_frame as pca_frame
 from symjax_frames.frames._pca import spectral_gap as spectral_gap
+from symjax_frames.frames._scored import ScoredKind as ScoredKind
+from symjax_frames.frames._scored import identity_rate as identity_rate
+from symjax_frames.frames._scored import prior_loss as prior_loss
+from symjax_frames.frames._scored import scored_frame as scored_frame
