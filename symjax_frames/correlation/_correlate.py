@@ -1,0 +1,125 @@
+"""Correlation and convolution of images with kernels, and how a group moves kernels."""
+
+import jax.numpy as jnp
+from jax.lax import Precision, conv_general_dilated
+from jaxtyping import Array, Float
+
+from symjax_frames._checks import describe
+from symjax_frames.actions import fields
+
+kernels = fields(channel_axes=2)
+r"""Action on kernels of shape `(size, size, in_features, out_features)`: $(g.k)(p) = k(g^{-1} p)$.
+
+A kernel is an image over its first two axes, with two axes of channels that stay. C4 and D4 permute its
+pixels exactly; other elements interpolate bilinearly, which `harmonic_basis` does without.
+"""
+
+
+def correlate(
+    image: Float[Array, "*batch height width in_features"],
+    kernel: Float[Array, "rows columns in_features out_features"],
+    *,
+    padding: str = "SAME",
+) -> Float[Array, "*batch out_height out_width out_features"]:
+    r"""Cross-correlation of images with a kernel, at the full precision of the dtype.
+
+    Formula: $(k \star f)(x)_o = \sum_y \sum_i f(y)_i\, k(y - x)_{io}$, with the origin of the kernel at
+    its centre and zeros outside the image. A symmetry of the grid moves through it once it turns the
+    kernel too, $(g.k) \star (g.f) = g.(k \star f)$.
+
+    That needs an output centred where the input is. `"VALID"` keeps every centre. `"SAME"` does for
+    kernels of odd size only: an even one has no pixel at its centre, so the output is shifted by
+    half a pixel, and a turned input does not give the turned output.
+
+    Example:
+      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> from symjax_frames.correlation import correlate, kernels
+      >>> image, kernel = jnp.arange(16.0).reshape(4, 4, 1), jnp.arange(9.0).reshape(3, 3, 1, 1)
+      >>> turn = sf.Affine(jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.zeros(2))
+      >>> turned = correlate(sf.images.push(turn, image), kernels.push(turn, kernel))
+      >>> bool(jnp.allclose(turned, sf.images.push(turn, correlate(image, kernel))))
+      True
+
+    Args:
+      image: one image or any number of them, channels last.
+      kernel: the kernel, input features before output features.
+      padding: `"SAME"`, zeros around the image so that the output has its size, or `"VALID"`, only
+        where the whole kernel lies on the image.
+
+    Returns:
+      The correlation, one map an output feature.
+
+    Raises:
+      ValueError: if the shapes, dtypes or the padding do not fit each other.
+    """
+    _check(image, kernel, padding)
+    batch = image.reshape(-1, *image.shape[-3:])
+    output = conv_general_dilated(
+        batch,
+        kernel,
+        window_strides=(1, 1),
+        padding=padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=Precision.HIGHEST,
+    )
+    return output.reshape(*image.shape[:-3], *output.shape[1:])
+
+
+def convolve(
+    image: Float[Array, "*batch height width in_features"],
+    kernel: Float[Array, "rows columns in_features out_features"],
+    *,
+    padding: str = "SAME",
+) -> Float[Array, "*batch out_height out_width out_features"]:
+    r"""Convolution of images with a kernel: `correlate` with the kernel turned by 180 degrees.
+
+    Formula: $(k * f)(x)_o = \sum_y \sum_i f(y)_i\, k(x - y)_{io}$. It obeys the same law under
+    symmetries of the grid as `correlate`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax_frames.correlation import convolve
+      >>> impulse = jnp.zeros((3, 3, 1)).at[1, 1].set(1)
+      >>> kernel = jnp.arange(9.0).reshape(3, 3, 1, 1)
+      >>> bool(jnp.array_equal(convolve(impulse, kernel), kernel[..., 0]))
+      True
+
+    Args:
+      image: as in `correlate`.
+      kernel: as in `correlate`.
+      padding: as in `correlate`.
+
+    Returns:
+      The convolution, one map an output feature.
+
+    Raises:
+      ValueError: as `correlate`.
+    """
+    _check(image, kernel, padding)
+    return correlate(image, kernel[::-1, ::-1], padding=padding)
+
+
+def _check(image: Array, kernel: Array, padding: str) -> None:
+    if getattr(image, "ndim", 0) < 3 or not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(
+            "image must be a floating array of shape (..., height, width, features), got "
+            f"{describe(image)}"
+        )
+    if getattr(kernel, "ndim", None) != 4 or kernel.shape[2] != image.shape[-1]:
+        raise ValueError(
+            f"kernel must have shape (rows, columns, {image.shape[-1]}, out_features) for images of "
+            f"{image.shape[-1]} features, got {describe(kernel)}"
+        )
+    if kernel.dtype != image.dtype:
+        raise ValueError(
+            f"kernel must have the dtype of the image, {image.dtype}, got {kernel.dtype}"
+        )
+    if padding not in ("SAME", "VALID"):
+        raise ValueError(f'padding must be "SAME" or "VALID", got {padding!r}')
+    if padding == "VALID" and any(
+        side > length for side, length in zip(kernel.shape[:2], image.shape[-3:-1], strict=True)
+    ):
+        raise ValueError(
+            f"kernel must fit into the image for VALID padding, got {kernel.shape[:2]} pixels for "
+            f"{image.shape[-3:-1]}"
+        )
