@@ -1,0 +1,189 @@
+"""What stands between group convolutions: pooling and normalisation that keep the symmetry."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from symjax_frames._checks import check_positive
+from symjax_frames._matrices import at_least_float32
+from symjax_frames.groups import Group
+from symjax_frames.groups._table import quotient_table
+
+Kind = Literal["mean", "max"]
+_REDUCTIONS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max}
+
+
+class GroupPool(nnx.Module):
+    r"""Reduces the group axis: what remains rotates as an ordinary image, or is invariant.
+
+    Formula: $f(x) = \max_g f(x, g)$ or the mean. With `over`, a subgroup $H$ of the group $G$, the axis
+    shrinks to the cosets $H g$ and the maps stay invariant under $H$ only: `GroupPool(dihedral(4),
+    over=cyclic(4))` keeps apart what is mirrored.
+
+    Example:
+      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> maps = jnp.ones((2, 7, 7, 8, 5))
+      >>> sf.nn.GroupPool(sf.dihedral(4), "max")(maps).shape
+      (2, 7, 7, 5)
+      >>> sf.nn.GroupPool(sf.dihedral(4), "max", over=sf.cyclic(4))(maps).shape
+      (2, 7, 7, 2, 5)
+
+    Args:
+      group: the group whose axis the feature maps have.
+      kind: `"mean"` or `"max"`.
+      over: the subgroup to pool over; the whole group by default.
+
+    Raises:
+      ValueError: if `kind` is none of the two, or `over` is no subgroup of `group`; when called, if the
+        group axis has another length.
+    """
+
+    def __init__(self, group: Group, kind: Kind = "mean", *, over: Group | None = None):
+        _check_kind(kind)
+        self.kind = kind
+        self.order = len(quotient_table(group))
+        self.cosets = None if over is None else _cosets(group, over)
+
+    def __call__(
+        self, x: Float[Array, "*batch order features"]
+    ) -> Float[Array, "*batch features"] | Float[Array, "*batch cosets features"]:
+        """Applies the layer."""
+        if x.ndim < 2 or x.shape[-2] != self.order:
+            raise ValueError(f"input must have shape (..., {self.order}, features), got {x.shape}")
+        reduce = _REDUCTIONS[self.kind]
+        if self.cosets is None:
+            return reduce(x, axis=-2)
+        parts = [reduce(x[..., list(coset), :], axis=-2) for coset in self.cosets]
+        return jnp.stack(parts, axis=-2)
+
+
+def _cosets(group: Group, over: Group) -> tuple[tuple[int, ...], ...]:
+    """The right cosets `H g` of a subgroup H, as indices: H moves elements within them."""
+    table = quotient_table(group)
+    quotient_table(over)  # Raises if `over` is infinite.
+    elements, subgroup = (np.asarray(each.elements.linear) for each in (group, over))  # type: ignore[union-attr]
+    distance = np.full((1, 1), np.inf)
+    if over.dim == group.dim:
+        distance = np.abs(subgroup[:, None] - elements).max(axis=(-1, -2))
+    if not np.all(np.min(distance, axis=-1) < 1e-6):
+        raise ValueError(f"over must be a subgroup of {group.name}, got {over.name}")
+    # A subgroup has the inverses of its elements, so their quotients with g are all of H g.
+    members = distance.argmin(axis=-1)
+    cosets = (tuple(sorted(table[members, g].tolist())) for g in range(len(table)))
+    return tuple(dict.fromkeys(cosets))
+
+
+class SpacePool(nnx.Module):
+    """Reduces windows of pixels that do not overlap, on feature maps with or without a group axis.
+
+    Args:
+      size: pixels along a side of a window.
+      kind: `"mean"` or `"max"`.
+
+    Raises:
+      ValueError: if `size` is not positive or `kind` none of the two; when called, if the input is no
+        batch of feature maps, or `size` does not divide the height and the width: windows would leave
+        out pixels on one side only, which breaks the symmetry.
+    """
+
+    def __init__(self, size: int = 2, kind: Kind = "mean"):
+        check_positive("size", size)
+        _check_kind(kind)
+        self.size, self.kind = size, kind
+
+    def __call__(
+        self, x: Float[Array, "batch height width *features"]
+    ) -> Float[Array, "batch rows columns *features"]:
+        """Applies the layer."""
+        if x.ndim < 4:
+            raise ValueError(f"input must have shape (batch, height, width, ...), got {x.shape}")
+        height, width = x.shape[1:3]
+        if height % self.size or width % self.size:
+            raise ValueError(
+                f"size={self.size} must divide the height and width, got {height} and {width}; "
+                "windows would leave out pixels on one side only, which breaks the symmetry"
+            )
+        windows = x.reshape(
+            x.shape[0], height // self.size, self.size, width // self.size, self.size, *x.shape[3:]
+        )
+        return _REDUCTIONS[self.kind](windows, axis=(2, 4))
+
+
+class RegularNorm(nnx.Module):
+    r"""Instance normalisation of feature maps with a group axis, which keeps the symmetry.
+
+    Formula: $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta$, with the mean and the variance
+    of each feature over the pixels and group elements of one image, and $\gamma, \beta$ one number a
+    feature. (A scale for each group element would break the symmetry; statistics over a batch would
+    make the outputs depend on the other images.)
+
+    Args:
+      features: features for each group element.
+      epsilon: added to the variance, positive.
+      param_dtype: the dtype of the parameters.
+      rngs: accepted as by every layer; the parameters start at one and zero.
+
+    Raises:
+      ValueError: if `features` or `epsilon` are not positive; when called, if the input is no feature
+        map with a group axis and that many features.
+
+    References:
+      Ulyanov et al., Instance Normalization, 2016, arXiv:1607.08022.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        epsilon: float = 1e-5,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ):
+        del rngs
+        check_positive("features", features)
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be positive, got {epsilon!r}")
+        self.epsilon = epsilon
+        self.scale = nnx.Param(jnp.ones(features, param_dtype))
+        self.bias = nnx.Param(jnp.zeros(features, param_dtype))
+
+    def __call__(
+        self, x: Float[Array, "batch height width order features"]
+    ) -> Float[Array, "batch height width order features"]:
+        """Applies the layer."""
+        if x.ndim != 5 or x.shape[-1] != self.scale.shape[0]:
+            raise ValueError(
+                "input must have shape (batch, height, width, order, "
+                f"{self.scale.shape[0]}), got {x.shape}"
+            )
+        # Behind the barrier the statistics are reductions of an array in memory; fused into the
+        # convolution's epilogue and its derivative they take 1.5 times as long on CPU.
+        order, features = x.shape[-2:]
+        flat = jax.lax.optimization_barrier(x.reshape(x.shape[0], -1, order * features))
+        wide = at_least_float32(flat)
+
+        def mean_of(values: Array) -> Float[Array, "batch features"]:
+            return jnp.mean(jnp.mean(values, axis=1).reshape(-1, order, features), axis=1)
+
+        def on_maps(values: Array) -> Float[Array, "#batch 1 maps"]:
+            return jnp.tile(values, (1, order))[:, None, :]
+
+        # The mean square less the squared mean would lose the digits of a variance far below it, and
+        # be infinity minus infinity for large numbers.
+        centred = wide - on_maps(mean_of(wide))
+        variance = mean_of(centred * centred)
+        inverse = jax.lax.rsqrt(variance + jnp.asarray(self.epsilon, wide.dtype))
+        scale, bias = (
+            on_maps(jnp.asarray(each[...], wide.dtype)[None]) for each in (self.scale, self.bias)
+        )
+        return (centred * (on_maps(inverse) * scale) + bias).astype(x.dtype).reshape(x.shape)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in _REDUCTIONS:
+        raise ValueError(f"kind must be one of {', '.join(_REDUCTIONS)}, got {kind!r}")
