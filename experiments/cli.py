@@ -149,8 +149,19 @@ class _TrainHelp(argparse.RawDescriptionHelpFormatter):
     """Adds the keys of a configuration, which are only worth collecting when help is asked for."""
 
     def format_help(self) -> str:
-        from experiments.config import Config
+        from experiments.config import CONFIGS
         from experiments.explain import list_keys
 
-        keys = [f"  {key} ({default})\n      {text}" for key, default, text in list_keys(Config)]
-        return "\n".join([super().format_help(), "keys (and their defaults):", *keys, ""])
+        tasks = {task: list(list_keys(config)) for task, config in CONFIGS.items()}
+        first, *others = tasks.values()
+        shared = [key for key in first if all(key in keys for keys in others)]
+        lines = ["keys of every task (and their defaults):", *map(_help_text, shared)]
+        for task, keys in tasks.items():
+            lines += ["", f"keys of the task {task}:"]
+            lines += [_help_text(key) for key in keys if key not in shared]
+        return "\n".join([super().format_help(), *lines, ""])
+
+
+def _help_text(described: tuple[str, str, str]) -> str:
+    key, default, meaning = described
+    return f"  {key} ({default})\n      {meaning}"

@@ -36,11 +36,12 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[st
         elif mistake["type"] == "missing":
             yield dotted(path), f"missing; required: {allowed_values(model, path)}"
         else:
-            received, allowed = mistake["input"], allowed_values(model, path)
-            yield (
-                dotted(path),
-                f"received {received!r}; allowed: {allowed}{_hint(received, allowed)}",
-            )
+            yield dotted(path), refusal(mistake["input"], allowed_values(model, path))
+
+
+def refusal(received: Any, allowed: str) -> str:
+    """Says that a value is not allowed, and what was probably meant."""
+    return f"received {received!r}; allowed: {allowed}{_hint(received, allowed)}"
 
 
 def dotted(path: tuple[Any, ...]) -> str:
@@ -67,7 +68,8 @@ def list_keys(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
                 yield f"{name}.{key}", default, meaning
         else:
             default = "required" if field.is_required() else _text(field.default)
-            yield name, default, f"{field.description} Allowed: {allowed_values(model, (name,))}."
+            meaning = " ".join(str(field.description).split())
+            yield name, default, f"{meaning} Allowed: {allowed_values(model, (name,))}."
 
 
 def _text(value: Any) -> str:

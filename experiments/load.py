@@ -1,5 +1,6 @@
 """Reads a configuration: a YAML file, and overrides from the command line on top of it."""
 
+import difflib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from experiments.config import Config
+from experiments.config import CONFIGS, Config
 from experiments.errors import UsageError
-from experiments.explain import explain
+from experiments.explain import explain, refusal
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -32,11 +33,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         twice = next(key for key in replaced if replaced.count(key) > 1)
         raise UsageError(f"command line: {twice}: given twice; allowed: once")
     values.setdefault("run", str(Path("runs") / Path(path).stem))
+    kind = _config_class(values, "command line" if "task" in replaced else str(path))
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         lines = []
-        for key, message in explain(Config, error):
+        for key, message in explain(kind, error):
             overridden = any(key == name or key.startswith(f"{name}.") for name in replaced)
             lines.append(f"{'command line' if overridden else path}: {key}: {message}")
         raise UsageError("\n".join(lines)) from None
@@ -45,6 +47,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def dump_config(config: Config) -> str:
     """The configuration as the text of a YAML file that `load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _config_class(values: dict[str, Any], source: str) -> type[Config]:
+    allowed = ", ".join(map(repr, CONFIGS))
+    if "task" not in values:
+        close = difflib.get_close_matches("task", map(str, values), 1)
+        suggestion = f" (did you mean it by the key {close[0]!r}?)" if close else ""
+        raise UsageError(f"{source}: task: missing; required: {allowed}{suggestion}")
+    task = values["task"]
+    if not isinstance(task, str) or task not in CONFIGS:
+        raise UsageError(f"{source}: task: {refusal(task, allowed)}")
+    return CONFIGS[task]
 
 
 class _Loader(yaml.SafeLoader):

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import symjax_frames as sf
-from experiments.config import ModelConfig
+from experiments.config import NBodyModelConfig
 from symjax_frames import nn
 
 Dynamics = Callable[..., Float[Array, "bodies dim"]]
@@ -30,7 +30,7 @@ class Network(nnx.Module):
       rngs: where the parameters are drawn from.
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: NBodyModelConfig, *, rngs: nnx.Rngs):
         sizes = {"hidden": config.hidden, "layers": config.layers}
         match config.backbone:
             case "gnn":
@@ -72,7 +72,7 @@ class _Linear(nnx.Module):
         return position + self.time[...] * velocity
 
 
-def frame_of(config: ModelConfig) -> Callable[..., sf.Frame] | None:
+def frame_of(config: NBodyModelConfig) -> Callable[..., sf.Frame] | None:
     """The frame a configuration asks for, with its closure; `None` for no frame."""
     if config.frame == "none":
         return None
@@ -87,13 +87,15 @@ def frame_of(config: ModelConfig) -> Callable[..., sf.Frame] | None:
     return frame
 
 
-def evaluated(network: Dynamics, config: ModelConfig) -> Dynamics:
+def evaluated(network: Dynamics, config: NBodyModelConfig) -> Dynamics:
     """The model as it is evaluated: averaged over the whole frame."""
     frame = frame_of(config)
     return network if frame is None else sf.frame_average(network, frame, **ACTIONS)
 
 
-def trained(network: Dynamics, config: ModelConfig) -> Callable[..., Float[Array, "bodies dim"]]:
+def trained(
+    network: Dynamics, config: NBodyModelConfig
+) -> Callable[..., Float[Array, "bodies dim"]]:
     """The model as it is trained, a function of `(key, position, velocity, charge)`."""
     frame = frame_of(config)
     if frame is not None and config.training_average == "sampled":

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import Config
+from experiments.config import CONFIGS, Config, DigitsConfig, NBodyConfig
 from experiments.errors import UsageError
 from experiments.explain import list_keys
 from experiments.load import dump_config, load_config
+from experiments.tasks import TASKS
 
 BASE = "task: nbody\ntrain:\n  epochs: 3\n"
-CONFIGS = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
+DIGITS = "task: digits\ntrain:\n  epochs: 3\n"
+FILES = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
 
 
 @pytest.fixture
@@ -37,13 +39,13 @@ def mistakes(load):
     return mistakes
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_we_ship_are_valid(path):
     assert load_config(path).run == f"runs/{path.stem}"
 
 
 def test_files_we_ship_are_found():
-    assert len(CONFIGS) >= 5
+    assert len(FILES) >= 5
 
 
 def test_defaults_are_those_of_the_benchmark(load):
@@ -217,9 +219,8 @@ def test_all_mistakes_are_listed_with_where_they_stand(mistakes, tmp_path):
 
 
 def test_missing_keys_are_named(mistakes):
-    lines = mistakes("model: {hidden: 3}\n")
-    assert any("task: missing; required: 'nbody'" in line for line in lines)
-    assert any("train: missing; required: a section with the keys" in line for line in lines)
+    (line,) = mistakes("task: nbody\nmodel: {hidden: 3}\n")
+    assert "train: missing; required: a section with the keys" in line
     assert "train.epochs: missing" in mistakes("task: nbody\ntrain: {loss: l1}\n")[0]
 
 
@@ -278,8 +279,154 @@ def test_overrides_that_are_none(mistakes, overrides, words):
 
 
 def test_keys_are_listed_for_help():
-    keys = {key: (default, text) for key, default, text in list_keys(Config)}
+    keys = {key: (default, text) for key, default, text in list_keys(NBodyConfig)}
     assert keys["train.epochs"][0] == "required"
     assert keys["train.seeds"][0] == "[0, 1, 2]"
     assert "'pca'" in keys["model.frame"][1]
-    assert all(text and not text.startswith("None") for _, text in keys.values())
+    for config in CONFIGS.values():
+        for _, _, text in list_keys(config):
+            assert text and not text.startswith("None") and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "words"),
+    [
+        ("train: {epochs: 3}\n", [], ["case.yaml: task: missing; required: 'nbody', 'digits'"]),
+        (
+            "tsk: nbody\nmodel: {hidden: x}\n",
+            [],
+            ["task: missing", "did you mean it by the key 'tsk'?"],
+        ),
+        ("task: digts\n", [], ["case.yaml: task: received 'digts'", "did you mean 'digits'?"]),
+        ("task: no\n", [], ["received False", "'nbody', 'digits'", "quote a text"]),
+        ("task: [nbody]\n", [], ["received ['nbody']", "'nbody', 'digits'"]),
+        ("task:\n", [], ["received None"]),
+        (BASE, ["task=nbdy"], ["command line: task: received 'nbdy'", "did you mean 'nbody'?"]),
+    ],
+)
+def test_a_task_that_is_none_is_the_one_mistake(mistakes, text, overrides, words):
+    # Which keys there are depends on the task: nothing can be said about the others.
+    (line,) = mistakes(text, *overrides)
+    assert all(word in line for word in words), line
+
+
+def test_the_task_decides_what_may_be_said(load, mistakes):
+    assert type(load(BASE)) is NBodyConfig
+    assert type(load(BASE, "task=digits")) is DigitsConfig
+    (line,) = mistakes(DIGITS, "model.backbone=gnn")
+    assert "model.backbone: unknown key; allowed here: group, basis, width" in line
+    (line,) = mistakes(BASE, "model.width=8")
+    assert "model.width: unknown key; did you mean" not in line and "hidden, layers" in line
+    (line,) = mistakes(DIGITS, "train.loss=mse")
+    assert line.endswith("train.loss: received 'mse'; allowed: 'cross_entropy'")
+    (line,) = mistakes(BASE, "train.loss=cross_entropy")
+    assert "train.loss: received 'cross_entropy'; allowed: 'l1', 'mse'" in line
+
+
+def test_a_task_that_can_be_trained_can_be_configured():
+    assert set(TASKS) <= set(CONFIGS)
+
+
+def test_defaults_of_digits(load):
+    config = load(DIGITS)
+    assert config.task == "digits" and config.train.loss == "cross_entropy"
+    assert config.data.num_train + config.data.num_valid + config.data.num_test == 5000
+    assert config.steps_per_epoch == 35
+    assert load(dump_config(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "words"),
+    [
+        (["model.group=C3"], "model.group", ["received 'C3'", "'C1', 'C2', 'C4', 'C8'"]),
+        (["model.kernel_size=1"], "model.kernel_size", ["received 1", "at least 3"]),
+        (["model.kernel_size=4"], "model.kernel_size", ["received 4", "no pixel at its centre"]),
+        (
+            ["model.group=C8", "model.basis=pixels"],
+            "model.basis",
+            ["'pixels' with group 'C8'", "'harmonics', or a group of C1, C2, C4, D1, D4"],
+        ),
+        (["model.group=D8", "model.basis=pixels"], "model.basis", ["'pixels' with group 'D8'"]),
+        (
+            ["model.symmetrization_group=C8"],
+            "model.symmetrization_group",
+            ["received 'C8' with symmetrization 'none'", "leave it out", "'group', 'canonical'"],
+        ),
+        (
+            ["model.symmetrization=group", "model.symmetrization_group=C1"],
+            "model.symmetrization_group",
+            ["more than the identity"],
+        ),
+        (
+            ["model.training_average=sampled"],
+            "model.training_average",
+            ["symmetrization 'none'", "'full', or symmetrization 'group'"],
+        ),
+        (
+            ["model.training_average=sampled", "model.symmetrization=canonical"],
+            "model.training_average",
+            ["symmetrization 'canonical'", "draws nothing"],
+        ),
+        (
+            ["model.canonicalization=soft", "model.symmetrization=group"],
+            "model.canonicalization",
+            ["received 'soft' with symmetrization 'group'", "or symmetrization 'canonical'"],
+        ),
+        (["model.prior_weight=0.1"], "model.prior_weight", ["0.1 with symmetrization 'none'"]),
+        (["model.score_width=8"], "model.score_width", ["received 8 with symmetrization 'none'"]),
+        (
+            ["model.pretrained=runs/x", "model.symmetrization=group"],
+            "model.pretrained",
+            ["received 'runs/x' with symmetrization 'group'", "or symmetrization 'canonical'"],
+        ),
+        (["model.pretrained=3"], "model.pretrained", ["received 3", "a text, or null"]),
+        (["model.prior_weight=-1"], "model.prior_weight", ["received -1", "at least 0"]),
+        (["data.rotation=no"], "data.rotation", ["received False", "'none', 'uniform'"]),
+        (["train.batch_size=4000"], "train.batch_size", ["at most data.num_train", "3500"]),
+    ],
+)
+def test_digits_that_do_not_go_together_make_one_line(mistakes, overrides, key, words):
+    (line,) = mistakes(DIGITS, *overrides)
+    assert line.startswith(f"command line: {key}: ")
+    assert all(word in line for word in words), line
+
+
+def test_all_conflicts_of_digits_are_listed(mistakes):
+    wrong = ["group=C16", "basis=pixels", "kernel_size=4", "prior_weight=1", "score_width=2"]
+    lines = mistakes(DIGITS, *(f"model.{each}" for each in wrong))
+    keys = [line.split(": ")[1] for line in lines]
+    assert keys == [
+        f"model.{name}" for name in ("basis", "kernel_size", "prior_weight", "score_width")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "description"),
+    [
+        ([], "plain CNN"),
+        (["group=C16", "basis=harmonics"], "C16 group CNN, kernels of harmonics"),
+        (["group=D4", "basis=pixels"], "D4 group CNN, kernels of pixels"),
+        (["augmentation=rotations"], "plain CNN, augmented by rotations"),
+        (
+            ["symmetrization=group", "symmetrization_group=D4", "training_average=sampled"],
+            "plain CNN, averaged over D4, sampled in training",
+        ),
+        (
+            [
+                "symmetrization=canonical",
+                "symmetrization_group=C8",
+                "prior_weight=0.1",
+                "augmentation=rotations",
+            ],
+            "plain CNN, canonicalized over C8, straight through, prior 0.1, augmented by rotations",
+        ),
+        (
+            ["symmetrization=canonical", "pretrained=runs/upright"],
+            "pretrained plain CNN, canonicalized over C4, straight through",
+        ),
+    ],
+)
+def test_digits_that_go_together_are_described(load, overrides, description):
+    config = load(DIGITS, *(f"model.{each}" for each in overrides))
+    assert config.model.description == description
+    assert load(dump_config(config)) == config

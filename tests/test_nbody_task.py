@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
-from experiments.config import Config
+from experiments.config import NBodyConfig
 from experiments.models import ACTIONS, frame_of
 from experiments.tasks import TASKS
 from symjax_frames.testing import equivariance_error
@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 def make(data, **model):
     sizes = {} if model.get("backbone") == "linear" else {"hidden": 4, "layers": 1}
     return TASKS["nbody"](
-        Config(
+        NBodyConfig(
             task="nbody",
             run="unused",
             data=data,
@@ -117,7 +117,7 @@ def test_sampled_training_draws_from_the_key(data, keys):
     ],
 )
 def test_closures_have_their_elements(keys, group, closure, count):
-    model = Config(
+    model = NBodyConfig(
         task="nbody",
         run="unused",
         model={"frame": "pca", "group": group, "closure": closure},

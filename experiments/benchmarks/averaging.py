@@ -17,7 +17,7 @@ from rich.console import Console
 
 import symjax_frames as sf
 from experiments.benchmarks._timing import Call, make_parser, medians, positive, prepare, start
-from experiments.config import ModelConfig
+from experiments.config import NBodyModelConfig
 from experiments.models import ACTIONS, Dynamics, Network, trained
 from experiments.table import print_table
 from symjax_frames.linalg import eigh
@@ -74,11 +74,11 @@ def _parser() -> argparse.ArgumentParser:
 def _network_calls(options: argparse.Namespace) -> dict[tuple[str, str], Call]:
     """The forward pass and the training step of every model."""
     sizes = {"hidden": options.hidden, "layers": options.layers}
-    gnn = Network(ModelConfig(**sizes), rngs=nnx.Rngs(0))
+    gnn = Network(NBodyModelConfig(**sizes), rngs=nnx.Rngs(0))
     # One multiplication and addition with one parameter: what is left is the averaging itself.
-    free = Network(ModelConfig(backbone="linear"), rngs=nnx.Rngs(0))
-    alone, averaged = ModelConfig(), ModelConfig(frame="pca")
-    sampled = ModelConfig(frame="pca", training_average="sampled")
+    free = Network(NBodyModelConfig(backbone="linear"), rngs=nnx.Rngs(0))
+    alone, averaged = NBodyModelConfig(), NBodyModelConfig(frame="pca")
+    sampled = NBodyModelConfig(frame="pca", training_average="sampled")
     models: dict[str, tuple[Network, Transform, int]] = {
         _BACKBONE: (gnn, lambda network: trained(network, alone), options.systems),
         _MORE: (gnn, lambda network: trained(network, alone), options.systems * _ELEMENTS),

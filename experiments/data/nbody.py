@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.data.cache import Arrays, cached
 from experiments.data.charged import FRAMES, TRAJECTORIES, Initial, sample_initial, simulate
+from experiments.data.checks import check_counts, check_names, finite_single
 from experiments.data.npz import DataError, read_npz
 from experiments.errors import UsageError
 
@@ -52,9 +53,7 @@ def load_nbody(
       DataError: a defect of the file at `path`, or a cache folder that cannot be written.
     """
     counts = {"train": num_train, "valid": num_valid, "test": num_test}
-    for split, count in counts.items():
-        if count < 1:
-            raise UsageError(f"num_{split} is {count}; allowed: at least 1")
+    check_counts(counts)
     if path is not None:
         return _read(path, counts)
     if not 0 <= frame_in < frame_out < FRAMES:
@@ -95,12 +94,7 @@ def _simulated(drawn: dict[str, Initial], frame_in: int, frame_out: int) -> Arra
 def _read(path: str | os.PathLike[str], counts: dict[str, int]) -> dict[str, Arrays]:
     arrays = read_npz(path)
     names = [f"{field}_{split}" for split in counts for field in _FIELDS]
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise DataError(
-            f"{path}: arrays missing: {', '.join(missing)}; "
-            f"received: {', '.join(arrays) or 'none'}; allowed: all of {', '.join(names)}"
-        )
+    check_names(path, arrays, names)
     for name in names:
         _check_type(path, name, arrays[name])
     splits = {}
@@ -114,7 +108,7 @@ def _read(path: str | os.PathLike[str], counts: dict[str, int]) -> dict[str, Arr
                 f"allowed: at least num_{split} = {count}, or a smaller num_{split}"
             )
         splits[split] = {
-            field: _finite(path, f"{field}_{split}", arrays[f"{field}_{split}"][:count])
+            field: finite_single(path, f"{field}_{split}", arrays[f"{field}_{split}"][:count])
             for field in _FIELDS
         }
     return splits
@@ -143,16 +137,3 @@ def _check_shape(path: str | os.PathLike[str], name: str, arrays: Arrays) -> Non
             f"{path}: array {name} has shape {received}; allowed: {allowed}, with the examples of "
             f"position_{split} and the bodies of position_train"
         )
-
-
-def _finite(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
-    wrong = np.argwhere(~np.isfinite(single))
-    if len(wrong):
-        place = tuple(wrong[0].tolist())
-        raise DataError(
-            f"{path}: array {name} has {len(wrong)} values that are no finite float32, the first "
-            f"{array[place]} at {place}; allowed: finite numbers"
-        )
-    return single

@@ -1,6 +1,7 @@
-"""What a configuration file may say: the sections, their keys, defaults and limits."""
+"""The sections that every task has, and the types of their values."""
 
-from typing import Annotated, Literal, Self
+from abc import abstractmethod
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,92 +23,26 @@ class DataConfig(Section):
     """Where the examples come from."""
 
     path: str | None = None
-    """An `.npz` file to read; by default the examples are simulated."""
+    """A file to read instead of the examples that come by default."""
     cache: str = "runs/data"
-    """Folder that keeps simulated examples."""
-    num_train: Count = 3000
+    """Folder that keeps examples that took time to make."""
+    num_train: Count
     """Number of training examples."""
-    num_valid: Count = 2000
+    num_valid: Count
     """Number of validation examples."""
-    num_test: Count = 2000
+    num_test: Count
     """Number of test examples."""
-    seed: Seed = 43
-    """Seed of the simulation."""
+    seed: Seed
+    """Seed of the examples."""
 
 
 class ModelConfig(Section):
     """The network and how it is made equivariant."""
 
-    backbone: Literal["gnn", "egnn", "layerwise_gnn", "linear"] = "gnn"
-    """The network; all but `gnn` have their symmetry built in."""
-    hidden: Count = 64
-    """Width of the network."""
-    layers: Count = 4
-    """Number of message-passing layers."""
-    frame: Literal["none", "pca"] = "none"
-    """The frame to average the backbone over."""
-    group: Literal["T", "O", "SO", "E", "SE"] = "E"
-    """The group that the frame, or the layers of `layerwise_gnn`, are equivariant to."""
-    closure: Literal["signs", "permutations", "icosahedral"] = "signs"
-    """Finite group that closes the frame: the signs of the axes, signed permutations, ..."""
-    training_average: Literal["full", "sampled"] = "full"
-    """Average over all elements in training, or over elements drawn at random."""
-    num_samples: Count = 1
-    """Elements drawn for each example when the training average is sampled."""
-    augmentation: Literal["none", "rotations", "reflections"] = "none"
-    """Random orthogonal maps applied to training examples, without a frame."""
-
-    @model_validator(mode="after")
-    def _check_combinations(self) -> Self:
-        conflicts = []
-        if self.frame != "none" and self.backbone != "gnn":
-            conflicts.append(
-                f"frame: received {self.frame!r} with backbone {self.backbone!r}, which is "
-                "equivariant already; allowed: 'none', or backbone 'gnn'"
-            )
-        if self.backbone == "layerwise_gnn" and self.group not in ("E", "SE"):
-            conflicts.append(
-                f"group: received {self.group!r} with backbone 'layerwise_gnn'; allowed: 'E', 'SE'"
-            )
-        if self.frame == "none" and self.training_average == "sampled":
-            conflicts.append(
-                "training_average: received 'sampled' with frame 'none', which has nothing to draw "
-                "from; allowed: 'full', or another frame"
-            )
-        if self.frame == "none" and self.closure != "signs":
-            conflicts.append(
-                f"closure: received {self.closure!r} with frame 'none', which has nothing to close; "
-                "allowed: leave it out, or another frame"
-            )
-        if self.frame != "none" and self.group == "T" and self.closure != "signs":
-            conflicts.append(
-                f"closure: received {self.closure!r} with group 'T', which has no rotations to close; "
-                "allowed: leave it out, or another group"
-            )
-        if self.training_average == "full" and self.num_samples != 1:
-            conflicts.append(
-                f"num_samples: received {self.num_samples} with training_average 'full', which "
-                "draws nothing; allowed: leave it out, or training_average 'sampled'"
-            )
-        if self.frame != "none" and self.augmentation != "none":
-            conflicts.append(
-                f"augmentation: received {self.augmentation!r} with frame {self.frame!r}, which "
-                "takes its place; allowed: 'none', or frame 'none'"
-            )
-        if conflicts:
-            raise ValueError("\n".join(conflicts))
-        return self
-
     @property
+    @abstractmethod
     def description(self) -> str:
         """The model in a few words."""
-        words: list[str] = [self.backbone]
-        if self.frame != "none":
-            words.append(f"{self.frame} frames of {self.group}, closed by {self.closure}")
-            words.append(f"{self.training_average} in training")
-        if self.augmentation != "none":
-            words.append(f"augmented by {self.augmentation}")
-        return ", ".join(words)
 
 
 class TrainConfig(Section):
@@ -119,7 +54,7 @@ class TrainConfig(Section):
     """Passes over the training examples."""
     batch_size: Count = 100
     """Examples in a batch; the rest of an epoch that fills no batch is dropped."""
-    loss: Literal["l1", "mse"] = "mse"
+    loss: str
     """The training loss."""
     learning_rate: Positive = 1e-3
     """Largest learning rate, reached after the warm-up; it decays to zero as a cosine."""
@@ -159,15 +94,15 @@ class TrainConfig(Section):
 
 
 class Config(Section):
-    """Everything that determines a run."""
+    """Everything that determines a run; each task has a subclass with sections of its own."""
 
-    task: Literal["nbody"]
+    task: str
     """What is learnt."""
     run: str
     """The run folder; by default `runs/` and the name of the configuration file."""
-    data: DataConfig = DataConfig()
+    data: DataConfig
     """Where the examples come from."""
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig
     """The network and how it is made equivariant."""
     train: TrainConfig
     """The optimisation and its bookkeeping."""
