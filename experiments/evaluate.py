@@ -2,21 +2,20 @@
 
 import json
 import statistics
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 from rich.console import Console
 
 from experiments.checkpoint import Checkpoints
 from experiments.config import Config
 from experiments.errors import UsageError
-from experiments.metrics import cut, mean_metrics
+from experiments.metrics import Chunks, cut, mean_metrics
 from experiments.run import RunFolder, write_whole
 from experiments.session import begin
-from experiments.state import State
+from experiments.state import State, map_seeds
 from experiments.table import number, print_table
 from experiments.tasks._task import Task
 
@@ -55,19 +54,23 @@ def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dic
     Returns:
       What is stored: `test`, every metric of each seed, with its `mean` and `deviation` over seeds
       (the sample deviation, `None` for a single seed); `equivariance`, every kind of error of each
-      seed; and what they belong to.
+      seed; what they belong to; and for a task that has one, its `profile` of each seed: angles and
+      the error at each.
     """
     chunks = cut(task.splits["test"], config.train.evaluation_batch_size)
-    metrics = jax.jit(jax.vmap(partial(mean_metrics, task), in_axes=(0, None)))(state.best, chunks)
+
+    @jax.jit
+    def measure(best: PyTree, chunks: Chunks) -> dict[str, Array]:
+        return map_seeds(task, lambda params: mean_metrics(task, params, chunks), best)
+
+    metrics = measure(state.best, chunks)
     test = {name: values.tolist() for name, values in metrics.items()}
     batch = {
         name: jax.numpy.asarray(array[:_EQUIVARIANCE_EXAMPLES])
         for name, array in task.splits["test"].items()
     }
-    errors = [
-        task.equivariance(seed_params(state, place), batch, jax.random.key(0))
-        for place in range(len(config.train.seeds))
-    ]
+    weights = [seed_params(state, place) for place in range(len(config.train.seeds))]
+    errors = [task.equivariance(params, batch, jax.random.key(0)) for params in weights]
     result = {
         "metric": task.metric,
         "seeds": list(config.train.seeds),
@@ -84,6 +87,9 @@ def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dic
         },
         "equivariance": {kind: [float(each[kind]) for each in errors] for kind in errors[0]},
     }
+    profile = getattr(task, "profile", None)
+    if profile is not None:
+        result["profile"] = [profile(params) for params in weights]
     write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
     return result
 

@@ -73,7 +73,11 @@ def write_report(
     result = results[0]
     pictures = [("Learning curves", _draw_curves(folder, config, task.metric, records))]
     published = getattr(task, "published", {})
-    pictures.append(("Test errors", _draw_errors(folder, folders, results, published)))
+    # A logarithmic axis has no place for the error of a classifier that is always right.
+    if all(each["mean"][each["metric"]] > 0 for each in results):
+        pictures.append(("Test errors", _draw_errors(folder, folders, results, published)))
+    if all("profile" in each for each in results):
+        pictures.append(("Error against angle", _draw_profiles(folder, folders, results)))
     draw = getattr(task, "report", None)
     if draw is not None:
         best = int(np.argmin(np.asarray(state.best_metric)))
@@ -140,4 +144,16 @@ def _draw_errors(
         published=published,
         error_name=f"test {metric}",
     )
+    return path
+
+
+def _draw_profiles(
+    folder: RunFolder, folders: Sequence[RunFolder], results: Sequence[dict[str, Any]]
+) -> Path:
+    path = folder.path / "angles.png"
+    curves = [
+        (each.path.name, result["profile"][0][0], [errors for _, errors in result["profile"]])
+        for each, result in zip(folders, results, strict=True)
+    ]
+    figures.angle_profiles(path, curves, error_name=f"test {results[0]['metric']}")
     return path

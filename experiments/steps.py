@@ -93,7 +93,8 @@ def take_steps(
         )
         return state, Trace(loss, optax.tree.norm(gradient))
 
-    return jax.lax.scan(step, state, rows)
+    # Unrolled (0) where seeds are taken in turn, for the same reason: see `map_seeds`.
+    return jax.lax.scan(step, state, rows, unroll=1 if task.seeds_together else 0)
 
 
 def validate(

@@ -21,7 +21,7 @@ from experiments.optimizer import make_optimizer
 from experiments.progress import TrainingProgress
 from experiments.run import RunFolder
 from experiments.session import begin
-from experiments.state import State
+from experiments.state import State, map_seeds
 from experiments.steps import Trace, take_steps, validate
 from experiments.tasks._task import Batch, Task
 
@@ -75,14 +75,14 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
             ema=settings.ema,
             length=length,
         )
-        return jax.vmap(steps, in_axes=(0, 0, None))(state, seeds, examples)
+        return map_seeds(task, lambda state, seed: steps(state, seed, examples), state, seeds)
 
     @partial(jax.jit, donate_argnums=0)
     def validation(
         state: State, chunks: Chunks
     ) -> tuple[State, Float[Array, " seeds"], dict[str, Float[Array, " seeds"]]]:
         one = partial(validate, task=task, steps=between)
-        return jax.vmap(one, in_axes=(0, None))(state, chunks)
+        return map_seeds(task, lambda state: one(state, chunks), state)
 
     checkpoints = Checkpoints(folder.checkpoints, settings.keep)
     state, step = begin(config, task, checkpoints)

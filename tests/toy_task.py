@@ -42,6 +42,7 @@ class Toy:
     """Regression of a smooth function, with noise in the loss that depends on the key."""
 
     metric = "mse"
+    seeds_together = True
 
     def __init__(self, config):
         draws = np.random.default_rng(config.data.seed)

@@ -1,6 +1,16 @@
 """The pictures of a report: pure functions from arrays to image files, without a display."""
 
+from experiments.figures.identities import identity_errors
+from experiments.figures.images import angle_profiles, feature_maps
 from experiments.figures.plane import error_bars, learning_curves
 from experiments.figures.space import frame_axes, predicted_trajectories
 
-__all__ = ["error_bars", "frame_axes", "learning_curves", "predicted_trajectories"]
+__all__ = [
+    "angle_profiles",
+    "error_bars",
+    "feature_maps",
+    "frame_axes",
+    "identity_errors",
+    "learning_curves",
+    "predicted_trajectories",
+]

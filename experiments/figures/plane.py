@@ -115,7 +115,7 @@ def error_bars(
     axes.barh(rows, mean - low, left=low, height=0.62, color=VALID, alpha=0.85)
     axes.errorbar(mean, rows, xerr=deviation, fmt="none", ecolor=INK, capsize=3, linewidth=1)
     for row, (value, spread) in enumerate(zip(mean, deviation, strict=True)):
-        text = f"{value:.4f}" + (f" ± {spread:.4f}" if spread else "")
+        text = f"{value:.3g}" + (f" ± {spread:.2g}" if spread else "")
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
         at = ((value + spread), row)
         axes.annotate(text, at, (6, 0), textcoords="offset points", va="center", bbox=box)
@@ -129,7 +129,7 @@ def error_bars(
     for (name, value), place in zip(published.items(), places, strict=True):
         axes.axvline(value, color=NEGATIVE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0.5)
         axes.annotate(
-            f"{name} {value:.4f}",
+            f"{name} {value:.3g}",
             (value, 1.0),
             (place - np.log(low) / np.log(high / low), 1.0 + 0.22 / (0.42 * len(names))),
             xycoords=("data", "axes fraction"),

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from experiments.config import Config
 from experiments.tasks._task import Batch as Batch
 from experiments.tasks._task import Task as Task
+from experiments.tasks.digits import Digits
 from experiments.tasks.nbody import NBody
 
-TASKS: dict[str, Callable[[Config], Task]] = {"nbody": NBody}
+TASKS: dict[str, Callable[..., Task]] = {"nbody": NBody, "digits": Digits}

@@ -15,10 +15,13 @@ class Task(Protocol):
       splits: `"train"`, `"valid"`, `"test"` to arrays with a leading example axis.
       metric: the name, among those `evaluate` returns, that selects the best parameters (lower is
         better) and is reported.
+      seeds_together: whether the seeds of a run train in one vmap, or in turn. A convolution with
+        kernels of several seeds is a grouped one, which is slow.
     """
 
     splits: dict[str, dict[str, np.ndarray]]
     metric: str
+    seeds_together: bool
 
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
         """Draws the parameters."""

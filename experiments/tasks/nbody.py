@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments import figures
-from experiments.config import Config
+from experiments.config import NBodyConfig
 from experiments.data.nbody import load_nbody
 from experiments.models import ACTIONS, Network, evaluated, trained
 from experiments.tasks._task import Batch
@@ -44,8 +44,9 @@ class NBody:
 
     metric = "mse"
     published = PUBLISHED
+    seeds_together = True
 
-    def __init__(self, config: Config):
+    def __init__(self, config: NBodyConfig):
         self.config = config
         self.splits = load_nbody(**config.data.model_dump())
         network = nnx.eval_shape(lambda: Network(config.model, rngs=nnx.Rngs(0)))
