@@ -3,15 +3,15 @@
 import jax.numpy as jnp
 import pytest
 
-from experiments.benchmarks import _timing, averaging, eigh
-from experiments.config import ModelConfig
+from experiments.benchmarks import _timing, averaging, eigh, group_conv
+from experiments.config import NBodyModelConfig
 from experiments.models import Network
 
 
 @pytest.fixture
 def small_network(monkeypatch):
     """Puts a network that compiles fast in the place of the backbone."""
-    linear = ModelConfig(backbone="linear")
+    linear = NBodyModelConfig(backbone="linear")
     monkeypatch.setattr(averaging, "Network", lambda config, rngs: Network(linear, rngs=rngs))
 
 
@@ -29,6 +29,13 @@ def test_eigh_prints_a_line_for_each_case(capsys):
     out = capsys.readouterr().out
     for dim in (2, 3):
         assert f"{dim}x{dim} value" in out and f"{dim}x{dim} gradient" in out
+
+
+def test_group_conv_prints_a_line_for_each_layer_and_size(capsys):
+    group_conv.main("--repeats=1 --batch=2 --features=2 --sides 8 --inputs 3".split())
+    out = capsys.readouterr().out
+    assert "lifting, 3 -> 2" in out and "group, 2 -> 2" in out and "8 x 8" in out
+    assert "1.15" in out and "nan" not in out
 
 
 def test_options_are_checked(capsys):
