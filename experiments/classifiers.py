@@ -1,5 +1,6 @@
 """From the model section of a digits configuration to a classifier and its averages."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +86,12 @@ def evaluated(network: Classifier, config: DigitsModelConfig) -> Callable[[Image
     match config.symmetrization:
         case "group":
             group = group_named(config.symmetrization_group)
-            return sf.group_average(network, group, in_actions=sf.images, out_actions=None)
+            # The network is exactly invariant to the quarter turns that it is made of.
+            orders = [int(name[1:]) for name in (config.group, config.symmetrization_group)]
+            already = sf.cyclic(math.gcd(4, *orders))
+            return sf.group_average(
+                network, group, already=already, in_actions=sf.images, out_actions=None
+            )
         case "canonical":
             return _canonicalized(network, config, "hard")
     return network

@@ -70,12 +70,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     from experiments.run import RunFolder
 
     folder = RunFolder(options.run)
-    config = folder.load_config()
-    from experiments.evaluate import evaluate, load_state, print_evaluation
+    config = folder.load_config(options.overrides)
+    from experiments.evaluate import evaluate, load_state, measure, print_evaluation
     from experiments.session import make_task
 
     task = make_task(config)
-    print_evaluation(_console(), evaluate(config, folder, task, load_state(config, folder, task)))
+    state = load_state(config, folder, task)
+    if options.overrides:
+        # What is stored belongs to the configuration that is stored.
+        result = measure(config, task, state)
+    else:
+        result = evaluate(config, folder, task, state)
+    print_evaluation(_console(), result)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -136,6 +142,12 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", help="print the test and equivariance errors of a run"
     )
     evaluate.add_argument("run", metavar="RUN", help="the folder of a run")
+    evaluate.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="replaces a value for this evaluation, which is then printed and not stored",
+    )
     evaluate.set_defaults(command=_evaluate)
     report = commands.add_parser("report", help="write a page with tables and pictures of runs")
     report.add_argument(

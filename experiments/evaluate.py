@@ -52,7 +52,23 @@ def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dic
       state: the state of the run, from `load_state` or from training.
 
     Returns:
-      What is stored: `test`, every metric of each seed, with its `mean` and `deviation` over seeds
+      What `measure` returns, which is what is stored.
+    """
+    result = measure(config, task, state)
+    write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
+    """Evaluates the best weights of every seed.
+
+    Args:
+      config: the configuration.
+      task: what was learnt, with the model to evaluate.
+      state: the state of the run.
+
+    Returns:
+      `test`, every metric of each seed, with its `mean` and `deviation` over seeds
       (the sample deviation, `None` for a single seed); `equivariance`, every kind of error of each
       seed; what they belong to; and for a task that has one, its `profile` of each seed: angles and
       the error at each.
@@ -60,10 +76,10 @@ def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dic
     chunks = cut(task.splits["test"], config.train.evaluation_batch_size)
 
     @jax.jit
-    def measure(best: PyTree, chunks: Chunks) -> dict[str, Array]:
+    def means(best: PyTree, chunks: Chunks) -> dict[str, Array]:
         return map_seeds(task, lambda params: mean_metrics(task, params, chunks), best)
 
-    metrics = measure(state.best, chunks)
+    metrics = means(state.best, chunks)
     test = {name: values.tolist() for name, values in metrics.items()}
     batch = {
         name: jax.numpy.asarray(array[:_EQUIVARIANCE_EXAMPLES])
@@ -90,7 +106,6 @@ def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dic
     profile = getattr(task, "profile", None)
     if profile is not None:
         result["profile"] = [profile(params) for params in weights]
-    write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
     return result
 
 

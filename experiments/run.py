@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,11 @@ class RunFolder:
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.md"
 
-    def load_config(self) -> Config:
+    def load_config(self, overrides: Sequence[str] = ()) -> Config:
         """Reads the configuration of a run that was started before.
+
+        Args:
+          overrides: assignments that replace values, as those of `load_config`.
 
         Raises:
           UsageError: if the folder is not that of a run.
@@ -45,7 +48,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: is not the folder of a run: it has no {self.config.name}"
             )
-        return load_config(self.config)
+        return load_config(self.config, overrides)
 
     @contextmanager
     def training(self, config: Config) -> Iterator[None]:

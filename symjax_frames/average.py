@@ -5,13 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from symjax_frames._average import make_average
 from symjax_frames._checks import check_callable, check_positive, describe
 from symjax_frames._trees import moved_dtype
-from symjax_frames._types import Action, Frame
+from symjax_frames._types import Action, Affine, Frame
 from symjax_frames.groups import Group, check_group
+from symjax_frames.groups._table import right_cosets
 
 
 def frame_average(
@@ -83,6 +85,7 @@ def group_average(
     *,
     in_actions: PyTree[Action | None],
     out_actions: PyTree[Action | None],
+    already: Group | None = None,
     batch_size: int | None = None,
     spmd_axis_name: str | None = None,
 ) -> Callable[..., PyTree[Array]]:
@@ -99,11 +102,16 @@ def group_average(
       >>> bool(jnp.isclose(invariant(square), invariant(square[:, ::-1] * jnp.array([[-1.0, 1.0]]))))
       True
 
+    A network that is equivariant to a subgroup `H` needs one element of each coset `g H`: a network
+    of C4 convolutions is averaged over C16 by four evaluations.
+
     Args:
       fn: any callable on arrays.
       group: a finite group, such as `dihedral(4)` or `icosahedral()`.
       in_actions: as in `frame_average`.
       out_actions: as in `frame_average`.
+      already: a subgroup of `group` that `fn` is equivariant to; the trivial one by default. Not
+        verified of `fn`.
       batch_size: as in `frame_average`.
       spmd_axis_name: as in `frame_average`.
 
@@ -111,7 +119,8 @@ def group_average(
       A pure function with the signature of `fn`.
 
     Raises:
-      ValueError: if the group is infinite (use `sampled_average`), and as in `frame_average`.
+      ValueError: if the group is infinite (use `sampled_average`), `already` is no subgroup of
+        it, and as in `frame_average`.
     """
     check_group("group", group)
     if group.elements is None:
@@ -119,12 +128,19 @@ def group_average(
             f"group {group.name} is infinite and cannot be summed over; use sampled_average, or "
             "frame_average with a frame"
         )
+    # One element a right coset; their inverses stand for the left ones.
+    kept = None if already is None else [row[0] for row in right_cosets(group, already, "already")]
     average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
     def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
         dtype = moved_dtype(in_actions, args)
-        weights = jnp.full(group.order, 1 / group.order, dtype)  # type: ignore[operator]
-        return average(Frame(group.cast(dtype), weights), args, kwargs)
+        elements = group.cast(dtype)
+        if kept is not None:
+            elements = Affine(
+                elements.linear[np.array(kept)], elements.shift[np.array(kept)]
+            ).inverse()
+        count = len(elements.linear)
+        return average(Frame(elements, jnp.full(count, 1 / count, dtype)), args, kwargs)
 
     return averaged
 

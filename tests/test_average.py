@@ -178,6 +178,30 @@ def test_planar_group_averages(keys, order):
         assert equivariance_error(averaged, *args, **law | {"group": sf.cyclic(5)}) > 1e-4
 
 
+def test_what_a_function_has_already_is_not_averaged_again(keys):
+    """The subgroup is not normal, so that left cosets differ from right ones."""
+    x, v, charge = inputs(keys, 2)
+    group, subgroup = sf.dihedral(4), sf.dihedral(1)
+    backbone = generic(next(keys), 2)
+    half = sf.group_average(backbone, subgroup, **MOVES)
+    full = sf.group_average(half, group, **MOVES)
+    short = sf.group_average(half, group, already=subgroup, **MOVES)
+    wrong = sf.group_average(backbone, group, already=subgroup, **MOVES)
+    law = {"group": group, "key": next(keys), **MOVES}
+
+    np.testing.assert_allclose(short(x, v, charge), full(x, v, charge), atol=1e-14)
+    assert_equivariant(short, x, v, charge, **law)
+    assert equivariance_error(wrong, x, v, charge, **law) > 1e-2
+    assert 8 in leading_axes(full, x, v, charge)
+    assert 8 not in leading_axes(short, x, v, charge)
+
+
+def leading_axes(fn, *args):
+    """The lengths of the first axes of everything that a function computes."""
+    equations = jax.make_jaxpr(fn)(*args).eqns
+    return {var.aval.shape[0] for each in equations for var in each.outvars if var.aval.shape}
+
+
 def test_what_does_not_move_is_computed_once(keys):
     x, v, charge = inputs(keys, 3)
     weight = jnp.ones((6, 6), jnp.float64)

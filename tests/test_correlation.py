@@ -106,6 +106,12 @@ def test_correlation_and_convolution_are_those_of_scipy(keys, padding):
     assert relative(correlate(image, kernel), convolve(image, kernel)) > BROKEN
 
 
+def test_no_images_have_no_maps():
+    none, kernel = jnp.ones((0, 5, 5, 4, 2)), jnp.ones((4, 3, 3, 2, 1))
+    shape = jax.eval_shape(lambda x, k: group_correlate(x, k, sf.cyclic(4)), none, kernel).shape
+    assert shape == (0, 5, 5, 4, 1)
+
+
 def test_leading_axes_are_free(keys):
     image, kernel = draw(keys, "float32", (2, 3, 5, 5, 2), (3, 3, 2, 4))
     whole = correlate(image, kernel)

@@ -274,6 +274,12 @@ def test_a_gradient_step_on_the_prior_loss_keeps_images_upright():
             lambda: sf.landmark_frame(np.ones((4, 4, 1)), landmark=lambda x: jnp.ones(3)),
             r"landmark must return .*two numbers.*\(3,\)",
         ),
+        (
+            lambda: sf.landmark_frame(np.ones((4, 4, 1)), landmark=np.zeros(2)),
+            r"landmark must be a function .*\(2,\)",
+        ),
+        (lambda: sf.prior_loss(np.ones((2, 4), int)), r"shape \(..., order\), got .*int64"),
+        (lambda: sf.identity_rate(np.ones(4)), r"shape \(batch, order\), got shape \(4,\)"),
         (lambda: scored(np.ones(5)), r"scores must be floating of shape \(4,\).*C4.*\(5,\)"),
         (lambda: scored(np.ones((2, 4))), r"\(2, 4\).*jax.vmap"),
         (lambda: scored(np.ones(4, int)), "scores must be floating .*int64"),

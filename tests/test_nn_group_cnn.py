@@ -119,6 +119,11 @@ def test_constant_images_have_finite_gradients(value):
     assert not np.all(np.isfinite(naive(constant)))
 
 
+def test_no_images_give_no_features():
+    shape = jax.ShapeDtypeStruct((0, 8, 8, 1), jnp.float32)
+    assert jax.eval_shape(drawn(), shape).shape == (0, 4, 2)
+
+
 def test_norm_gives_each_feature_zero_mean_and_unit_variance():
     norm = nn.RegularNorm(3)
     x = images(2, 4, 4, 8, 3)
@@ -174,7 +179,7 @@ def test_mistakes_in_sizes_are_named(unhooked):
         (lambda: nn.GroupPool(C4, over=D4), "over must be a subgroup of C4, got D4"),
         (lambda: nn.GroupPool(D4, over=sf.cyclic(3)), "over must be a subgroup of D4, got C3"),
         (lambda: nn.GroupPool(D4, over=sf.octahedral()), "over must be a subgroup of D4, got O"),
-        (lambda: nn.GroupPool(D4, over=so2), "finite"),
+        (lambda: nn.GroupPool(D4, over=so2), r"over must be a subgroup of D4, got SO\(2\)"),
         (lambda: nn.SpacePool(0), "size must be a positive integer, got 0"),
         (lambda: nn.SpacePool(2, "min"), "kind must be one of mean, max, got 'min'"),
         (lambda: nn.RegularNorm(0), "features must be a positive integer, got 0"),

@@ -55,7 +55,7 @@ def fields(
         this is only right for groups that keep the rectangle: half turns, `signs(2)`, translations.
 
     Returns:
-      The action, the same object for the same options. Images and elements may differ in dtype:
+      The action, the same object for the same call. Images and elements may differ in dtype:
       coordinates and sums have at least 32 bits, the result the dtype of the image.
 
     Raises:

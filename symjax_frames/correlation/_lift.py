@@ -122,7 +122,7 @@ def group_correlate(
     # Elements and features are one axis to a convolution.
     stacked = jnp.moveaxis(turned, 1, 3)
     stacked = stacked.reshape(*stacked.shape[:3], -1, stacked.shape[-1])
-    maps = features.reshape(*features.shape[:-2], -1)
+    maps = features.reshape(*features.shape[:-2], stacked.shape[3])
     return jax.vmap(functools.partial(correlate, maps, padding=padding), out_axes=-2)(stacked)
 
 

@@ -10,6 +10,7 @@ from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Affine, Frame
 from symjax_frames.groups import Group
+from symjax_frames.groups._table import right_cosets
 
 
 @overload
@@ -71,26 +72,11 @@ def close(
     )
 
 
-def _matrices(group: Group, name: str) -> np.ndarray:
-    if not isinstance(group, Group) or group.elements is None:
-        raise ValueError(f"{name} must be a finite Group such as signs(3), got {group!r}")
-    return np.asarray(group.elements.linear)
-
-
 def _representatives(group: Group, already: Group | None) -> np.ndarray:
     """One matrix `r` of `group` from each coset `already r`, the identity first."""
-    matrices = _matrices(group, "group")
+    if not isinstance(group, Group) or group.elements is None:
+        raise ValueError(f"group must be a finite Group such as signs(3), got {group!r}")
+    matrices = np.asarray(group.elements.linear)
     if already is None:
         return matrices
-    subgroup = _matrices(already, "already")
-    if already.dim != group.dim or not all(_contains(matrices, element) for element in subgroup):
-        raise ValueError(f"already must be a subgroup of {group!r}, got {already!r}")
-    chosen: list[np.ndarray] = []
-    for element in matrices:
-        if not chosen or not _contains(np.concatenate(chosen), element):
-            chosen.append(subgroup @ element)
-    return np.stack([coset[0] for coset in chosen])
-
-
-def _contains(matrices: np.ndarray, element: np.ndarray) -> bool:
-    return bool(np.abs(matrices - element).max((1, 2)).min() < 1e-9)
+    return matrices[[coset[0] for coset in right_cosets(group, already, "already")]]

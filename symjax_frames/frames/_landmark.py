@@ -49,11 +49,16 @@ def landmark_frame(
       `fields(rectangular=True)`.
 
     Raises:
-      ValueError: if the image is no floating array of three axes, or the landmark no vector of two
-        numbers.
+      ValueError: if the image is no floating array of three axes, or the landmark no function, or
+        no vector of two numbers.
     """
     _check_image(image)
-    location = (landmark or centre_of_mass)(image)
+    if landmark is not None and not callable(landmark):
+        raise ValueError(
+            "landmark must be a function of the image, or None for the centre of mass, got "
+            f"{describe(landmark)}"
+        )
+    location = (centre_of_mass if landmark is None else landmark)(image)
     if getattr(location, "shape", None) != (2,) or not jnp.issubdtype(location.dtype, jnp.floating):
         raise ValueError(
             "landmark must return a floating vector of two numbers, the x and y of one landmark; got "

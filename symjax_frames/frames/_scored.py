@@ -31,7 +31,8 @@ def scored_frame(
       others. The frame is constant: no gradient reaches the scores.
     * `"soft"` weights all elements by $\mathrm{softmax}(s)$.
     * `"straight_through"` has all elements, the value of `"hard"` with full capacity and the
-      gradient of `"soft"`.
+      gradient of `"soft"`. It needs `frame_average`: `sampled_average` never draws an element of
+      weight 0, and so loses its part of the gradient.
 
     Scores tie where the input is symmetric: if $k x = x$ then $s(x)[k h] = s(x)[h]$. The tied elements
     then give the same canonical input, $(k h)^{-1} x = h^{-1} x$, so one element (one evaluation)
@@ -103,10 +104,15 @@ def prior_loss(scores: Float[Array, "*batch order"]) -> Float[Array, "*batch"]:
     Returns:
       The loss of each input.
 
+    Raises:
+      ValueError: if `scores` is no floating array with at least one axis.
+
     References:
       Mondal et al., Equivariant Adaptation of Large Pretrained Models, NeurIPS 2023,
       arXiv:2310.01647.
     """
+    if getattr(scores, "ndim", 0) < 1 or not jnp.issubdtype(scores.dtype, jnp.floating):
+        raise ValueError(f"scores must be floating of shape (..., order), got {describe(scores)}")
     return -jax.nn.log_softmax(scores, axis=-1)[..., 0]
 
 
@@ -117,7 +123,12 @@ def identity_rate(scores: Float[Array, "batch order"]) -> Float[Array, ""]:
 
     Args:
       scores: the scores of the group's elements, one row an input.
+
+    Raises:
+      ValueError: if `scores` is no floating matrix.
     """
+    if getattr(scores, "ndim", 0) != 2 or not jnp.issubdtype(scores.dtype, jnp.floating):
+        raise ValueError(f"scores must be floating of shape (batch, order), got {describe(scores)}")
     scores = at_least_float32(scores)
     return jnp.mean(scores[:, 0] >= jnp.max(scores, axis=-1), dtype=scores.dtype)
 

@@ -1,4 +1,4 @@
-"""The multiplication of a finite group, as a table of indices."""
+"""The multiplication of a finite group as indices: a table of quotients, and cosets."""
 
 import functools
 
@@ -27,8 +27,43 @@ def quotient_table(group: Group) -> np.ndarray:
     if group.elements is None:
         raise ValueError(f"group must be finite to have a table of products, got {group.name}")
     matrices = np.asarray(group.elements.linear)
-    quotients = np.einsum("gji,hjk->ghik", matrices, matrices)
-    distances = np.abs(quotients[:, :, None] - matrices).max(axis=(-1, -2))
-    table = distances.argmin(axis=-1)
+    # Of orthogonal matrices the nearest has the largest inner product. Row after row: for a few
+    # hundred elements all products at once would take gigabytes.
+    rows = (np.einsum("hik,mik->hm", element.T @ matrices, matrices) for element in matrices)
+    table = np.stack([row.argmax(axis=-1) for row in rows])
     table.setflags(write=False)
     return table
+
+
+def right_cosets(group: Group, subgroup: Group, name: str) -> tuple[tuple[int, ...], ...]:
+    """The cosets `H g` of a subgroup `H`, as sorted indices: multiplying by `H` stays within one.
+
+    The inverses of the elements of `H g` are those of the left coset `g^-1 H`.
+
+    Args:
+      group: a finite group.
+      subgroup: a group that may be its subgroup.
+      name: what the caller's user knows `subgroup` as, for messages.
+
+    Returns:
+      The cosets in the order of their first elements, `H` itself first.
+
+    Raises:
+      ValueError: if `subgroup` is infinite or no subgroup of `group`.
+    """
+    table = quotient_table(group)
+    check_group(name, subgroup)
+    members = None
+    if subgroup.elements is not None and subgroup.dim == group.dim:
+        elements, candidates = (
+            np.asarray(each.elements.linear)  # type: ignore[union-attr]
+            for each in (group, subgroup)
+        )
+        distance = np.abs(candidates[:, None] - elements).max(axis=(-1, -2))
+        if np.all(distance.min(axis=-1) < 1e-9):
+            members = distance.argmin(axis=-1)
+    if members is None:
+        raise ValueError(f"{name} must be a subgroup of {group.name}, got {subgroup.name}")
+    # A subgroup has the inverses of its elements, so their quotients with g are all of H g.
+    cosets = (tuple(sorted(table[members, g].tolist())) for g in range(len(table)))
+    return tuple(dict.fromkeys(cosets))

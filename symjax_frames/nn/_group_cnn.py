@@ -24,7 +24,8 @@ class GroupCNN(nnx.Module):
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
       >>> from flax import nnx
-      >>> backbone = sf.nn.GroupCNN(sf.cyclic(8), 1, [[4], [8], [8, 8]], rngs=nnx.Rngs(0))
+      >>> from symjax_frames.nn import GroupCNN
+      >>> backbone = GroupCNN(sf.cyclic(8), 1, [[4], [8], [8, 8]], rngs=nnx.Rngs(0))
       >>> backbone(jnp.ones((2, 28, 28, 1))).shape
       (2, 8, 8)
 

@@ -91,7 +91,8 @@ class LiftingConv(_PlaneConv):
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
       >>> from flax import nnx
-      >>> lift = sf.nn.LiftingConv(sf.cyclic(4), 3, 8, rngs=nnx.Rngs(0))
+      >>> from symjax_frames.nn import LiftingConv
+      >>> lift = LiftingConv(sf.cyclic(4), 3, 8, rngs=nnx.Rngs(0))
       >>> lift(jnp.ones((2, 28, 28, 3))).shape
       (2, 28, 28, 4, 8)
 
@@ -141,7 +142,8 @@ class GroupConv(_PlaneConv):
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
       >>> from flax import nnx
-      >>> layer = sf.nn.GroupConv(sf.dihedral(4), 5, 6, rngs=nnx.Rngs(0))
+      >>> from symjax_frames.nn import GroupConv
+      >>> layer = GroupConv(sf.dihedral(4), 5, 6, rngs=nnx.Rngs(0))
       >>> layer(jnp.ones((2, 14, 14, 8, 5))).shape
       (2, 14, 14, 8, 6)
 
@@ -178,7 +180,7 @@ class GroupConv(_PlaneConv):
         moved = weight[:, quotient_table(self.group)]  # basis, g, h: the kernel at g^-1 h
         kernel = jnp.einsum("gijb,bghxy->ijhxgy", basis, moved, precision=jax.lax.Precision.HIGHEST)
         kernel = kernel.reshape(*kernel.shape[:2], -1, *kernel.shape[-2:])
-        return self._convolve(x.reshape(*x.shape[:3], -1), kernel)
+        return self._convolve(x.reshape(*x.shape[:3], kernel.shape[2]), kernel)
 
 
 def _symmetric_padding(padding: str | int, kernel_size: int) -> int:

@@ -5,14 +5,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
 from symjax_frames._matrices import at_least_float32
 from symjax_frames.groups import Group
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups._table import quotient_table, right_cosets
 
 Kind = Literal["mean", "max"]
 _REDUCTIONS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max}
@@ -27,10 +26,11 @@ class GroupPool(nnx.Module):
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> from symjax_frames.nn import GroupPool
       >>> maps = jnp.ones((2, 7, 7, 8, 5))
-      >>> sf.nn.GroupPool(sf.dihedral(4), "max")(maps).shape
+      >>> GroupPool(sf.dihedral(4), "max")(maps).shape
       (2, 7, 7, 5)
-      >>> sf.nn.GroupPool(sf.dihedral(4), "max", over=sf.cyclic(4))(maps).shape
+      >>> GroupPool(sf.dihedral(4), "max", over=sf.cyclic(4))(maps).shape
       (2, 7, 7, 2, 5)
 
     Args:
@@ -47,7 +47,7 @@ class GroupPool(nnx.Module):
         _check_kind(kind)
         self.kind = kind
         self.order = len(quotient_table(group))
-        self.cosets = None if over is None else _cosets(group, over)
+        self.cosets = None if over is None else right_cosets(group, over, "over")
 
     def __call__(
         self, x: Float[Array, "*batch order features"]
@@ -60,22 +60,6 @@ class GroupPool(nnx.Module):
             return reduce(x, axis=-2)
         parts = [reduce(x[..., list(coset), :], axis=-2) for coset in self.cosets]
         return jnp.stack(parts, axis=-2)
-
-
-def _cosets(group: Group, over: Group) -> tuple[tuple[int, ...], ...]:
-    """The right cosets `H g` of a subgroup H, as indices: H moves elements within them."""
-    table = quotient_table(group)
-    quotient_table(over)  # Raises if `over` is infinite.
-    elements, subgroup = (np.asarray(each.elements.linear) for each in (group, over))  # type: ignore[union-attr]
-    distance = np.full((1, 1), np.inf)
-    if over.dim == group.dim:
-        distance = np.abs(subgroup[:, None] - elements).max(axis=(-1, -2))
-    if not np.all(np.min(distance, axis=-1) < 1e-6):
-        raise ValueError(f"over must be a subgroup of {group.name}, got {over.name}")
-    # A subgroup has the inverses of its elements, so their quotients with g are all of H g.
-    members = distance.argmin(axis=-1)
-    cosets = (tuple(sorted(table[members, g].tolist())) for g in range(len(table)))
-    return tuple(dict.fromkeys(cosets))
 
 
 class SpacePool(nnx.Module):
@@ -163,8 +147,8 @@ class RegularNorm(nnx.Module):
             )
         # Behind the barrier the statistics are reductions of an array in memory; fused into the
         # convolution's epilogue and its derivative they take 1.5 times as long on CPU.
-        order, features = x.shape[-2:]
-        flat = jax.lax.optimization_barrier(x.reshape(x.shape[0], -1, order * features))
+        batch, height, width, order, features = x.shape
+        flat = jax.lax.optimization_barrier(x.reshape(batch, height * width, order * features))
         wide = at_least_float32(flat)
 
         def mean_of(values: Array) -> Float[Array, "batch features"]:
