@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.errors import ExperimentError, InterruptedRunError
+from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,12 +70,27 @@ def _evaluate(options: argparse.Namespace) -> None:
     from experiments.run import RunFolder
 
     folder = RunFolder(options.run)
+    for assignment in options.overrides:
+        # Other data could put training examples into the test set.
+        if not assignment.startswith("model."):
+            raise UsageError(
+                f"command line: received {assignment!r}; allowed in an evaluation: keys of the "
+                "section model, such as model.symmetrization=group"
+            )
     config = folder.load_config(options.overrides)
     from experiments.evaluate import evaluate, load_state, measure, print_evaluation
     from experiments.session import make_task
 
     task = make_task(config)
-    state = load_state(config, folder, task)
+    try:
+        state = load_state(config, folder, task)
+    except ExperimentError as error:
+        if not options.overrides:
+            raise
+        raise UsageError(
+            f"command line: the weights in {folder.path} do not fit {' '.join(options.overrides)}; "
+            f"allowed: what leaves the parameters as they are, such as another average ({error})"
+        ) from None
     if options.overrides:
         # What is stored belongs to the configuration that is stored.
         result = measure(config, task, state)
@@ -146,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         "overrides",
         metavar="key=value",
         nargs="*",
-        help="replaces a value for this evaluation, which is then printed and not stored",
+        help="replaces a value of the model for this evaluation, which is printed and not stored",
     )
     evaluate.set_defaults(command=_evaluate)
     report = commands.add_parser("report", help="write a page with tables and pictures of runs")

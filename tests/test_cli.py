@@ -115,6 +115,18 @@ def test_a_task_adds_its_own_pictures(trained, monkeypatch):
     assert "## What it learnt\n\n![What it learnt](drawn.png)" in page
 
 
+def test_an_evaluation_of_another_model_is_printed_and_not_stored(trained, capsys):
+    stored = trained / "evaluation.json"
+    before = stored.read_text()
+    mean = json.loads(before)["mean"]["mse"]
+    stored.write_text("{}")
+    # The toy has no layers, so that its weights and errors stay what they are.
+    assert main(["evaluate", str(trained), "model.layers=7"]) == 0
+    assert f"{mean:.4g}" in capsys.readouterr().out
+    assert stored.read_text() == "{}"
+    stored.write_text(before)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -124,6 +136,11 @@ def test_a_task_adds_its_own_pictures(trained, monkeypatch):
         (["train", "{trained}"], "to continue its run: "),
         (["evaluate", "nowhere"], "nowhere: no such folder"),
         (["evaluate", "{parent}"], "is not the folder of a run"),
+        (
+            ["evaluate", "{trained}", "data.seed=1"],
+            "allowed in an evaluation: keys of the section model",
+        ),
+        (["evaluate", "{trained}", "model.hidden=9"], "do not fit model.hidden=9; allowed: what"),
         (["report", "{trained}", "nowhere"], "nowhere: no such folder"),
     ],
 )

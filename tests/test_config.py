@@ -373,6 +373,11 @@ def test_defaults_of_digits(load):
             ["received 'soft' with symmetrization 'group'", "or symmetrization 'canonical'"],
         ),
         (["model.prior_weight=0.1"], "model.prior_weight", ["0.1 with symmetrization 'none'"]),
+        (
+            ["model.prior_weight=0.1", "model.symmetrization=canonical"],
+            "model.prior_weight",
+            ["received 0.1 with data.rotation 'uniform'", "or data.rotation 'none'"],
+        ),
         (["model.score_width=8"], "model.score_width", ["received 8 with symmetrization 'none'"]),
         (
             ["model.pretrained=runs/x", "model.symmetrization=group"],
@@ -427,6 +432,7 @@ def test_all_conflicts_of_digits_are_listed(mistakes):
     ],
 )
 def test_digits_that_go_together_are_described(load, overrides, description):
-    config = load(DIGITS, *(f"model.{each}" for each in overrides))
+    # A prior is for upright digits.
+    config = load(DIGITS, "data.rotation=none", *(f"model.{each}" for each in overrides))
     assert config.model.description == description
     assert load(dump_config(config)) == config

@@ -49,7 +49,8 @@ def make(data, **model):
         DigitsConfig(
             task="digits",
             run="unused",
-            data=data,
+            # A prior is for upright digits.
+            data=data | ({"rotation": "none"} if model.get("prior_weight") else {}),
             model={"width": 2} | model,
             train={"epochs": 1, "batch_size": 6},
         )

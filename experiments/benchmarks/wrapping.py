@@ -134,7 +134,9 @@ def wrapped(
             return sf.scored_frame(scores(image), group_named(group))
 
         posed = sf.frame_average(network, pose, **_INVARIANT)
-        models.append(Wrapped(f"in a learned pose of {group}", posed, f"{group[0]}4"))
+        models.append(
+            Wrapped(f"in a learned pose of {group}", posed, group if group in _LAWS else None)
+        )
     centred = sf.frame_average(
         lambda image: network(_middle(image)), sf.landmark_frame, **_INVARIANT
     )

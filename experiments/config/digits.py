@@ -150,3 +150,13 @@ class DigitsConfig(Config):
     """The network and how it is made invariant."""
     train: DigitsTrainConfig
     """The optimisation and its bookkeeping."""
+
+    @model_validator(mode="after")
+    def _check_prior(self) -> Self:
+        if self.model.prior_weight > 0 and self.data.rotation != "none":
+            raise ValueError(
+                f"model.prior_weight: received {self.model.prior_weight:g} with data.rotation "
+                f"{self.data.rotation!r}, which turns what it should keep upright; allowed: leave it "
+                "out, or data.rotation 'none'"
+            )
+        return self
