@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from test_figures import assert_drawn
 
-import symjax_frames as sf
 from experiments import figures
 from experiments.benchmarks import identities
-from symjax_frames.correlation import harmonic_basis
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +28,14 @@ def test_the_grid_is_exact_and_the_rest_is_not(measured):
         assert values[..., ~grid].min() > 1e-4
         # Functions sampled on whole rings beat pixels that are interpolated, in smooth images.
         off = dict(zip(kernels, values[:, 0, ~grid].max(axis=-1), strict=True))
-        assert off["harmonics, wider window"] < off["pixels, cubic"] / 4
-
-
-def test_a_wider_basis_starts_with_the_functions_of_a_smaller_one():
-    small = harmonic_basis(sf.cyclic(8), 3)
-    wide = harmonic_basis(sf.cyclic(8), 7)[:, 2:-2, 2:-2, : small.shape[-1]]
-    ratio = np.linalg.norm(wide[0], axis=(0, 1))
-    np.testing.assert_allclose(wide / ratio, small, atol=1e-12)
+        assert off["harmonics"] < off["pixels, cubic"] / 4
 
 
 def test_the_table_is_printed_and_the_figure_drawn(tmp_path, capsys, monkeypatch, measured):
     monkeypatch.setattr(identities, "measure", lambda options: measured)
     identities.main([f"--out={tmp_path / 'new'}", "--steps=2", "--images=1"])
     out = capsys.readouterr().out
-    assert "lifting" in out and "harmonics, wider window" in out and "nan" not in out
+    assert "lifting" in out and "harmonics" in out and "nan" not in out
     assert_drawn(tmp_path / "new" / "identities.png")
 
 

@@ -26,8 +26,6 @@ Turn = Callable[[sf.Group], Float[Array, "order size size 1 kernels"]]
 _WIDTHS = (0.125, 0.25, 0.5)
 """Band-widths of the images, in units of the highest frequency that pixels hold."""
 _KERNELS = 4
-_MARGIN = 2
-"""Pixels around a kernel within which the tails of its outermost ring come to an end."""
 _images = sf.fields(order=3)
 """Images turn by cubic convolution in all measurements: only the kernels are treated differently."""
 
@@ -115,7 +113,7 @@ def _band_limited(
     frequency = 2 * np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
     axis = np.arange(size) - (size - 1) / 2
     # Neither a turned image nor the response to it may reach the border.
-    radius = (size - options.kernel) / 2 - _MARGIN
+    radius = (size - options.kernel) / 2
     distance = np.minimum(np.hypot(*np.meshgrid(axis, axis)) / max(radius, 1), 1)
     window = np.cos(np.pi / 2 * distance) ** 2
     waves = [np.fft.ifft2(noise * (frequency <= width)).real for width in _WIDTHS]
@@ -130,27 +128,17 @@ def _treatments(generator: np.random.Generator, size: int) -> dict[str, Turn]:
 
     def interpolated(order: int) -> Turn:
         push = jax.jit(jax.vmap(sf.fields(channel_axes=2, order=order).push, in_axes=(0, None)))
-        return lambda group: _framed(push(group.cast(pixels.dtype), pixels))
+        return lambda group: push(group.cast(pixels.dtype), pixels)
 
-    def sampled(group: sf.Group, window: int) -> Array:
-        # Rings come from the centre outwards: a wider basis starts with the functions of this one.
-        basis = harmonic_basis(group, window)[..., :count]
+    def sampled(group: sf.Group) -> Array:
+        basis = harmonic_basis(group, size)
         return jnp.asarray(np.einsum("gijb,bcd->gijcd", basis, weights), jnp.float32)
 
     return {
         "pixels, bilinear": interpolated(1),
         "pixels, cubic": interpolated(3),
-        "harmonics": lambda group: _framed(sampled(group, size)),
-        "harmonics, wider window": lambda group: sampled(group, size + 2 * _MARGIN),
+        "harmonics": sampled,
     }
-
-
-def _framed(
-    kernels: Float[Array, "order size size 1 kernels"],
-) -> Float[Array, "order wide wide 1 kernels"]:
-    """Zeros around the kernels: all of one size, so that what they are applied by is compiled once."""
-    margin = (_MARGIN, _MARGIN)
-    return jnp.pad(kernels, ((0, 0), margin, margin, (0, 0), (0, 0)))
 
 
 def _relative(value: Array, reference: Array) -> Float[Array, " widths"]:
