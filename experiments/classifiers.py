@@ -16,6 +16,8 @@ from symjax_frames.frames import ScoredKind
 Logits = Float[Array, " classes"]
 Image = Float[Array, "height width 1"]
 
+ACTIONS: dict[str, Any] = {"in_actions": sf.images, "out_actions": None}
+"""How the plane moves an image and its logits, which are invariant."""
 CLASSES = 10
 _HIDDEN = 64
 
@@ -89,9 +91,7 @@ def evaluated(network: Classifier, config: DigitsModelConfig) -> Callable[[Image
             # The network is exactly invariant to the quarter turns that it is made of.
             orders = [int(name[1:]) for name in (config.group, config.symmetrization_group)]
             already = sf.cyclic(math.gcd(4, *orders))
-            return sf.group_average(
-                network, group, already=already, in_actions=sf.images, out_actions=None
-            )
+            return sf.group_average(network, group, already=already, **ACTIONS)
         case "canonical":
             return _canonicalized(network, config, "hard")
     return network
@@ -101,10 +101,9 @@ def trained(
     network: Classifier, config: DigitsModelConfig
 ) -> Callable[[Key[Array, ""], Image], Logits]:
     """The classifier as it is trained, a function of `(key, image)`."""
-    moves: dict[str, Any] = {"in_actions": sf.images, "out_actions": None}
     if config.training_average == "sampled":
         group = group_named(config.symmetrization_group)
-        return sf.sampled_average(network, group, **moves)
+        return sf.sampled_average(network, group, **ACTIONS)
     if config.symmetrization == "canonical":
         model = _canonicalized(network, config, config.canonicalization)
     else:
@@ -126,4 +125,4 @@ def _canonicalized(
     def frame(image: Image) -> sf.Frame:
         return sf.scored_frame(network.scores(image), group, kind=kind)
 
-    return sf.frame_average(network, frame, in_actions=sf.images, out_actions=None)
+    return sf.frame_average(network, frame, **ACTIONS)

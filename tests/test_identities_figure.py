@@ -26,7 +26,7 @@ def test_the_grid_is_exact_and_the_rest_is_not(measured):
         # Sums of 25 products of float32, and averages of 4.
         assert values[..., grid].max() < 30 * np.finfo(np.float32).eps
         assert values[..., ~grid].min() > 1e-4
-        # Functions sampled on whole rings beat pixels that are interpolated, in smooth images.
+        # Functions sampled at turned points beat pixels that are interpolated, in smooth images.
         off = dict(zip(kernels, values[:, 0, ~grid].max(axis=-1), strict=True))
         assert off["harmonics"] < off["pixels, cubic"] / 4
 

@@ -16,7 +16,7 @@ norms are taken over the whole image: centring is also what makes it possible to
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from rich.console import Console
 
 import symjax_frames as sf
 from experiments.benchmarks._timing import positive
-from experiments.classifiers import Image, Logits, group_named
+from experiments.classifiers import ACTIONS, Image, Logits, group_named
 from experiments.data.digits import load_digits
 from experiments.errors import ExperimentError
 from experiments.pretrained import best_weights
@@ -34,7 +34,6 @@ from experiments.table import markdown_table, number, print_table
 
 _SHIFT = 6
 _CHUNK = 100
-_INVARIANT: dict[str, Any] = {"in_actions": sf.images, "out_actions": None}
 _COLUMNS = ("upright", "turned", "mirrored", "any angle", "framed", "shifted")
 _LAWS = {
     "C4": ("upright", ("turned",)),
@@ -126,20 +125,18 @@ def wrapped(
     """
     models = [Wrapped("as it is", network, None)]
     for name in ("C4", "D4"):
-        average = sf.group_average(network, group_named(name), **_INVARIANT)
+        average = sf.group_average(network, group_named(name), **ACTIONS)
         models.append(Wrapped(f"averaged over {name}", average, name))
     if scores is not None:
 
         def pose(image: Image) -> sf.Frame:
             return sf.scored_frame(scores(image), group_named(group))
 
-        posed = sf.frame_average(network, pose, **_INVARIANT)
+        posed = sf.frame_average(network, pose, **ACTIONS)
         models.append(
             Wrapped(f"in a learned pose of {group}", posed, group if group in _LAWS else None)
         )
-    centred = sf.frame_average(
-        lambda image: network(_middle(image)), sf.landmark_frame, **_INVARIANT
-    )
+    centred = sf.frame_average(lambda image: network(_middle(image)), sf.landmark_frame, **ACTIONS)
     return [*models, Wrapped("centred at the centre of mass", centred, "shifts")]
 
 

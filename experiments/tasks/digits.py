@@ -2,7 +2,6 @@
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 import symjax_frames as sf
 from experiments import figures
 from experiments.classifiers import (
+    ACTIONS,
     CLASSES,
     Classifier,
     augmented,
@@ -129,8 +129,7 @@ class Digits:
         model = evaluated(self.network(params), self.config.model)
 
         def error(key: Key[Array, ""], image: Array, group: sf.Group) -> Float[Array, ""]:
-            moves: dict[str, Any] = {"in_actions": sf.images, "out_actions": None}
-            return equivariance_error(model, image, group=group, key=key, num_samples=4, **moves)
+            return equivariance_error(model, image, group=group, key=key, num_samples=4, **ACTIONS)
 
         groups = {"C4": sf.cyclic(4), "SO(2)": sf.special_orthogonal(2)}
         return {
