@@ -27,6 +27,7 @@ from symjax_frames.frames import scored_frame as scored_frame
 from symjax_frames.frames import spectral_gap as spectral_gap
 from symjax_frames.groups import Group as Group
 from symjax_frames.groups import cyclic as cyclic
+from symjax_frames.groups import degree_of as degree_of
 from symjax_frames.groups import dihedral as dihedral
 from symjax_frames.groups import euclidean as euclidean
 from symjax_frames.groups import finite_group as finite_group
@@ -34,6 +35,7 @@ from symjax_frames.groups import icosahedral as icosahedral
 from symjax_frames.groups import octahedral as octahedral
 from symjax_frames.groups import orthogonal as orthogonal
 from symjax_frames.groups import permutations as permutations
+from symjax_frames.groups import quadrature as quadrature
 from symjax_frames.groups import signed_permutations as signed_permutations
 from symjax_frames.groups import signs as signs
 from symjax_frames.groups import special_euclidean as special_euclidean

@@ -5,6 +5,7 @@ from symjax_frames.groups._continuous import orthogonal as orthogonal
 from symjax_frames.groups._continuous import special_euclidean as special_euclidean
 from symjax_frames.groups._continuous import special_orthogonal as special_orthogonal
 from symjax_frames.groups._continuous import translation as translation
+from symjax_frames.groups._degree import degree_of as degree_of
 from symjax_frames.groups._finite import cyclic as cyclic
 from symjax_frames.groups._finite import dihedral as dihedral
 from symjax_frames.groups._finite import icosahedral as icosahedral
@@ -16,3 +17,4 @@ from symjax_frames.groups._finite import tetrahedral as tetrahedral
 from symjax_frames.groups._group import Group as Group
 from symjax_frames.groups._group import check_group as check_group
 from symjax_frames.groups._group import finite_group as finite_group
+from symjax_frames.groups._quadrature import quadrature as quadrature
