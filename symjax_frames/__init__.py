@@ -16,6 +16,7 @@ from symjax_frames.actions import vectors as vectors
 from symjax_frames.average import frame_average as frame_average
 from symjax_frames.average import group_average as group_average
 from symjax_frames.average import sampled_average as sampled_average
+from symjax_frames.frames import canonical_frame as canonical_frame
 from symjax_frames.frames import centre_of_mass as centre_of_mass
 from symjax_frames.frames import close as close
 from symjax_frames.frames import identity_rate as identity_rate

@@ -1,5 +1,6 @@
 """Frames: equivariant maps from data to weighted group elements."""
 
+from symjax_frames.frames._canonical import canonical_frame as canonical_frame
 from symjax_frames.frames._close import close as close
 from symjax_frames.frames._landmark import centre_of_mass as centre_of_mass
 from symjax_frames.frames._landmark import landmark_frame as landmark_frame

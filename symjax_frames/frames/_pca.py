@@ -18,8 +18,12 @@ GroupName = Literal["T", "O", "SO", "E", "SE"]
 
 
 class _Moments(NamedTuple):
+    """Centroids and covariances of clouds; the latter are of `arms`, the centred cloud over `scale`."""
+
     centroid: Float[Array, "*graphs dim"]
     covariance: Float[Array, "*graphs dim dim"]
+    arms: Float[Array, "points dim"]
+    scale: Float[Array, "*graphs"]
 
 
 def pca_frame(
@@ -200,11 +204,20 @@ def _moments(points: Array, mask: Array | None, group: GroupName, by: _Reduction
     # The axes do not depend on the size of the cloud; its square could overflow.
     scale = power_of_two(by.largest(jnp.max(jnp.abs(arms), axis=1)))
     arms = arms / by.spread(scale)[:, None]
-    return _Moments(centroid, by.total(arms[:, :, None] * arms[:, None, :]))
+    covariance = by.total(arms[:, :, None] * arms[:, None, :])
+    return _Moments(centroid, covariance, arms, scale)
 
 
 def _frame(moments: _Moments, group: GroupName, detach: bool) -> Frame:
-    centroid, covariance = moments
+    base = _axes(moments, group, detach)
+    if group == "T":
+        return base
+    return close(base, groups.signs(moments.centroid.shape[-1], proper=group in ("SO", "SE")))
+
+
+def _axes(moments: _Moments, group: GroupName, detach: bool) -> Frame:
+    """One element, of which the signs of the axes are arbitrary; a rotation for SO and SE."""
+    centroid, covariance = moments.centroid, moments.covariance
     *graphs, dim = centroid.shape
     if group == "T":
         axes = jnp.broadcast_to(jnp.eye(dim, dtype=centroid.dtype), covariance.shape)
@@ -216,8 +229,4 @@ def _frame(moments: _Moments, group: GroupName, detach: bool) -> Frame:
         handedness = jnp.where(determinant(jax.lax.stop_gradient(axes)) < 0, -1, 1)
         axes = axes.at[..., 0].multiply(handedness.astype(axes.dtype)[..., None])
     base = Frame(Affine(axes[None], centroid[None]), jnp.ones((1, *graphs), centroid.dtype))
-    if detach:
-        base = jax.lax.stop_gradient(base)
-    if group == "T":
-        return base
-    return close(base, groups.signs(dim, proper=group in ("SO", "SE")))
+    return jax.lax.stop_gradient(base) if detach else base
