@@ -1,0 +1,156 @@
+"""How well a frame fits its input: elements used, weight dropped, distance to where it fails."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Real
+
+from symjax_frames._checks import check_cloud, describe
+from symjax_frames._types import Frame
+from symjax_frames.frames._canonical import canonical_frame, canonical_margin
+from symjax_frames.frames._pca import pca_frame, spectral_gap
+from symjax_frames.frames._robust import robust_bases, robust_frame
+
+
+class FrameDiagnostics(NamedTuple):
+    """What `frame_diagnostics` returns.
+
+    Attributes:
+      num_elements: the elements with a nonzero weight, before any is dropped.
+      dropped: the share of their weight that did not fit into `capacity` and `max_elements`.
+      margin: how far the cloud is from one where the frame is none, between 0 and 1: the
+        `spectral_gap` of a PCA frame; of a canonical frame without `sharpness` also the margin by
+        which the third moments decide the signs, if that is less. A robust frame has margin 1.
+    """
+
+    num_elements: Int[Array, ""]
+    dropped: Float[Array, ""]
+    margin: Float[Array, ""]
+
+
+class FrameCapacity(NamedTuple):
+    """What `frame_capacity` returns: options of `robust_frame`, by `_asdict()`.
+
+    Attributes:
+      capacity: the choices for each axis but the last.
+      max_elements: the elements in all.
+    """
+
+    capacity: tuple[int, ...]
+    max_elements: int
+
+
+def frame_diagnostics(
+    frame: Callable[..., Frame],
+    points: Float[Array, "points dim"],
+    mask: Bool[Array, " points"] | None = None,
+) -> FrameDiagnostics:
+    """How well a frame fits a cloud; pure, so it may be logged from a jitted, vmapped step.
+
+    Example:
+      >>> import functools, jax.numpy as jnp, symjax_frames as sf
+      >>> cube = jnp.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
+      >>> tight = functools.partial(sf.robust_frame, max_elements=24)
+      >>> found = sf.frame_diagnostics(tight, cube)
+      >>> int(found.num_elements), round(float(found.dropped), 6), float(found.margin)
+      (96, 0.75, 1.0)
+      >>> bool(sf.frame_diagnostics(sf.pca_frame, cube).margin < 1e-5)
+      True
+
+    Args:
+      frame: `robust_frame`, `canonical_frame` or `pca_frame`, or a `functools.partial` of one.
+      points: as in the frame.
+      mask: as in the frame.
+
+    Returns:
+      Scalars of the cloud.
+
+    Raises:
+      ValueError: if `frame` is another function, and as the frame itself.
+    """
+    function, options = _parts(frame)
+    if function is robust_frame:
+        bases, _ = robust_bases(points, mask, **_without(options, "detach"))
+        return FrameDiagnostics(bases.needed[-1], bases.dropped, jnp.ones_like(bases.dropped))
+    found = frame(points, mask)
+    group = _without(options, "detach", "sharpness")
+    hard = function is canonical_frame and options.get("sharpness") is None
+    margin = (canonical_margin if hard else spectral_gap)(points, mask, **group)
+    return FrameDiagnostics(jnp.sum(found.weights > 0), jnp.zeros((), points.dtype), margin)
+
+
+def frame_capacity(
+    frame: Callable[..., Frame],
+    points: Float[Array, "batch points dim"],
+    mask: Bool[Array, "batch points"] | None = None,
+    *,
+    attributes: Real[Array, "batch points"] | None = None,
+) -> FrameCapacity:
+    """The smallest capacities of a robust frame that drop nothing of any cloud of a data set.
+
+    Clouds between those of the data set may need a little more: `frame_diagnostics` tells. The result
+    is made of Python integers, so this cannot be jitted.
+
+    Example:
+      >>> import functools, jax, symjax_frames as sf
+      >>> clouds = jax.random.normal(jax.random.key(0), (100, 9, 3))
+      >>> needed = sf.frame_capacity(sf.robust_frame, clouds)
+      >>> frame = functools.partial(sf.robust_frame, **needed._asdict())
+      >>> bool(jax.vmap(lambda cloud: sf.frame_diagnostics(frame, cloud).dropped)(clouds).max() == 0)
+      True
+
+    Args:
+      frame: `robust_frame`, or a `functools.partial` of it; its own capacities are ignored.
+      points: the clouds, padded to one number of points.
+      mask: `True` for real points.
+      attributes: those of the points of each cloud, if the frame takes them.
+
+    Returns:
+      The capacities, options of `robust_frame`.
+
+    Raises:
+      ValueError: if `frame` is another function, `points` are no batch, and as `robust_frame`.
+    """
+    function, options = _parts(frame)
+    if function is not robust_frame:
+        raise ValueError(
+            f"frame must be robust_frame or a partial of it, got {function.__name__}, which has as "
+            "many elements for every cloud"
+        )
+    if getattr(points, "ndim", None) != 3 or len(points) == 0:
+        raise ValueError(
+            "points must be a batch of clouds of shape (batch, points, dim) with at least one, got "
+            f"{describe(points)}"
+        )
+    check_cloud(points[0], None if mask is None else mask[0])
+    count, dim = points.shape[1:]
+    options = _without(options, "detach", "max_elements", "attributes")
+    options["capacity"] = (count,) * (dim - 1)
+
+    def needed(data: tuple[Array, Array | None, Array | None]) -> Int[Array, " dim"]:
+        cloud, real, numbers = data
+        return robust_bases(cloud, real, attributes=numbers, **options)[0].needed
+
+    count_all = jax.jit(lambda *data: jnp.max(jax.lax.map(needed, data, batch_size=64), axis=0))
+    *capacity, elements = count_all(points, mask, attributes).tolist()
+    return FrameCapacity(tuple(capacity), elements)
+
+
+def _parts(frame: Callable[..., Frame]) -> tuple[Callable[..., Frame], dict[str, Any]]:
+    """The function that a partial binds options of, and these options."""
+    function, options = frame, {}
+    if isinstance(frame, functools.partial) and not frame.args:
+        function, options = frame.func, dict(frame.keywords)
+    if function not in (robust_frame, canonical_frame, pca_frame):
+        raise ValueError(
+            "frame must be robust_frame, canonical_frame or pca_frame, or a functools.partial of one "
+            f"with keywords only, got {frame!r:.80}"
+        )
+    return function, options
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}

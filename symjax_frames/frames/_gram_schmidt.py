@@ -1,0 +1,193 @@
+"""Orthonormal bases made of the arms of a cloud, with weights that never jump.
+
+The axes are arms, orthogonalised one after the other. A point is picked for the next axis with a
+weight that vanishes, and two derivatives with it, before another point would take its place.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from symjax_frames._matrices import multiply
+from symjax_frames.groups import Group
+from symjax_frames.linalg import safe_normalize
+
+_SHARPNESS = 16
+"""Exponent of the smooth maximum: so near to the maximum that few points share it."""
+
+_FLAT = 0.05
+"""Share of the squared size of the cloud below which what is left for an axis counts as flat."""
+
+
+class Bases(NamedTuple):
+    """Weighted orthonormal bases, and what did not fit into the capacities.
+
+    Attributes:
+      linear: the axes as columns.
+      weights: one a basis, summing to one. A basis of weight zero repeats the heaviest.
+      needed: how many choices have a nonzero weight, for each axis that is chosen (the most that
+        any choice of the axes before it has), and last how many bases.
+      dropped: the share of the weight that did not fit.
+    """
+
+    linear: Float[Array, "frame dim dim"]
+    weights: Float[Array, " frame"]
+    needed: Int[Array, " dim"]
+    dropped: Float[Array, ""]
+
+
+class _Choice(NamedTuple):
+    """Choices of the next axis: the axes with it, their weights, and how many have one.
+
+    The weights of all choices, kept or not, sum to one. So the weight of the axes before does not
+    depend on how many points are choices for the next one: what is left of the points of a line is
+    noise, and their number with it.
+    """
+
+    axes: Float[Array, "kept chosen dim"]
+    weights: Float[Array, " kept"]
+    needed: Int[Array, ""]
+    ambiguity: Float[Array, ""]
+
+
+def smooth_step(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """0 below 0, 1 above 1, and in between a polynomial with two continuous derivatives."""
+    x = jnp.clip(x, 0, 1)
+    return x * x * x * (10 + x * (6 * x - 15))
+
+
+def make_bases(
+    arms: Float[Array, "points dim"],
+    ambiguity: Float[Array, ""],
+    floor: Float[Array, ""],
+    closure: Group,
+    capacity: tuple[int, ...],
+    max_elements: int | None,
+    threshold: float,
+) -> Bases:
+    """Bases for all choices of points as axes that are not clearly worse than the best.
+
+    Args:
+      arms: the centred cloud in 2 or 3 dimensions, of a size of order one, padding zero; longer by
+        whatever makes a point count for more.
+      ambiguity: from 0 to 1, how far the whole cloud is to be taken for a single point; a cloud
+        smaller than `floor` always is.
+      floor: the length below which an arm, or what is left of one, is rounding.
+      closure: a group of signs or signed permutations of the axes. Elements that move an axis enter
+        as far as it is ambiguous; of the last axis the others leave the sign open.
+      capacity: the number of choices kept for each axis but the last.
+      max_elements: the number of bases kept, all if `None`.
+      threshold: the rank, relative to the best, at which a point has weight zero.
+    """
+    size = _smooth_maximum(_squares(arms), floor)
+    axes, weights = jnp.zeros((1, 0, arms.shape[1]), arms.dtype), jnp.ones(1, arms.dtype)
+    ambiguities, choices_needed = [ambiguity[None]], []
+    for kept in capacity:
+        choose = functools.partial(_choose, arms, size, floor, kept, threshold)
+        choices = jax.vmap(choose)(axes)
+        ambiguities.append(1 - (1 - ambiguities[-1]) * (1 - choices.ambiguity))
+        ambiguities = [jnp.repeat(each, kept) for each in ambiguities]
+        weights = (weights[:, None] * choices.weights).reshape(-1)
+        axes = choices.axes.reshape(-1, *choices.axes.shape[2:])
+        choices_needed.append(jnp.max(choices.needed))
+
+    shares = weights[:, None] * _closure_shares(closure, ambiguities[1:])
+    index, kept_weights = _heaviest(shares.reshape(-1), max_elements)
+    basis, element = jnp.divmod(index, shares.shape[1])
+    linear = multiply(jax.vmap(_complete)(axes)[basis], closure.cast(arms.dtype).linear[element])
+    total = jnp.sum(kept_weights)
+    needed = jnp.stack([*choices_needed, jnp.sum(shares > 0)])
+    fits = jnp.all(needed <= jnp.array([*capacity, len(index)]))
+    return Bases(linear, kept_weights / total, needed, jnp.where(fits, 0, 1 - total))
+
+
+def _choose(
+    arms: Float[Array, "points dim"],
+    size: Float[Array, ""],
+    floor: Float[Array, ""],
+    kept: int,
+    threshold: float,
+    axes: Float[Array, "chosen dim"],
+) -> _Choice:
+    """The axes extended by one, for every point that may be the next."""
+    squares = _squares(_perpendicular(arms, axes))
+    depth = _smooth_maximum(squares, floor)
+    flat = depth <= 0
+    scores = (squares / jnp.where(flat, 1, depth) - threshold) / (1 - threshold)
+    # Where nothing is left, any direction will do, and one is enough.
+    first = (jnp.arange(len(arms)) == 0).astype(arms.dtype)
+    weights = jnp.where(flat, first, smooth_step(scores))
+    _, index = jax.lax.top_k(jax.lax.stop_gradient(weights), kept)
+    spare = jnp.eye(len(axes.T), dtype=arms.dtype)[jnp.argmin(_squares(axes.T))]
+    sources = jnp.where(flat, spare[None], arms[index])
+    # Twice: what is left of a long arm is perpendicular to the other axes only up to the rounding
+    # of its length, and so is its derivative.
+    for _ in range(2):
+        sources = safe_normalize(_perpendicular(sources, axes))
+    extended = [jnp.broadcast_to(axes[None], (kept, *axes.shape)), sources[:, None]]
+    return _Choice(
+        axes=jnp.concatenate(extended, axis=1),
+        weights=weights[index] / jnp.sum(weights),
+        needed=jnp.sum(weights > 0),
+        ambiguity=1 - smooth_step(depth / jnp.where(flat, 1, _FLAT * size)),
+    )
+
+
+def _squares(x: Float[Array, "*any dim"]) -> Float[Array, "*any"]:
+    return jnp.sum(x * x, axis=-1)
+
+
+def _perpendicular(
+    x: Float[Array, "points dim"], axes: Float[Array, "chosen dim"]
+) -> Float[Array, "points dim"]:
+    """What is left of vectors when their components along orthonormal axes are taken away."""
+    for axis in axes:
+        x = x - jnp.sum(x * axis[None], axis=1, keepdims=True) * axis[None]
+    return x
+
+
+def _smooth_maximum(x: Float[Array, " points"], floor: Float[Array, ""]) -> Float[Array, ""]:
+    r"""$\sum x^{p+1} / \sum x^p$, at most the maximum; zero if that is at most `floor` squared."""
+    largest = jax.lax.stop_gradient(jnp.max(x))
+    zero = largest <= floor * floor
+    x = x / jnp.where(zero, 1, largest)
+    powers = jnp.where(zero, jnp.ones_like(x), x**_SHARPNESS)
+    return jnp.where(zero, 0, largest * jnp.sum(powers * x) / jnp.sum(powers))
+
+
+def _closure_shares(
+    closure: Group, ambiguities: list[Float[Array, " bases"]]
+) -> Float[Array, "bases order"]:
+    """How the weight of a basis is shared among its products with the elements of the closure.
+
+    Each counts as far as the first axis that it moves is ambiguous, and as one if that is the last
+    axis, which is never picked, or none.
+    """
+    assert closure.elements is not None
+    moves = (np.asarray(closure.elements.linear) != np.eye(closure.dim)).any(axis=1)
+    by_axis = [*ambiguities, jnp.ones_like(ambiguities[0])]
+    shares = jnp.stack([by_axis[row.argmax() if row.any() else -1] for row in moves], axis=1)
+    return shares / jnp.sum(shares, axis=1, keepdims=True)
+
+
+def _heaviest(
+    weights: Float[Array, " candidates"], count: int | None
+) -> tuple[Int[Array, " frame"], Float[Array, " frame"]]:
+    constant = jax.lax.stop_gradient(weights)
+    _, index = jax.lax.top_k(constant, min(count or weights.size, weights.size))
+    kept = constant[index] > 0
+    # A basis without weight is evaluated like any other: as a copy of the heaviest it does no harm.
+    return jnp.where(kept, index, index[0]), jnp.where(kept, weights[index], 0)
+
+
+def _complete(axes: Float[Array, "chosen dim"]) -> Float[Array, "dim dim"]:
+    """The right-handed basis that starts with the given axes, as columns."""
+    if len(axes) == 1:
+        last = jnp.stack([-axes[0, 1], axes[0, 0]])
+    else:
+        last = jnp.cross(axes[0], axes[1])
+    return jnp.concatenate([axes, last[None]]).T

@@ -1,0 +1,211 @@
+"""Frames that are exact and continuous on every cloud, symmetric and degenerate ones included."""
+
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Real
+
+from symjax_frames import groups
+from symjax_frames._checks import check_cloud, check_positive, describe
+from symjax_frames._matrices import at_least_float32
+from symjax_frames._types import Affine, Frame
+from symjax_frames.frames._gram_schmidt import Bases, make_bases
+from symjax_frames.frames._pca import _WHOLE, _moments
+from symjax_frames.groups import Group
+from symjax_frames.linalg import power_of_two
+
+RobustGroup = Literal["O", "SO", "E", "SE"]
+Closure = Literal["signs", "octahedral"]
+
+_CHOICES = 12
+"""Choices of each axis that fit by default: the vertices of an icosahedron."""
+
+_PAIRS = 48
+"""Bases that fit by default: those of a cube, the elements of its symmetry group."""
+
+_ROUNDING = 512
+"""Lengths below so many machine epsilons of a cloud of size 3 to 10 are rounding."""
+
+
+def robust_frame(
+    points: Float[Array, "points dim"],
+    mask: Bool[Array, " points"] | None = None,
+    *,
+    group: RobustGroup = "E",
+    capacity: tuple[int, ...] | None = None,
+    max_elements: int | None = None,
+    threshold: float = 0.9,
+    closure: Closure = "signs",
+    attributes: Real[Array, " points"] | None = None,
+    detach: bool = False,
+) -> Frame:
+    r"""Frame of orthogonalised arms, exact and continuous on every cloud in the plane and in space.
+
+    With arms $r_i = x_i - t$ from the centroid (from the origin for `"O"` and `"SO"`), a point is
+    picked as the first axis, $e_1 = r_i / |r_i|$, with the weight $u_i$ that its length gives it, and
+    in space another as the second, along the part of $r_j$ perpendicular to $e_1$, with the weight
+    $v_{ij}$ of the length of that part; the last axis completes the basis:
+
+    $$u_i = b\!\left(\frac{|r_i|^2}{\max_k |r_k|^2}\right), \qquad
+      v_{ij} = b\!\left(\frac{|e_1 \times r_j|^2}{\max_k |e_1 \times r_k|^2}\right),$$
+
+    where $b$ steps smoothly from 0 at `threshold` to 1 at 1, and the maximum is a smooth one. Each
+    basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. Points that tie all
+    stay, and one that falls behind has lost its weight before it leaves: no choice ever jumps.
+
+    For `"O"` and `"E"` both signs of the last axis are kept. Where a cloud becomes collinear the
+    second axis loses its meaning, and bases with its sign reversed fade in; where all points coincide,
+    all signs count the same. So values, vectors and forces are exact on planar, linear and coincident
+    clouds, and invariants have a continuous gradient (two derivatives, but for collinear clouds). A
+    generic cloud has 2 elements for `"E"`, 1 for `"SE"`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
+      >>> square = jnp.array([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
+      >>> weight = jax.random.normal(jax.random.key(0), (3, 3))
+      >>> energy = lambda x: jnp.sum(jnp.sin(x @ weight + 1))
+      >>> energy = sf.frame_average(energy, sf.robust_frame, in_actions=sf.points, out_actions=None)
+      >>> turn = sf.orthogonal(3).draw(jax.random.key(1), float)
+      >>> bool(jnp.isclose(energy(sf.points.push(turn, square)), energy(square), rtol=1e-5))
+      True
+
+    Args:
+      points: the cloud, one point a row, in 2 or 3 dimensions, in any unit of length.
+      mask: `True` for real points; the others are padding and change nothing.
+      group: the group the frame is for.
+      capacity: how many choices of each axis but the last are kept; 12 of each by default.
+      max_elements: how many elements are kept, the heaviest; by default 48 for `"SO"` and `"SE"` and
+        96 for `"O"` and `"E"`, as many as a cube has. All of them are evaluated, so let
+        `frame_capacity` find what a data set needs. `frame_diagnostics` tells the weight that did
+        not fit, which the others then share.
+      threshold: between 0 and 1; the nearer to 1, the fewer elements and the steeper their weights.
+      closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is exact
+        for invariants and vectors; `"octahedral"` over their permutations too, which is exact for
+        tensors up to rank 3.
+      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: arms count as
+        $\sqrt{1 + a_i^2}$ times as long, so that fewer points tie. Numbers below a hundredth or so
+        of the largest all count as that.
+      detach: treat the frame as constant under differentiation.
+
+    Returns:
+      The frame; elements of weight zero repeat the heaviest.
+
+    Raises:
+      ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do not
+        fit it, `capacity` is not one positive integer for each axis but the last, `threshold` is not
+        between 0 and 1, or `group` or `closure` is none of those named.
+
+    Note:
+      When all points of a cloud shrink into one, functions of it other than invariants that are
+      continuous there jump: a direction has no limit. Lengths below about 1e-5 of the cloud (1e-14
+      in float64), or below the rounding of the coordinates, count as zero.
+    """
+    bases, shift = robust_bases(
+        points, mask, group, capacity, max_elements, threshold, closure, attributes
+    )
+    shifts = jnp.broadcast_to(shift[None], bases.linear.shape[:-1])
+    frame = Frame(Affine(bases.linear, shifts), bases.weights)
+    return jax.lax.stop_gradient(frame) if detach else frame
+
+
+class _Options(NamedTuple):
+    closure: Group
+    capacity: tuple[int, ...]
+    max_elements: int
+
+
+def robust_bases(
+    points: Float[Array, "points dim"],
+    mask: Bool[Array, " points"] | None = None,
+    group: RobustGroup = "E",
+    capacity: tuple[int, ...] | None = None,
+    max_elements: int | None = None,
+    threshold: float = 0.9,
+    closure: Closure = "signs",
+    attributes: Real[Array, " points"] | None = None,
+) -> tuple[Bases, Float[Array, " dim"]]:
+    """The bases of `robust_frame`, with what did not fit into its capacities, and its centroid."""
+    check_cloud(points, mask)
+    options = _check(points, group, capacity, max_elements, threshold, closure)
+    real = jnp.ones(len(points), bool) if mask is None else mask
+    lengths = _lengths(points, real, attributes)
+    dtype = points.dtype
+    rounding = jnp.finfo(dtype).eps
+    points = at_least_float32(jnp.where(real[:, None], points, 0))
+    moments = _moments(points, real, group, _WHOLE)
+    arms = moments.arms
+    if group in ("E", "SE"):
+        # Once more: the first centroid is rounded like the coordinates, which may be far away.
+        count = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
+        arms = jnp.where(real[:, None], arms - jnp.sum(arms / count, axis=0, keepdims=True), 0)
+    far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
+    bases = make_bases(
+        arms * lengths[:, None],
+        ambiguity=jnp.zeros((), arms.dtype),
+        floor=rounding * (_ROUNDING + 4 * far),
+        closure=options.closure,
+        capacity=options.capacity,
+        max_elements=options.max_elements,
+        threshold=threshold,
+    )
+    return jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+        (bases, moments.centroid),
+    )
+
+
+def _lengths(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
+    """How much longer the attributes make the arms, up to a factor that keeps it of order one."""
+    if attributes is None:
+        return jnp.ones(len(points), at_least_float32(points).dtype)
+    shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", None)
+    numbers = dtype is not None and (
+        jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    )
+    if shape != points.shape[:1] or not numbers:
+        raise ValueError(
+            f"attributes must be real numbers of shape {points.shape[:1]}, one for each point, got "
+            f"{describe(attributes)}"
+        )
+    values = jnp.where(real, attributes.astype(at_least_float32(points).dtype), 0)
+    scale = power_of_two(jnp.maximum(jnp.max(jnp.abs(values)), 1))
+    least, values = jnp.maximum(1 / scale, 1e-2), values / scale
+    return jnp.sqrt(least * least + values * values)
+
+
+def _check(
+    points: Array,
+    group: str,
+    capacity: tuple[int, ...] | None,
+    max_elements: int | None,
+    threshold: float,
+    closure: str,
+) -> _Options:
+    count, dim = points.shape
+    if dim not in (2, 3):
+        raise ValueError(
+            f"points must be in 2 or 3 dimensions, one point a row, got shape {points.shape}; "
+            "pca_frame takes any dimension"
+        )
+    if group not in get_args(RobustGroup):
+        raise ValueError(f"group must be one of {', '.join(get_args(RobustGroup))}, got {group!r}")
+    if closure not in get_args(Closure):
+        raise ValueError(f"closure must be one of {', '.join(get_args(Closure))}, got {closure!r}")
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
+    if capacity is None:
+        capacity = (_CHOICES,) * (dim - 1)
+    if not isinstance(capacity, tuple | list) or len(capacity) != dim - 1:
+        raise ValueError(
+            f"capacity must be {dim - 1} integer(s), one for each axis but the last, got {capacity!r}"
+        )
+    for place, each in enumerate(capacity):
+        check_positive(f"capacity[{place}]", each)
+    proper = group in ("SO", "SE")
+    if max_elements is None:
+        max_elements = _PAIRS if proper else 2 * _PAIRS
+    check_positive("max_elements", max_elements)
+    make = groups.signs if closure == "signs" else groups.signed_permutations
+    kept = tuple(min(each, count) for each in capacity)
+    return _Options(make(dim, proper=proper), kept, max_elements)
