@@ -62,6 +62,7 @@ def smooth_step(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
 
 def make_bases(
     arms: Float[Array, "points dim"],
+    factors: Float[Array, " points"],
     ambiguity: Float[Array, ""],
     floor: Float[Array, ""],
     closure: Group,
@@ -72,8 +73,8 @@ def make_bases(
     """Bases for all choices of points as axes that are not clearly worse than the best.
 
     Args:
-      arms: the centred cloud in 2 or 3 dimensions, of a size of order one, padding zero; longer by
-        whatever makes a point count for more.
+      arms: the centred cloud in 2 or 3 dimensions, of a size of order one, padding zero.
+      factors: positive, multiply the squared lengths that points are ranked by.
       ambiguity: from 0 to 1, how far the whole cloud is to be taken for a single point; a cloud
         smaller than `floor` always is.
       floor: the length below which an arm, or what is left of one, is rounding.
@@ -87,13 +88,13 @@ def make_bases(
     axes, weights = jnp.zeros((1, 0, arms.shape[1]), arms.dtype), jnp.ones(1, arms.dtype)
     ambiguities, choices_needed = [ambiguity[None]], []
     for kept in capacity:
-        choose = functools.partial(_choose, arms, size, floor, kept, threshold)
+        choose = functools.partial(_choose, arms, factors, size, floor, kept, threshold)
         choices = jax.vmap(choose)(axes)
         ambiguities.append(1 - (1 - ambiguities[-1]) * (1 - choices.ambiguity))
         ambiguities = [jnp.repeat(each, kept) for each in ambiguities]
+        choices_needed.append(jnp.max(jnp.where(weights > 0, choices.needed, 0)))
         weights = (weights[:, None] * choices.weights).reshape(-1)
         axes = choices.axes.reshape(-1, *choices.axes.shape[2:])
-        choices_needed.append(jnp.max(choices.needed))
 
     shares = weights[:, None] * _closure_shares(closure, ambiguities[1:])
     index, kept_weights = _heaviest(shares.reshape(-1), max_elements)
@@ -107,6 +108,7 @@ def make_bases(
 
 def _choose(
     arms: Float[Array, "points dim"],
+    factors: Float[Array, " points"],
     size: Float[Array, ""],
     floor: Float[Array, ""],
     kept: int,
@@ -117,7 +119,9 @@ def _choose(
     squares = _squares(_perpendicular(arms, axes))
     depth = _smooth_maximum(squares, floor)
     flat = depth <= 0
-    scores = (squares / jnp.where(flat, 1, depth) - threshold) / (1 - threshold)
+    ranks = squares * factors
+    best = jnp.where(flat, 1, _smooth_maximum(ranks, jnp.zeros_like(floor)))
+    scores = (ranks / best - threshold) / (1 - threshold)
     # Where nothing is left, any direction will do, and one is enough.
     first = (jnp.arange(len(arms)) == 0).astype(arms.dtype)
     weights = jnp.where(flat, first, smooth_step(scores))

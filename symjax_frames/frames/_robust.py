@@ -83,9 +83,9 @@ def robust_frame(
       closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is exact
         for invariants and vectors; `"octahedral"` over their permutations too, which is exact for
         tensors up to rank 3.
-      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: arms count as
-        $\sqrt{1 + a_i^2}$ times as long, so that fewer points tie. Numbers below a hundredth or so
-        of the largest all count as that.
+      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: squared lengths are
+        ranked times $1 + a_i^2$, so that fewer points tie. Numbers below a hundredth or so of the
+        largest all count as that.
       detach: treat the frame as constant under differentiation.
 
     Returns:
@@ -129,9 +129,9 @@ def robust_bases(
     check_cloud(points, mask)
     options = _check(points, group, capacity, max_elements, threshold, closure)
     real = jnp.ones(len(points), bool) if mask is None else mask
-    lengths = _lengths(points, real, attributes)
+    factors = _factors(points, real, attributes)
     dtype = points.dtype
-    rounding = jnp.finfo(dtype).eps
+    rounding = float(jnp.finfo(dtype).eps)
     points = at_least_float32(jnp.where(real[:, None], points, 0))
     moments = _moments(points, real, group, _WHOLE)
     arms = moments.arms
@@ -141,7 +141,8 @@ def robust_bases(
         arms = jnp.where(real[:, None], arms - jnp.sum(arms / count, axis=0, keepdims=True), 0)
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
     bases = make_bases(
-        arms * lengths[:, None],
+        arms,
+        factors,
         ambiguity=jnp.zeros((), arms.dtype),
         floor=rounding * (_ROUNDING + 4 * far),
         closure=options.closure,
@@ -155,8 +156,8 @@ def robust_bases(
     )
 
 
-def _lengths(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
-    """How much longer the attributes make the arms, up to a factor that keeps it of order one."""
+def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
+    """What attributes multiply squared lengths by, over a constant that keeps it of order one."""
     if attributes is None:
         return jnp.ones(len(points), at_least_float32(points).dtype)
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", None)
@@ -171,7 +172,7 @@ def _lengths(points: Array, real: Array, attributes: Array | None) -> Float[Arra
     values = jnp.where(real, attributes.astype(at_least_float32(points).dtype), 0)
     scale = power_of_two(jnp.maximum(jnp.max(jnp.abs(values)), 1))
     least, values = jnp.maximum(1 / scale, 1e-2), values / scale
-    return jnp.sqrt(least * least + values * values)
+    return least * least + values * values
 
 
 def _check(
