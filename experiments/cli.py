@@ -1,9 +1,10 @@
-"""The command line: `python -m experiments train|evaluate|report`."""
+"""The command line: `python -m experiments train|evaluate|report|audit`."""
 
 import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import ExperimentError, InterruptedRunError, UsageError
@@ -125,6 +126,12 @@ def _report(options: argparse.Namespace) -> None:
     console.print(f"report: {path}", soft_wrap=True)
 
 
+def _audit(options: argparse.Namespace) -> None:
+    from experiments import audit
+
+    audit.run(options, _console())
+
+
 def _print_warning(message: Warning | str, *unused: object, **unnamed: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
@@ -169,6 +176,36 @@ def _parser() -> argparse.ArgumentParser:
         "runs", metavar="RUN", nargs="+", help="folders of runs; the page is put into the first"
     )
     report.set_defaults(command=_report)
+    audit = commands.add_parser(
+        "audit",
+        help="measure how far a function or a trained model is from its symmetry",
+        description="Measures how far a function of a point cloud, or the model of a run, is from "
+        "equivariant, continuous and conservative: on symmetric, degenerate and badly scaled clouds, "
+        "or on the run's own test inputs.",
+    )
+    audit.add_argument(
+        "target",
+        metavar="TARGET",
+        help="package.module:function or file.py:function of a cloud (points, 3), which is run; or "
+        "the folder of a run",
+    )
+    audit.add_argument(
+        "--group", choices=("T", "O", "SO", "E", "SE"), help="by default E, or that of the run"
+    )
+    audit.add_argument(
+        "--returns",
+        choices=("scalars", "vectors", "points"),
+        help="how what the function returns is to move; scalars, which do not, by default",
+    )
+    audit.add_argument(
+        "--average",
+        choices=("pca", "robust", "canonical"),
+        help="average it over these frames first",
+    )
+    audit.add_argument("--json", metavar="FILE", type=Path, help="write all that was measured")
+    audit.add_argument("--seed", type=int, default=0, help="draws what is random")
+    audit.add_argument("--float64", action="store_true", help="in double precision")
+    audit.set_defaults(command=_audit)
     return parser
 
 

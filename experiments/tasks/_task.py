@@ -1,11 +1,28 @@
 """What the training loop asks of a task."""
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from symjax_frames import Action
+
 Batch = dict[str, Array]
+
+
+class Audited(NamedTuple):
+    """What an audit is told of a model: arguments of `symjax_frames.testing.audit`.
+
+    A task whose models are functions of point clouds has a method `audited(params)` that returns it.
+    """
+
+    fn: Callable[..., PyTree[Array]]
+    clouds: Mapping[str, Any] | None
+    arguments: Callable[[Any], tuple] | None
+    in_actions: PyTree[Action | None]
+    out_actions: PyTree[Action | None]
+    group: Literal["T", "O", "SO", "E", "SE"]
 
 
 class Task(Protocol):

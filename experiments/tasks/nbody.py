@@ -14,7 +14,7 @@ from experiments import figures
 from experiments.config import NBodyConfig
 from experiments.data.nbody import load_nbody
 from experiments.models import ACTIONS, Network, evaluated, trained
-from experiments.tasks._task import Batch
+from experiments.tasks._task import Audited, Batch
 from symjax_frames.testing import equivariance_error
 
 PUBLISHED = {
@@ -27,6 +27,8 @@ PUBLISHED = {
 """Published test errors on the same benchmark; see the README for their sources."""
 _DRAWN = 4
 """Test systems that a report shows."""
+_AUDITED = 4
+"""Test systems that an audit looks at."""
 
 
 class NBody:
@@ -102,6 +104,16 @@ class NBody:
             name: jax.vmap(functools.partial(error, group=group))(keys, *_inputs(batch))
             for name, group in groups.items()
         }
+
+    def audited(self, params: PyTree[Array]) -> Audited:
+        """The model as it is evaluated, on the first test systems."""
+        first = {k: jnp.asarray(array[:_AUDITED]) for k, array in self.splits["test"].items()}
+        systems = enumerate(zip(*_inputs(first), strict=True))
+        clouds = {f"test system {place}": system for place, system in systems}
+        model = jax.jit(evaluated(self.network(params), self.config.model))
+        return Audited(
+            model, clouds, lambda system: system, **ACTIONS, group=self.config.model.group
+        )
 
     def report(self, params: PyTree[Array], folder: Path) -> list[tuple[str, Path]]:
         """Draws predictions for a few test systems, and the frames of one of them."""

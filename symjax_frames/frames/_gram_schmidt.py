@@ -60,6 +60,8 @@ def smooth_step(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
     return x * x * x * (10 + x * (6 * x - 15))
 
 
+# Jitted, so that a call outside of a transform compiles one program and not one an operation.
+@functools.partial(jax.jit, static_argnames=("closure", "capacity", "max_elements", "threshold"))
 def make_bases(
     arms: Float[Array, "points dim"],
     factors: Float[Array, " points"],
