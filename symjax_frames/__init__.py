@@ -23,12 +23,15 @@ from symjax_frames.frames import frame_capacity as frame_capacity
 from symjax_frames.frames import frame_diagnostics as frame_diagnostics
 from symjax_frames.frames import identity_rate as identity_rate
 from symjax_frames.frames import landmark_frame as landmark_frame
+from symjax_frames.frames import local_diagnostics as local_diagnostics
+from symjax_frames.frames import local_frames as local_frames
 from symjax_frames.frames import packed_pca_frame as packed_pca_frame
 from symjax_frames.frames import pca_frame as pca_frame
 from symjax_frames.frames import prior_loss as prior_loss
 from symjax_frames.frames import robust_frame as robust_frame
 from symjax_frames.frames import scored_frame as scored_frame
 from symjax_frames.frames import spectral_gap as spectral_gap
+from symjax_frames.frames import transport as transport
 from symjax_frames.groups import Group as Group
 from symjax_frames.groups import cyclic as cyclic
 from symjax_frames.groups import degree_of as degree_of

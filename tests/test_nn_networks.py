@@ -9,7 +9,7 @@ from networks import apply, complete, draw_inputs, draw_network, promotion, rela
 
 import symjax_frames as sf
 from symjax_frames import nn
-from symjax_frames.testing import assert_equivariant, equivariance_error
+from symjax_frames.testing import assert_equivariant, equivariance_error, hard_clouds
 
 GROUPS = {
     "E": sf.euclidean,
@@ -115,6 +115,42 @@ def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
         assert jax.jit(measure)(features, key=jax.random.key(0)) > 1e-2
 
 
+def test_layerwise_gnn_over_robust_frames_is_equivariant_on_molecules_at_rest():
+    names, count = ("methane", "benzene", "water", "carbon dioxide", "square"), 12
+    clouds = [each - each.mean(axis=0) for each in map(hard_clouds().get, names)]
+    points = np.stack([np.pad(each, ((0, count - len(each)), (0, 0))) for each in clouds])
+    mask = np.stack([np.arange(count) < len(each) for each in clouds])
+    # What nodes carry is as symmetric as the molecule, as elements are.
+    nodes = np.stack([mask, np.cos(np.linalg.norm(points, axis=2).round(6))], axis=-1).astype(float)
+    edges = jnp.zeros((count, count, 1))
+    g = sf.euclidean(3).draw(jax.random.key(0), float)
+    moved = sf.points.push(g, jnp.asarray(points))
+
+    def error(**options):
+        network = draw_network("LayerwiseGNN", 0, dtype=np.float64, hidden=4, **options)
+
+        @jax.jit
+        @jax.vmap
+        def apply(points, moved, nodes, mask):
+            def one(points):
+                graph, still = nn.CompleteGraph(mask), jnp.zeros_like(points)
+                return network(points, still, nodes, edges, graph)
+
+            here, there = jax.vmap(one)(jnp.stack([points, moved]))
+            change = jnp.where(mask[:, None], sf.points.pull(g, there) - here, 0)
+            return jnp.max(jnp.abs(change))
+
+        return dict(zip(names, jax.device_get(apply(points, moved, nodes, mask)), strict=True))
+
+    with promotion(np.float64):
+        robust = error(frame=functools.partial(sf.robust_frame, max_elements=48))
+        pca = error()
+    for name in names:
+        assert robust[name] < 1000 * np.finfo(float).eps, name
+    for name in ("methane", "benzene", "square"):
+        assert pca[name] > 1e-3, name
+
+
 def silu(x):
     return x / (1 + np.exp(-x))
 
@@ -171,3 +207,8 @@ def test_egnn_follows_its_formula():
         moved.append(x[i] + gates[i] * v[i] + np.mean(pulls, axis=0))
     with promotion(np.float64):
         assert relative(jax.jit(apply)(network, inputs, complete(4)), np.stack(moved)) < 1e-13
+
+
+def test_layerwise_gnn_refuses_a_frame_that_is_no_function(unhooked):
+    with pytest.raises(ValueError, match="frame must be a function that returns a Frame"):
+        nn.LayerwiseGNN(3, 1, 1, frame="robust", rngs=nnx.Rngs(0))

@@ -8,6 +8,9 @@ from symjax_frames.frames._diagnostics import frame_capacity as frame_capacity
 from symjax_frames.frames._diagnostics import frame_diagnostics as frame_diagnostics
 from symjax_frames.frames._landmark import centre_of_mass as centre_of_mass
 from symjax_frames.frames._landmark import landmark_frame as landmark_frame
+from symjax_frames.frames._local import LocalDiagnostics as LocalDiagnostics
+from symjax_frames.frames._local import local_diagnostics as local_diagnostics
+from symjax_frames.frames._local import local_frames as local_frames
 from symjax_frames.frames._pca import packed_pca_frame as packed_pca_frame
 from symjax_frames.frames._pca import pca_frame as pca_frame
 from symjax_frames.frames._pca import spectral_gap as spectral_gap
@@ -16,3 +19,4 @@ from symjax_frames.frames._scored import ScoredKind as ScoredKind
 from symjax_frames.frames._scored import identity_rate as identity_rate
 from symjax_frames.frames._scored import prior_loss as prior_loss
 from symjax_frames.frames._scored import scored_frame as scored_frame
+from symjax_frames.frames._transport import transport as transport

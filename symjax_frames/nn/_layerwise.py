@@ -1,17 +1,16 @@
 """A graph network averaged layer by layer, each layer over a frame of its own features."""
 
-import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from symjax_frames._checks import check_positive
+from symjax_frames._checks import check_callable, check_positive
 from symjax_frames._types import Frame
 from symjax_frames.actions import vectors
 from symjax_frames.average import frame_average
 from symjax_frames.frames import pca_frame
-from symjax_frames.frames._pca import GroupName
 from symjax_frames.nn._checks import check_features
 from symjax_frames.nn._graph import CompleteGraph, without_padding
 from symjax_frames.nn._message import MessagePassing
@@ -42,19 +41,12 @@ class _Layer(nnx.Module):
         return features + change[:, : channels * dim].reshape(features.shape)
 
 
-def _feature_frame(
-    features: Float[Array, "nodes channels dim"], mask: Bool[Array, " nodes"], *, group: GroupName
-) -> Frame:
-    _, channels, dim = features.shape
-    return pca_frame(features.reshape(-1, dim), jnp.repeat(mask, channels), group=group)
-
-
 class LayerwiseGNN(nnx.Module):
     r"""Graph network with averaged layers, $h \leftarrow \langle layer \rangle_{F(h)}(h)$.
 
     Node features are `channels` vectors, mixed at first from the centred point and the velocity. Each
     layer is an unconstrained function of their coordinates, made equivariant by `frame_average` over
-    the PCA frame of the features of all nodes; the output moves the points by their velocities and by
+    a frame of the features of all nodes; the output moves the points by their velocities and by
     a mixture of the last features. Layers see no distances but those given as edge features.
 
     Args:
@@ -65,16 +57,20 @@ class LayerwiseGNN(nnx.Module):
       hidden: the width of messages.
       layers: the number of layers.
       group: `"E"` or `"SE"`.
+      frame: the frame of the features, called with `nodes * channels` vectors, their mask and
+        `group="O"` or `"SO"`: `pca_frame`, `robust_frame`, or a `functools.partial` of one, such as
+        `functools.partial(robust_frame, max_elements=16)`.
       rngs: where the parameters are drawn from.
 
     Raises:
-      ValueError: if a size is out of range or `group` is neither of the two; when called, if a shape
-        does not fit the graph, or the graph is no `CompleteGraph`.
+      ValueError: if a size is out of range, `group` is neither of the two, or `frame` is no function;
+        when called, if a shape does not fit the graph, or the graph is no `CompleteGraph`.
 
     Note:
-      Equivariance holds where the covariance of each layer's features has distinct eigenvalues, apart
-      from zero: features in a plane or on a line do no harm, for the signs of a frame average away
-      whatever leaves them. `spectral_gap` measures the distance from that.
+      Over PCA frames, equivariance holds where the covariance of each layer's features has distinct
+      eigenvalues, apart from zero: features in a plane or on a line do no harm, for the signs of a
+      frame average away whatever leaves them. `spectral_gap` measures the distance from that, and
+      molecules such as methane at rest are at distance zero. Over robust frames it holds always.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
@@ -91,6 +87,7 @@ class LayerwiseGNN(nnx.Module):
         hidden: int = 60,
         layers: int = 4,
         group: str = "E",
+        frame: Callable[..., Frame] = pca_frame,
         rngs: nnx.Rngs,
     ):
         check_positive("dim", dim)
@@ -100,6 +97,7 @@ class LayerwiseGNN(nnx.Module):
             check_positive(name, size)
         if group not in ("E", "SE"):
             raise ValueError(f"group must be 'E' or 'SE', got {group!r}")
+        check_callable("frame", frame)
         invariants = (node_features, edge_features)
         self.sizes = (dim, node_features, edge_features)
         self.lift = nnx.Linear(2, channels, use_bias=False, rngs=rngs)
@@ -108,7 +106,8 @@ class LayerwiseGNN(nnx.Module):
         )
         self.lower = nnx.Linear(channels, 1, use_bias=False, rngs=rngs)
         # Features are differences of points: translations are gone, rotations are left to average.
-        self.group: GroupName = "O" if group == "E" else "SO"
+        self.group = "O" if group == "E" else "SO"
+        self.frame = frame
 
     def __call__(
         self,
@@ -131,11 +130,10 @@ class LayerwiseGNN(nnx.Module):
         centroid = jnp.sum(points / count, axis=0, keepdims=True)
         pair = jnp.stack([jnp.where(real, points - centroid, 0), velocities], axis=-1)
         features = jnp.swapaxes(self.lift(pair), 1, 2)
-        frame = functools.partial(_feature_frame, group=self.group)
         for layer in self.layers:
             averaged = frame_average(
                 lambda h, mask, layer=layer: layer(h, nodes, edges, CompleteGraph(mask)),
-                frame,
+                self._feature_frame,
                 in_actions=(vectors, None),
                 out_actions=vectors,
                 frame_argnums=(0, 1),
@@ -143,3 +141,10 @@ class LayerwiseGNN(nnx.Module):
             features = averaged(features, graph.mask)
         change = self.lower(jnp.swapaxes(features, 1, 2))[..., 0]
         return jnp.where(real, points + velocities + change, 0)
+
+    def _feature_frame(
+        self, features: Float[Array, "nodes channels dim"], mask: Bool[Array, " nodes"]
+    ) -> Frame:
+        _, channels, dim = features.shape
+        every = features.reshape(-1, dim)
+        return self.frame(every, jnp.repeat(mask, channels), group=self.group)

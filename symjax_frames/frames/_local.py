@@ -1,0 +1,156 @@
+"""Frames of the nodes of a graph, each made of the arms to its neighbours."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax_frames._types import Affine, Frame
+from symjax_frames.frames._local_bases import LocalGroup, local_bases
+from symjax_frames.frames._robust import Closure
+
+
+class LocalDiagnostics(NamedTuple):
+    """What `local_diagnostics` returns; the maximum over nodes is what the options have to hold.
+
+    Attributes:
+      num_neighbours: the neighbours of each node within the cutoff; as many have to fit into
+        `max_neighbours`.
+      num_elements: the elements of each node with a nonzero weight, before any is dropped; as many
+        have to fit into `max_elements`.
+      dropped: the share of their weight that did not fit into `capacity` and `max_elements`.
+    """
+
+    num_neighbours: Int[Array, " nodes"]
+    num_elements: Int[Array, " nodes"]
+    dropped: Float[Array, " nodes"]
+
+
+def local_frames(
+    points: Float[Array, "nodes dim"],
+    senders: Int[Array, " edges"],
+    receivers: Int[Array, " edges"],
+    cutoff: float,
+    mask: Bool[Array, " edges"] | None = None,
+    *,
+    group: LocalGroup = "E",
+    max_neighbours: int | None = None,
+    capacity: tuple[int, ...] | None = None,
+    max_elements: int | None = None,
+    threshold: float = 0.9,
+    closure: Closure = "signs",
+    detach: bool = False,
+) -> Frame:
+    r"""A robust frame for each node of a graph, from its neighbours within a cutoff.
+
+    The elements of node $i$ are $(Q, x_i)$, with bases $Q$ as those of `robust_frame`, made of arms
+    that are damped towards the cutoff $c$:
+
+    $$a_{ij} = \left(1 - |r_{ij}|^2 / c^2\right)_+^2 r_{ij}, \qquad r_{ij} = x_j - x_i.$$
+
+    So a neighbour counts for nothing when it enters, and where the longest damped arm itself
+    vanishes, all signs of the axes count the same: invariants and vectors of a node never jump,
+    not even when its last neighbour leaves or falls into it, provided that the function averaged
+    is continuous there, as one of messages damped in the same way is.
+
+    The frame is packed, a graph for each node: `packed(action, receivers)` moves data of edges by
+    the frame of the node they end at, `packed(action, jnp.arange(nodes))` data of nodes. The function
+    averaged must be local, the row of a node depending on its own edges only, since elements of
+    different nodes that share an index have nothing to do with each other.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
+      >>> def layer(points, senders, receivers):
+      ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=16)
+      ...     def forces(neighbours):
+      ...         damping = jnp.maximum(1 - jnp.sum(neighbours**2, 1, keepdims=True) / 16, 0) ** 3
+      ...         return jax.ops.segment_sum(damping * jnp.sin(neighbours + 1), receivers, 5)
+      ...     nodes = sf.packed(sf.vectors, jnp.arange(5))
+      ...     edges = sf.packed(sf.points, receivers)
+      ...     forces = sf.frame_average(
+      ...         forces, lambda neighbours: frame, in_actions=edges, out_actions=nodes
+      ...     )
+      ...     return forces(points[senders])
+      >>> points = jax.random.normal(jax.random.key(0), (5, 3))
+      >>> jax.jit(layer)(points, *jnp.nonzero(~jnp.eye(5, dtype=bool))).shape
+      (5, 3)
+
+    Args:
+      points: the nodes of one or many graphs, one a row, in 2 or 3 dimensions.
+      senders: the neighbour at which each edge starts, from 0 to `nodes - 1`.
+      receivers: the node at which it ends, to whose frame it belongs.
+      cutoff: the distance from which on a neighbour counts for nothing, in the unit of the points.
+      mask: `True` for real edges; the others are padding and change nothing. Self-edges and edges
+        longer than the cutoff do no harm.
+      group: the group the frames are for.
+      max_neighbours: how many neighbours of a node are considered, those with the longest damped
+        arms; by default as many as there are edges, which always suffices but takes
+        `nodes * edges` memory. `local_diagnostics` tells how many there are.
+      capacity: as in `robust_frame`.
+      max_elements: as in `robust_frame`; of each node.
+      threshold: as in `robust_frame`.
+      closure: as in `robust_frame`.
+      detach: treat the frames as constant under differentiation.
+
+    Returns:
+      A frame whose elements carry `(frame, nodes, ...)` axes and whose weights are
+      `(frame, nodes)`.
+
+    Raises:
+      ValueError: if `senders` and `receivers` are no vectors of integers of one length, `mask` does
+        not fit them, `cutoff` is no positive number, `group` neither of the two, `max_neighbours`
+        no positive integer, and as `robust_frame`.
+
+    Note:
+      Gradients of invariants are exact everywhere, second derivatives too unless all neighbours of a
+      node, and the node, lie on one line or at one place.
+    """
+    bases, _ = local_bases(
+        *(points, senders, receivers, cutoff, mask, group, max_neighbours),
+        *(capacity, max_elements, threshold, closure),
+    )
+    linear = jnp.swapaxes(bases.linear, 0, 1).astype(points.dtype)
+    shifts = jnp.broadcast_to(points[None], linear.shape[:-1])
+    frame = Frame(Affine(linear, shifts), bases.weights.T.astype(points.dtype))
+    return jax.lax.stop_gradient(frame) if detach else frame
+
+
+def local_diagnostics(
+    points: Float[Array, "nodes dim"],
+    senders: Int[Array, " edges"],
+    receivers: Int[Array, " edges"],
+    cutoff: float,
+    mask: Bool[Array, " edges"] | None = None,
+    **options: Any,
+) -> LocalDiagnostics:
+    """What `local_frames` with the same arguments needs, and what does not fit.
+
+    Frames are exact where nothing is dropped and all neighbours fit. Pure, so it may be logged from a
+    jitted step.
+
+    Example:
+      >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
+      >>> square = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+      >>> diagnose = functools.partial(sf.local_diagnostics, cutoff=1.2, max_elements=2)
+      >>> found = jax.jit(diagnose)(square, *jnp.nonzero(~jnp.eye(4, dtype=bool)))
+      >>> found.num_neighbours.tolist(), found.num_elements.tolist(), found.dropped.tolist()
+      ([2, 2, 2, 2], [4, 4, 4, 4], [0.5, 0.5, 0.5, 0.5])
+
+    Args:
+      points: as in `local_frames`, and so are the others.
+      senders: the neighbours.
+      receivers: the nodes.
+      cutoff: the distance from which on a neighbour counts for nothing.
+      mask: `True` for real edges.
+      **options: the options of the frames.
+
+    Returns:
+      Vectors with an entry for each node.
+
+    Raises:
+      ValueError: as `local_frames`.
+    """
+    options.pop("detach", None)
+    bases, num_neighbours = local_bases(points, senders, receivers, cutoff, mask, **options)
+    return LocalDiagnostics(num_neighbours, bases.needed[:, -1], bases.dropped)
