@@ -1,6 +1,7 @@
-"""The command line: `python -m experiments train|evaluate|report|audit`."""
+"""The command line: `python -m experiments train|evaluate|report|audit|benchmark`."""
 
 import argparse
+import ast
 import sys
 import warnings
 from collections.abc import Sequence
@@ -132,6 +133,25 @@ def _audit(options: argparse.Namespace) -> None:
     audit.run(options, _console())
 
 
+def _benchmark(options: argparse.Namespace) -> None:
+    import importlib
+
+    from experiments import benchmarks
+
+    folder = Path(benchmarks.__path__[0])
+    found = {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+    if options.name is None:
+        for name, path in found.items():
+            first, *_ = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").splitlines()
+            print(f"{name:10}  {first}")
+        return
+    if options.name not in found:
+        raise UsageError(
+            f"command line: received the benchmark {options.name!r}; allowed: {', '.join(found)}"
+        )
+    importlib.import_module(f"experiments.benchmarks.{options.name}").main(options.arguments)
+
+
 def _print_warning(message: Warning | str, *unused: object, **unnamed: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
@@ -206,6 +226,16 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--seed", type=int, default=0, help="draws what is random")
     audit.add_argument("--float64", action="store_true", help="in double precision")
     audit.set_defaults(command=_audit)
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="run a benchmark, or list them",
+        description="Runs a benchmark with options of its own; without a name, lists them.",
+    )
+    benchmark.add_argument("name", metavar="NAME", nargs="?", help="of the benchmark")
+    benchmark.add_argument(
+        "arguments", metavar="...", nargs=argparse.REMAINDER, help="its options; see NAME --help"
+    )
+    benchmark.set_defaults(command=_benchmark)
     return parser
 
 

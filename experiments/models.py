@@ -31,14 +31,16 @@ class Network(nnx.Module):
     """
 
     def __init__(self, config: NBodyModelConfig, *, rngs: nnx.Rngs):
-        sizes = {"hidden": config.hidden, "layers": config.layers}
+        hidden, layers = config.hidden, config.layers
         match config.backbone:
             case "gnn":
-                self.backbone = nn.PointGNN(3, 0, 1, **sizes, rngs=rngs)
+                self.backbone = nn.PointGNN(3, 0, 1, hidden=hidden, layers=layers, rngs=rngs)
             case "egnn":
-                self.backbone = nn.EGNN(0, 1, **sizes, rngs=rngs)
+                self.backbone = nn.EGNN(0, 1, hidden=hidden, layers=layers, rngs=rngs)
             case "layerwise_gnn":
-                self.backbone = nn.LayerwiseGNN(3, 0, 2, **sizes, group=config.group, rngs=rngs)
+                self.backbone = nn.LayerwiseGNN(
+                    3, 0, 2, hidden=hidden, layers=layers, group=config.group, rngs=rngs
+                )
             case "linear":
                 self.backbone = _Linear()
 

@@ -1,6 +1,6 @@
 """Time of frame averages and of frames, against the backbone and `jnp.linalg.eigh`.
 
-Run with `python -m experiments.benchmarks.averaging`, on a machine that does nothing else.
+Run with `python -m experiments benchmark averaging`, on a machine that does nothing else.
 """
 
 import argparse

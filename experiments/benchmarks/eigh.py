@@ -1,6 +1,6 @@
 """Time of the closed-form symmetric eigenproblem against `jnp.linalg.eigh`.
 
-Run with `python -m experiments.benchmarks.eigh`.
+Run with `python -m experiments benchmark eigh`.
 """
 
 from collections.abc import Callable, Sequence

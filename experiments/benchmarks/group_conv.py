@@ -1,7 +1,7 @@
 """Time of lifting and group convolutions on C4 against plain convolutions of the same size.
 
 A plain convolution has as many channels, in and out, as the other has features and group elements.
-Run with `python -m experiments.benchmarks.group_conv`, on a machine that does nothing else.
+Run with `python -m experiments benchmark group_conv`, on a machine that does nothing else.
 """
 
 import argparse

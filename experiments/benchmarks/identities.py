@@ -1,6 +1,6 @@
 """Errors of the identities of correlation against the angle, for angles on and off the grid.
 
-Run with `python -m experiments.benchmarks.identities --out DIR`.
+Run with `python -m experiments benchmark identities --out DIR`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """What wrappers make of a network that may not be changed: accuracy and invariance, before and after.
 
-Run with `python -m experiments.benchmarks.wrapping RUN [RUN_CANONICAL]`: the folder of a run such as
+Run with `python -m experiments benchmark wrapping RUN [RUN_CANONICAL]`: the folder of a run such as
 `configs/digits_upright.yaml`, and that of one such as `configs/digits_pretrained.yaml`.
 
 How to read the table. Averaging over a group makes the network invariant, exactly, but not good: from a
