@@ -1,0 +1,110 @@
+"""Molecular dynamics at constant energy: velocity Verlet of ASE with a potential written in JAX."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from experiments.benchmarks._molecules import Energy, Molecule
+from experiments.errors import UsageError
+
+try:
+    from ase import Atoms, units
+    from ase.calculators.calculator import Calculator, all_changes
+    from ase.md.velocitydistribution import Stationary, ZeroRotation
+    from ase.md.verlet import VelocityVerlet
+except ImportError:
+    raise UsageError(
+        "the package ase, which integrates the motion, is not installed; allowed: "
+        "`pip install 'symjax_frames[experiments]'`"
+    ) from None
+
+
+class Run(NamedTuple):
+    """A trajectory.
+
+    Attributes:
+      times: in femtoseconds.
+      energies: the total energy above that of the start, in meV an atom.
+      positions: in angstrom.
+    """
+
+    times: Float[np.ndarray, " steps"]
+    energies: Float[np.ndarray, " steps"]
+    positions: Float[np.ndarray, "steps points 3"]
+
+    @property
+    def rms(self) -> float:
+        """The root mean square of the energies."""
+        return float(np.sqrt(np.mean(self.energies**2)))
+
+    @property
+    def largest(self) -> float:
+        """The largest deviation of the energy."""
+        return float(np.max(np.abs(self.energies)))
+
+    @property
+    def drift(self) -> float:
+        """The slope of a line fitted to the energies, in meV an atom and picosecond."""
+        return float(1e3 * np.polyfit(self.times, self.energies, 1)[0])
+
+
+class EnergyCalculator(Calculator):
+    """An energy in JAX and its derivative, compiled once, as ASE asks for them."""
+
+    implemented_properties = ["energy", "forces"]
+
+    def __init__(self, energy: Energy) -> None:
+        super().__init__()
+        self._value_and_slope = jax.jit(jax.value_and_grad(energy))
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last call: nothing but the positions ever does."""
+        # ASE compares all that atoms have, four times a step, which takes longer than the energy.
+        same = self.atoms is not None and np.array_equal(self.atoms.positions, atoms.positions)
+        return [] if same else ["positions"]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fills in the energy in eV and the forces in eV an angstrom."""
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
+        energy, slope = self._value_and_slope(self.atoms.positions)
+        self.results = {"energy": float(energy), "forces": -np.asarray(slope)}
+
+
+def simulate(molecule: Molecule, calculator: EnergyCalculator, step: float, count: int) -> Run:
+    """Runs a molecule for a number of steps.
+
+    Args:
+      molecule: where it starts.
+      calculator: its potential.
+      step: the time step in femtoseconds.
+      count: how many.
+
+    Returns:
+      The trajectory, its start included.
+    """
+    atoms = Atoms(molecule.numbers, molecule.positions)
+    atoms.set_velocities(molecule.directions)
+    Stationary(atoms, preserve_temperature=False)
+    ZeroRotation(atoms, preserve_temperature=False)
+    atoms.set_momenta(atoms.get_momenta() * np.sqrt(molecule.kinetic / atoms.get_kinetic_energy()))
+    atoms.calc = calculator
+    energies, positions = [], []
+
+    def record() -> None:
+        energies.append(atoms.get_total_energy())
+        positions.append(atoms.get_positions())
+
+    motion = VelocityVerlet(atoms, timestep=step * units.fs)
+    motion.attach(record)
+    motion.run(count)
+    above = 1e3 * (np.array(energies) - energies[0]) / len(atoms)
+    return Run(step * np.arange(count + 1), above, np.array(positions))

@@ -1,0 +1,212 @@
+"""Conservation of energy in molecular dynamics: drift with each frame, against the time step.
+
+Run with `python -m experiments benchmark drift --out DIR`.
+"""
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+import symjax_frames as sf
+from experiments.benchmarks._dynamics import EnergyCalculator, Run, simulate
+from experiments.benchmarks._molecules import Molecule, molecules, potential
+from experiments.figures.drift import energy_drift
+from experiments.table import markdown_table, print_table
+
+Runs = Mapping[str, Mapping[str, Sequence[Run]]]
+"""For every molecule and frame the runs, one for each time step."""
+
+HALVINGS = 3
+_NEAR = 0.02
+"""The gap of two principal moments, relative to the largest, below which they are said to cross."""
+_FLAT = 1e-3
+"""The square of a width, relative to the largest, below which a molecule is said to be flat."""
+
+# Four atoms: twelve choices of two of them, and four signs near a line.
+_robust = functools.partial(sf.robust_frame, max_elements=48)
+FRAMES: dict[str, Callable[..., sf.Frame]] = {
+    "PCA": sf.pca_frame,
+    "canonical": sf.canonical_frame,
+    "robust, detached": functools.partial(_robust, detach=True),
+    "robust": _robust,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a table, and writes it with its numbers and a figure if a folder is given.
+
+    Args:
+      arguments: the command line, that of the process by default.
+    """
+    options = _parser().parse_args(arguments)
+    systems = molecules()
+    runs = {each.name: measure(each, options.time, options.step, options.heat) for each in systems}
+    found = summary(systems, runs)
+    console = Console()
+    steps = [f"{options.step / 2**halving:g}" for halving in range(HALVINGS)]
+    caption = (
+        f"Total energy over {options.time:g} fs of velocity Verlet, above that of the start, with time "
+        f"steps of {' / '.join(steps)} fs, in float64; the potential is a random network averaged over "
+        "each frame, and springs that hold the molecule together. Drift: slope of a fitted line. "
+        f"Crossings: principal moments within {_NEAR:.0%} of each other; flat: passages "
+        "through a plane (NH3) or a line (H2O)."
+    )
+    console.print(caption, soft_wrap=True)
+    names, rows = _table(found)
+    print_table(console, names, rows)
+    if options.out is None:
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "drift.md").write_text(f"{caption}\n\n{markdown_table(names, rows)}\n")
+    settings = {"time_fs": options.time, "steps_fs": [float(step) for step in steps]}
+    document = settings | {"heat": options.heat, "molecules": found}
+    (options.out / "drift.json").write_text(json.dumps(document, indent=2) + "\n")
+    energy_drift(
+        options.out / "drift.png",
+        {
+            name: {frame: (series[-1].times, series[-1].energies) for frame, series in some.items()}
+            for name, some in runs.items()
+        },
+        {
+            each.name: {
+                frame: crossings(series[-1], each) for frame, series in runs[each.name].items()
+            }
+            for each in systems
+        },
+        settings["steps_fs"],
+        {
+            name: {frame: [run.rms for run in series] for frame, series in some.items()}
+            for name, some in runs.items()
+        },
+    )
+    for name in ("drift.md", "drift.json", "drift.png"):
+        console.print(f"{options.out / name}", soft_wrap=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="the folder to write the table and figure to")
+    parser.add_argument("--time", type=_positive, default=100.0, help="femtoseconds")
+    parser.add_argument("--step", type=_positive, default=0.1, help="the longest step, in fs")
+    parser.add_argument("--heat", type=_positive, default=1.0, help="factor of kinetic energies")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
+    return value
+
+
+def measure(
+    molecule: Molecule,
+    time: float,
+    step: float,
+    heat: float = 1.0,
+    frames: Mapping[str, Callable[..., sf.Frame]] = FRAMES,
+) -> dict[str, list[Run]]:
+    """Runs a molecule from one start with each frame, and again with half the time step.
+
+    Args:
+      molecule: where it starts, and its springs.
+      time: how long, in femtoseconds.
+      step: the longest time step, in femtoseconds.
+      heat: a factor of its kinetic energy.
+      frames: what the network in its potential is averaged over.
+
+    Returns:
+      For every frame the runs with `step`, half of it and a quarter.
+    """
+    molecule = molecule._replace(kinetic=heat * molecule.kinetic)
+    runs: dict[str, list[Run]] = {}
+    with jax.enable_x64(True):
+        for name, frame in frames.items():
+            calculator = EnergyCalculator(potential(molecule, frame))
+            shares = [2**halving for halving in range(HALVINGS)]
+            runs[name] = [
+                simulate(molecule, calculator, step / share, round(time / step) * share)
+                for share in shares
+            ]
+    return runs
+
+
+def summary(systems: Sequence[Molecule], runs: Runs) -> dict[str, dict[str, dict[str, Any]]]:
+    """The numbers of each molecule and frame, lists being over time steps, longest first."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for molecule in systems:
+        found[molecule.name] = {}
+        for frame, series in runs[molecule.name].items():
+            rms = [run.rms for run in series]
+            found[molecule.name][frame] = {
+                "crossings": len(crossings(series[-1], molecule)),
+                "flat": len(_flat(series[-1], molecule)),
+                "drift_mev_per_atom_ps": [run.drift for run in series],
+                "rms_mev_per_atom": rms,
+                "largest_mev_per_atom": [run.largest for run in series],
+                "ratios_of_rms": [a / b for a, b in zip(rms, rms[1:], strict=False)],
+            }
+    return found
+
+
+def crossings(run: Run, molecule: Molecule) -> Float[np.ndarray, " crossings"]:
+    """The times when two principal moments that are not both zero come close."""
+    moments = _moments(run)
+    gaps = np.diff(moments, axis=1)
+    # Two that vanish on a line leave the molecule unchanged, whatever their axes are.
+    gaps = np.where(moments[:, 1:] > 0.05, gaps, 1).min(axis=1)
+    return run.times[_minima(gaps, _NEAR)]
+
+
+def _flat(run: Run, molecule: Molecule) -> Float[np.ndarray, " passages"]:
+    return run.times[_minima(_moments(run)[:, molecule.flatness - 1], _FLAT)]
+
+
+def _moments(run: Run) -> Float[np.ndarray, "steps 3"]:
+    """The squared widths along the principal axes, ascending, relative to the largest."""
+    arms = run.positions - run.positions.mean(axis=1, keepdims=True)
+    moments = np.linalg.eigvalsh(np.swapaxes(arms, 1, 2) @ arms)
+    return moments / moments[:, 2:]
+
+
+def _minima(values: Float[np.ndarray, " steps"], below: float) -> np.ndarray:
+    inner = values[1:-1]
+    lowest = (inner <= values[:-2]) & (inner < values[2:]) & (inner < below)
+    return 1 + np.flatnonzero(lowest)
+
+
+def _table(
+    found: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> tuple[list[str], list[list[str]]]:
+    def join(values: Sequence[float], form: str) -> str:
+        return " / ".join(f"{value:{form}}" for value in values)
+
+    names = ["molecule", "frame", "crossings", "flat", "drift, meV/atom/ps", "rms, meV/atom"]
+    names += ["largest, meV/atom", "rms falls by"]
+    rows = [
+        [
+            molecule,
+            frame,
+            f"{each['crossings']}",
+            f"{each['flat']}",
+            join(each["drift_mev_per_atom_ps"], ".2g"),
+            join(each["rms_mev_per_atom"], ".2g"),
+            join(each["largest_mev_per_atom"], ".2g"),
+            join(each["ratios_of_rms"], ".2f"),
+        ]
+        for molecule, frames in found.items()
+        for frame, each in frames.items()
+    ]
+    return names, rows
+
+
+if __name__ == "__main__":
+    main()
