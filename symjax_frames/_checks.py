@@ -1,5 +1,6 @@
 """Static checks shared by the public functions: each raises one ValueError that names the argument."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -40,6 +41,14 @@ def check_callable(name: str, frame: object) -> None:
             f"{name} must be a function that returns a Frame, such as pca_frame, got "
             f"{type(frame).__name__} {frame!r:.60}; groups go to group_average and sampled_average"
         )
+
+
+def check_key(name: str, key: object) -> None:
+    """Raises unless `key` is one PRNG key of JAX, of the new kind or the old."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and not (dtype == jnp.uint32 and getattr(key, "ndim", None) == 1):
+        raise ValueError(f"{name} must be a PRNG key, got {describe(key)}")
 
 
 def describe(value: object) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from symjax_frames._average import make_average
-from symjax_frames._checks import check_callable, check_positive, describe
+from symjax_frames._checks import check_callable, check_key, check_positive
 from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Affine, Frame
 from symjax_frames.groups import Group, check_group
@@ -199,7 +199,7 @@ def sampled_average(
     average = make_average(fn, in_actions, out_actions, None, None)
 
     def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree[Array]:
-        _check_key(key)
+        check_key("the first argument of a sampled average", key)
         if isinstance(source, Group):
             dtype = moved_dtype(in_actions, args)
             draw = lambda one: source.draw(one, dtype)  # noqa: E731
@@ -227,15 +227,6 @@ def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
     weights = take(frame.weights)
     ratio = weights / jax.lax.stop_gradient(weights)
     return Frame(jax.tree.map(take, frame.elements), ratio / num_samples)
-
-
-def _check_key(key: Any) -> None:
-    dtype = getattr(key, "dtype", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not typed and not (dtype == jnp.uint32 and key.ndim == 1):
-        raise ValueError(
-            f"the first argument of a sampled average must be a PRNG key, got {describe(key)}"
-        )
 
 
 def _check_argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:

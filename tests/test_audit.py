@@ -243,6 +243,12 @@ def test_the_assertion_is_one_line_and_names_what_is_broken(unhooked):
         ({"group": "D4"}, "group must be one of T, O, SO, E, SE, got 'D4'"),
         ({"fn": 3}, "fn must be callable, got int"),
         ({"clouds": {}}, "clouds must hold at least one cloud"),
+        ({"clouds": np.ones((2, 3))}, "clouds must be named"),
+        ({"key": 0}, "key must be a PRNG key, got int"),
+        (
+            {"fn": lambda x: jnp.exp(jax.lax.complex(x, x))},
+            "output is complex128; return its real and imaginary",
+        ),
         ({"clouds": {"bad": np.ones(3)}}, "cloud 'bad': the first argument that moves must be"),
         (
             {"clouds": {"bad": np.full((2, 3), np.nan)}},

@@ -412,7 +412,7 @@ def test_wrong_arguments_are_refused(unhooked):
         "senders and receivers must have one entry for each edge": {"senders": senders[:3]},
         r"mask must be boolean of shape \(36,\)": {"mask": mask[:3]},
         r"capacity must be 2 integer": {"capacity": (3,)},
-        "threshold must be between 0 and 1": {"threshold": 1.0},
+        "threshold must be a number above 0": {"threshold": 1.0},
         "points must be one cloud": {"points": points[None]},
         r"points must be nodes in 2 or 3 dimensions, one a row, got shape \(6, 1\)": {
             "points": points[:, :1]

@@ -4,6 +4,7 @@ Run with `python -m experiments benchmark averaging`, on a machine that does not
 """
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -175,7 +176,11 @@ def _frame_rows(options: argparse.Namespace) -> list[list[str]]:
         clouds = _batch(count)["position"]
         centred = clouds - jnp.mean(clouds, axis=1, keepdims=True)
         covariances = jnp.einsum("cpi,cpj->cij", centred, centred)
+        needed = sf.frame_capacity(sf.robust_frame, clouds)
+        robust = functools.partial(sf.robust_frame, **needed._asdict())
         calls["pca_frame", count], _ = prepare(jax.vmap(sf.pca_frame), clouds)
+        name = f"robust_frame, {needed.max_elements} elements"
+        calls[name, count], _ = prepare(jax.vmap(robust), clouds)
         calls["linalg.eigh of the covariances", count], _ = prepare(eigh, covariances)
         calls["jnp.linalg.eigh of them", count], _ = prepare(jnp.linalg.eigh, covariances)
     times = medians(calls, options.repeats)

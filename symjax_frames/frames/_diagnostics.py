@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Real
 
-from symjax_frames._checks import check_cloud, describe
+from symjax_frames._checks import describe
 from symjax_frames._types import Frame
 from symjax_frames.frames._canonical import canonical_frame, canonical_margin
 from symjax_frames.frames._pca import pca_frame, spectral_gap
@@ -19,8 +19,9 @@ class FrameDiagnostics(NamedTuple):
     """What `frame_diagnostics` returns.
 
     Attributes:
-      num_elements: the elements with a nonzero weight, before any is dropped.
-      dropped: the share of their weight that did not fit into `capacity` and `max_elements`.
+      num_elements: the elements with a nonzero weight, before `max_elements` drops any.
+      dropped: the share of their weight that did not fit into `capacity` and `max_elements`, up to
+        rounding.
       margin: how far the cloud is from one where the frame is none, between 0 and 1: the
         `spectral_gap` of a PCA frame; of a canonical frame without `sharpness` also the margin by
         which the third moments decide the signs, if that is less. A robust frame has margin 1.
@@ -73,6 +74,7 @@ def frame_diagnostics(
     """
     function, options = _parts(frame)
     if function is robust_frame:
+        frame(points, mask)  # for its own errors, if an option is wrong
         bases, _ = robust_bases(points, mask, **_without(options, "detach"))
         return FrameDiagnostics(bases.needed[-1], bases.dropped, jnp.ones_like(bases.dropped))
     found = frame(points, mask)
@@ -90,6 +92,9 @@ def frame_capacity(
     attributes: Real[Array, "batch points"] | None = None,
 ) -> FrameCapacity:
     """The smallest capacities of a robust frame that drop nothing of any cloud of a data set.
+
+    Capacities hold for all clouds of a batch, so those of a data set are those of its worst cloud: the
+    median one may need far less, and batches of clouds of like `num_elements` are cheaper.
 
     Clouds between those of the data set may need a little more: `frame_diagnostics` tells. The result
     is made of Python integers, so this cannot be jitted.
@@ -125,18 +130,37 @@ def frame_capacity(
             "points must be a batch of clouds of shape (batch, points, dim) with at least one, got "
             f"{describe(points)}"
         )
-    check_cloud(points[0], None if mask is None else mask[0])
     count, dim = points.shape[1:]
-    options = _without(options, "detach", "max_elements", "attributes")
-    options["capacity"] = (count,) * (dim - 1)
+    for name, value in (("mask", mask), ("attributes", attributes)):
+        if value is not None and getattr(value, "shape", None) != points.shape[:2]:
+            raise ValueError(
+                f"{name} must be of shape {points.shape[:2]}, one entry for each point of each cloud, "
+                f"got {describe(value)}"
+            )
+    bound = options.get("attributes")
+    if attributes is None and bound is not None:
+        attributes = jnp.broadcast_to(bound, points.shape[:2])
+    frame(points[0], None if mask is None else mask[0])  # for its own errors
+    options = _without(options, "detach", "max_elements", "capacity", "attributes")
 
-    def needed(data: tuple[Array, Array | None, Array | None]) -> Int[Array, " dim"]:
-        cloud, real, numbers = data
-        return robust_bases(cloud, real, attributes=numbers, **options)[0].needed
+    def count_all(capacity: tuple[int, ...]) -> list[int]:
+        def needed(data: tuple[Array, Array | None, Array | None]) -> Int[Array, " dim"]:
+            cloud, real, numbers = data
+            bases, _ = robust_bases(
+                cloud, real, attributes=numbers, capacity=capacity, max_elements=1, **options
+            )
+            return bases.needed
 
-    count_all = jax.jit(lambda *data: jnp.max(jax.lax.map(needed, data, batch_size=64), axis=0))
-    *capacity, elements = count_all(points, mask, attributes).tolist()
-    return FrameCapacity(tuple(capacity), elements)
+        run = jax.jit(lambda *data: jnp.max(jax.lax.map(needed, data, batch_size=64), axis=0))
+        return run(points, mask, attributes).tolist()
+
+    # What an axis needs is known when those before it are all kept: with room for one choice of
+    # the others, the memory does not grow with the power of the points.
+    capacity = (1,) * (dim - 1)
+    for axis in range(dim - 1):
+        found = count_all(capacity)[axis]
+        capacity = (*capacity[:axis], max(found, 1), *capacity[axis + 1 :])
+    return FrameCapacity(capacity, count_all(capacity)[-1])
 
 
 def _parts(frame: Callable[..., Frame]) -> tuple[Callable[..., Frame], dict[str, Any]]:
@@ -144,6 +168,8 @@ def _parts(frame: Callable[..., Frame]) -> tuple[Callable[..., Frame], dict[str,
     function, options = frame, {}
     if isinstance(frame, functools.partial) and not frame.args:
         function, options = frame.func, dict(frame.keywords)
+    if "mask" in options:
+        raise ValueError("frame must not bind a mask, which is an argument of its own here")
     if function not in (robust_frame, canonical_frame, pca_frame):
         raise ValueError(
             "frame must be robust_frame, canonical_frame or pca_frame, or a functools.partial of one "

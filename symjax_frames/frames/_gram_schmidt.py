@@ -105,7 +105,9 @@ def make_bases(
     total = jnp.sum(kept_weights)
     needed = jnp.stack([*choices_needed, jnp.sum(shares > 0)])
     fits = jnp.all(needed <= jnp.array([*capacity, len(index)]))
-    return Bases(linear, kept_weights / total, needed, jnp.where(fits, 0, 1 - total))
+    return Bases(
+        linear, kept_weights / total, needed, jnp.where(fits, 0, jnp.maximum(1 - total, 0))
+    )
 
 
 def _choose(

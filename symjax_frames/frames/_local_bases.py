@@ -16,7 +16,7 @@ from symjax_frames.frames._gram_schmidt import (
     make_bases,
     smooth_step,
 )
-from symjax_frames.frames._robust import _ROUNDING, Closure, _check
+from symjax_frames.frames._robust import Closure, _check, rounding_floor
 from symjax_frames.linalg import power_of_two
 
 LocalGroup = Literal["E", "SE"]
@@ -58,7 +58,7 @@ def local_bases(
         *(group, capacity, max_elements, threshold, closure),
     )
 
-    rounding = float(jnp.finfo(points.dtype).eps)
+    given = points.dtype
     points = at_least_float32(points)
     limits = jnp.finfo(points.dtype)
     length = jnp.asarray(np.clip(cutoff, limits.tiny, limits.max), points.dtype)
@@ -70,7 +70,7 @@ def local_bases(
         origin = points[node]
         arms = _damped(points[neighbours] - origin[None], neighbours != node, scale, reach)
         far = jax.lax.stop_gradient(jnp.max(jnp.abs(origin))) / scale
-        floor = rounding * (_ROUNDING + 4 * far)
+        floor = rounding_floor(given, points.dtype, far)
         longest = _smooth_maximum(_squares(arms), floor)
         return make_bases(
             arms,

@@ -1,9 +1,11 @@
 """Frames that are exact and continuous on every cloud, symmetric and degenerate ones included."""
 
-from typing import Literal, NamedTuple, get_args
+import operator
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Real
 
 from symjax_frames import groups
@@ -24,8 +26,8 @@ _CHOICES = 12
 _PAIRS = 48
 """Bases that fit by default: those of a cube, the elements of its symmetry group."""
 
-_ROUNDING = 512
-"""Lengths below so many machine epsilons of a cloud of size 3 to 10 are rounding."""
+_STEEPEST = 0.999
+"""The largest threshold: the step from there to 1 must be wide against rounding."""
 
 
 def robust_frame(
@@ -58,7 +60,8 @@ def robust_frame(
     second axis loses its meaning, and bases with its sign reversed fade in; where all points coincide,
     all signs count the same. So values, vectors and forces are exact on planar, linear and coincident
     clouds, and invariants have a continuous gradient (two derivatives, but for collinear clouds). A
-    generic cloud has 2 elements for `"E"`, 1 for `"SE"`.
+    cloud without ties has 2 elements of nonzero weight for `"E"`, 1 for `"SE"`; all of `max_elements`
+    are evaluated, so let `frame_capacity` find how many a data set needs.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -76,16 +79,15 @@ def robust_frame(
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
       max_elements: how many elements are kept, the heaviest; by default 48 for `"SO"` and `"SE"` and
-        96 for `"O"` and `"E"`, as many as a cube has. All of them are evaluated, so let
-        `frame_capacity` find what a data set needs. `frame_diagnostics` tells the weight that did
+        96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics` tells the weight that did
         not fit, which the others then share.
-      threshold: between 0 and 1; the nearer to 1, the fewer elements and the steeper their weights.
+      threshold: above 0, at most 0.999; the higher, the fewer elements and the steeper their weights.
       closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is exact
         for invariants and vectors; `"octahedral"` over their permutations too, which is exact for
         tensors up to rank 3.
       attributes: numbers $a_i$ that tell points apart, such as atomic numbers: squared lengths are
-        ranked times $1 + a_i^2$, so that fewer points tie. Numbers below a hundredth or so of the
-        largest all count as that.
+        ranked times $1 + a_i^2$, so that fewer points tie. Only their magnitudes count, and those
+        below a hundredth or so of the largest as that.
       detach: treat the frame as constant under differentiation.
 
     Returns:
@@ -93,13 +95,14 @@ def robust_frame(
 
     Raises:
       ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do not
-        fit it, `capacity` is not one positive integer for each axis but the last, `threshold` is not
-        between 0 and 1, or `group` or `closure` is none of those named.
+        fit it, `capacity` is not one positive integer for each axis but the last, `threshold` is out
+        of range, or `group` or `closure` is none of those named.
 
     Note:
       When all points of a cloud shrink into one, functions of it other than invariants that are
       continuous there jump: a direction has no limit. Lengths below about 1e-5 of the cloud (1e-14
-      in float64), or below the rounding of the coordinates, count as zero.
+      in float64), or below the rounding of the coordinates, count as zero. Hundreds of points on a
+      sphere all tie: no capacity holds them.
     """
     bases, shift = robust_bases(
         points, mask, group, capacity, max_elements, threshold, closure, attributes
@@ -131,7 +134,6 @@ def robust_bases(
     real = jnp.ones(len(points), bool) if mask is None else mask
     factors = _factors(points, real, attributes)
     dtype = points.dtype
-    rounding = float(jnp.finfo(dtype).eps)
     points = at_least_float32(jnp.where(real[:, None], points, 0))
     moments = _moments(points, real, group, _WHOLE)
     arms = moments.arms
@@ -144,7 +146,7 @@ def robust_bases(
         arms,
         factors,
         ambiguity=jnp.zeros((), arms.dtype),
-        floor=rounding * (_ROUNDING + 4 * far),
+        floor=rounding_floor(dtype, arms.dtype, far),
         closure=options.closure,
         capacity=options.capacity,
         max_elements=options.max_elements,
@@ -156,20 +158,32 @@ def robust_bases(
     )
 
 
+def rounding_floor(given: Any, computed: Any, far: Float[Array, ""]) -> Float[Array, ""]:
+    """The length below which an arm is rounding, for a cloud of size 3 to 10.
+
+    Args:
+      given: the dtype of the coordinates, which are rounded to it.
+      computed: the dtype that is computed in.
+      far: the largest coordinate, in the unit of the arms.
+    """
+    return 512 * float(jnp.finfo(computed).eps) + 4 * float(jnp.finfo(given).eps) * far
+
+
 def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
     """What attributes multiply squared lengths by, over a constant that keeps it of order one."""
     if attributes is None:
         return jnp.ones(len(points), at_least_float32(points).dtype)
-    shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", None)
-    numbers = dtype is not None and (
-        jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
-    )
-    if shape != points.shape[:1] or not numbers:
+    shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    if shape != points.shape[:1] or not (floating or jnp.issubdtype(dtype, jnp.integer)):
         raise ValueError(
             f"attributes must be real numbers of shape {points.shape[:1]}, one for each point, got "
             f"{describe(attributes)}"
         )
-    values = jnp.where(real, attributes.astype(at_least_float32(points).dtype), 0)
+    limits = jnp.finfo(at_least_float32(points).dtype)
+    if floating and jnp.finfo(dtype).bits > limits.bits:
+        attributes = jnp.clip(attributes, float(limits.min), float(limits.max))
+    values = jnp.where(real, attributes.astype(limits.dtype), 0)
     scale = power_of_two(jnp.maximum(jnp.max(jnp.abs(values)), 1))
     least, values = jnp.maximum(1 / scale, 1e-2), values / scale
     return least * least + values * values
@@ -193,20 +207,28 @@ def _check(
         raise ValueError(f"group must be one of {', '.join(get_args(RobustGroup))}, got {group!r}")
     if closure not in get_args(Closure):
         raise ValueError(f"closure must be one of {', '.join(get_args(Closure))}, got {closure!r}")
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
+    if not isinstance(threshold, int | float) or not 0 < threshold <= _STEEPEST:
+        raise ValueError(
+            f"threshold must be a number above 0 and at most {_STEEPEST}, got {threshold!r}"
+        )
     if capacity is None:
         capacity = (_CHOICES,) * (dim - 1)
     if not isinstance(capacity, tuple | list) or len(capacity) != dim - 1:
         raise ValueError(
             f"capacity must be {dim - 1} integer(s), one for each axis but the last, got {capacity!r}"
         )
-    for place, each in enumerate(capacity):
-        check_positive(f"capacity[{place}]", each)
+    capacity = tuple(_integer(f"capacity[{place}]", each) for place, each in enumerate(capacity))
     proper = group in ("SO", "SE")
     if max_elements is None:
         max_elements = _PAIRS if proper else 2 * _PAIRS
-    check_positive("max_elements", max_elements)
+    max_elements = _integer("max_elements", max_elements)
     make = groups.signs if closure == "signs" else groups.signed_permutations
     kept = tuple(min(each, count) for each in capacity)
     return _Options(make(dim, proper=proper), kept, max_elements)
+
+
+def _integer(name: str, value: Any) -> int:
+    """A positive integer of Python, from one of NumPy too."""
+    value = operator.index(value) if isinstance(value, np.integer) else value
+    check_positive(name, value)
+    return value

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from symjax_frames._checks import check_positive
+from symjax_frames._checks import check_key, check_positive, describe
 from symjax_frames._types import Action
 from symjax_frames.actions import points
 from symjax_frames.frames._pca import GroupName
@@ -91,15 +91,19 @@ def audit(
         raise ValueError(f"group must be one of {', '.join(get_args(GroupName))}, got {group!r}")
     check_positive("max_degree", max_degree)
     check_positive("batch_size", batch_size)
-    dtype = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype must be floating, got {dtype}")
+    check_key("key", key)
+    asked = jax.dtypes.canonicalize_dtype(float) if dtype is None else jnp.dtype(dtype)
+    dtype = jax.dtypes.canonicalize_dtype(asked)
+    if not jnp.issubdtype(asked, jnp.floating) or dtype != asked:
+        raise ValueError(f"dtype must be floating, and float64 needs jax_enable_x64; got {asked}")
     if clouds is None:
         few, many = jax.random.split(key)
         generic = {"generic": generic_cloud(few, 6, 3), "large generic": generic_cloud(many, 12, 3)}
         clouds = {name: np.asarray(cloud) for name, cloud in generic.items()}
         # On a scale of its own, a continuous function may look like a step.
         clouds |= {k: cloud for k, cloud in hard_clouds().items() if not k.startswith("scale")}
+    if not isinstance(clouds, Mapping):
+        raise ValueError('clouds must be named, such as {"water": cloud}, got ' + describe(clouds))
     if not clouds:
         raise ValueError("clouds must hold at least one cloud, got none")
     seed = np.asarray(jax.random.key_data(key)).ravel().tolist()

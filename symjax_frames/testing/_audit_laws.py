@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import jax.numpy as jnp
 import numpy as np
 
 from symjax_frames.testing._audit_moves import Path, draw_orthogonal, size_of
@@ -54,7 +55,7 @@ def largest_jump(subject: Subject, paths: list[Path]) -> float:
         return [np.where(second[:, None], b, a) for a, b in zip(one, other, strict=True)]
 
     at_low, at_high = at(low), at(high)
-    eps = float(np.finfo(subject.probe.dtype).eps)
+    eps = float(jnp.finfo(subject.probe.dtype).eps)
     for _ in range(round(-np.log2(eps)) - _SPARED_BITS):
         middle = (low + high) / 2
         at_middle = at(middle)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from symjax_frames._average import apply_action
+from symjax_frames._checks import describe
 from symjax_frames._matrices import apply
 from symjax_frames._trees import argument_actions, check_actions, map_actions
 from symjax_frames._types import Action, Affine
@@ -127,6 +128,10 @@ class Probe:
         found: list[Output] = []
 
         def look(action: Action | None, leaf: Any, place: str) -> None:
+            if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+                raise ValueError(
+                    f"{place} is {leaf.dtype}; return its real and imaginary parts as two outputs"
+                )
             if jnp.issubdtype(leaf.dtype, jnp.floating):
                 found.append(Output(leaf.shape, leaf.dtype, action))
 
@@ -136,7 +141,10 @@ class Probe:
         )
         map_actions(look, self.out_actions, shapes, "output")
         if not found:
-            raise ValueError(f"fn must return a floating array, got {shapes}")
+            kinds = [describe(leaf) for leaf in jax.tree.leaves(shapes)]
+            raise ValueError(
+                f"fn must return a floating array, got {', '.join(kinds) or 'nothing'}"
+            )
         return found
 
     def values(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from symjax_frames.actions import vectors
@@ -25,7 +26,7 @@ def slope_norm(subject: Subject) -> float:
 def gradient_error(subject: Subject) -> float:
     """How far derivatives are from central differences: the best step, the worst direction."""
     slopes = subject.slopes([leaf[None] for leaf in subject.moved])
-    eps = float(np.finfo(subject.probe.dtype).eps)
+    eps = float(jnp.finfo(subject.probe.dtype).eps)
     lengths = np.repeat(eps ** (1 / 3) * np.array(_STEPS), _DIRECTIONS)
     steps = []
     for leaf in subject.moved:
@@ -115,7 +116,7 @@ def asymmetry(subject: Subject, forces: Forces) -> float:
     rest = [
         np.tile(leaf, (2 * len(_STEPS) * count, *[1] * leaf.ndim)) for leaf in subject.moved[1:]
     ]
-    lengths = float(np.finfo(subject.probe.dtype).eps) ** (1 / 3) * np.array(_STEPS)
+    lengths = float(jnp.finfo(subject.probe.dtype).eps) ** (1 / 3) * np.array(_STEPS)
     steps = lengths[:, None, None, None] * (size * basis.T.reshape(count, *shape))
     clouds = np.stack([beside + steps, beside - steps]).reshape(-1, *shape)
     plus, minus = forces.at(subject, [clouds, *rest]).reshape(2, len(_STEPS), count, -1)

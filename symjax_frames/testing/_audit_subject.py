@@ -58,7 +58,7 @@ class Subject:
     @property
     def rounding(self) -> float:
         """The part of the cloud's size that its coordinates are rounded to, at least one epsilon."""
-        eps = float(np.finfo(self.probe.dtype).eps)
+        eps = float(jnp.finfo(self.probe.dtype).eps)
         extent = np.max(np.abs(self.cloud))
         return eps * max(1.0, float(extent) / size_of(self.moved[0])) if self.shifts else eps
 
