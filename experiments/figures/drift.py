@@ -81,8 +81,8 @@ def _draw_order(axes: Axes, times: np.ndarray, deviations: Sequence[Sequence[flo
     axes.set_yscale("log")
     guide = 0.5 * min(values[-1] for values in deviations) * (times / times[-1]) ** 2
     axes.plot(times, guide, "--", color=NEUTRAL, linewidth=1)
-    corner = (times[0], guide[0] / 3)
-    axes.annotate("second order", corner, ha="right", va="top", color=NEUTRAL, fontsize=8)
+    corner = (times[0], guide[-1])
+    axes.annotate("second order", corner, ha="right", va="bottom", color=NEUTRAL, fontsize=8)
     axes.set_ylim(bottom=guide[-1] / 2)
     axes.set_xlim(0.85 * times[-1], times[0] / 0.85)
     axes.set_xticks(times, [f"{step:g}" for step in times])
