@@ -1,0 +1,175 @@
+"""Molecules with energies, forces and dipoles: read from any usual file, in eV and Angstrom."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int32
+
+from experiments.data._ase_frames import read_frames, stack_frames
+from experiments.data._molecule_npz import read_arrays
+from experiments.data._units import stated_units
+from experiments.data.npz import DataError
+from experiments.errors import UsageError
+
+_QUANTITIES = ("energies", "forces", "dipoles")
+# Far below every bond, also of a file whose lengths are in nanometres.
+_COINCIDENT = 0.05
+_PAIRS_AT_A_TIME = 1_000_000
+
+
+class Molecules(NamedTuple):
+    """Frames of molecules, padded with zeros to one number of atoms.
+
+    Attributes:
+      species: atomic numbers, 0 for padding, which comes last.
+      positions: in Angstrom.
+      energies: in eV, if there are any.
+      forces: in eV/Angstrom, if there are any.
+      dipoles: in elementary charges times Angstrom, if there are any.
+    """
+
+    species: Int32[np.ndarray, "frames atoms"]
+    positions: Float64[np.ndarray, "frames atoms 3"]
+    energies: Float64[np.ndarray, " frames"] | None
+    forces: Float64[np.ndarray, "frames atoms 3"] | None
+    dipoles: Float64[np.ndarray, "frames 3"] | None
+
+
+def read_molecules(
+    path: str | os.PathLike[str],
+    *,
+    energy_key: str | None = "energy",
+    forces_key: str | None = "forces",
+    dipole_key: str | None = None,
+    energy_unit: str = "eV",
+    length_unit: str = "Angstrom",
+    forces_unit: str | None = None,
+    dipole_unit: str = "e*Angstrom",
+    need: Sequence[str] = ("energies", "forces"),
+    split: str | None = None,
+) -> Molecules:
+    """All molecules of a file, converted once to eV and Angstrom.
+
+    Warns of frames that come twice, of periodic cells, which are ignored, and of XYZ that is not
+    quite XYZ but has one meaning.
+
+    Args:
+      path: XYZ, extended XYZ, a database, a trajectory or whatever else ASE reads; or a `.npz` file
+        in the layout of MD17 (`R`, `z`, `E`, `F`), of revised MD17 (`coords`, `nuclear_charges`,
+        `energies`, `forces`), or with elements `(frames, atoms)` that are padded with 0.
+      energy_key: what the energy is called in the file; `None` leaves it out.
+      forces_key: what the forces are called; `None` leaves them out.
+      dipole_key: what the dipole moment is called; `None` leaves it out.
+      energy_unit: `eV`, `meV`, `kcal/mol`, `kJ/mol` or `hartree`.
+      length_unit: `Angstrom`, `bohr` or `nm`.
+      forces_unit: one of these, a slash and one of those; `None` for the two above.
+      dipole_unit: `e*Angstrom`, `Debye` or `e*bohr`.
+      need: which of `energies`, `forces` and `dipoles` must be there.
+      split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
+
+    Returns:
+      The molecules in the order of the file.
+
+    Raises:
+      UsageError: an argument that is not allowed.
+      DataError: a defect of the file, with its frame and line where it has one.
+    """
+    units = stated_units(energy_unit, length_unit, forces_unit, dipole_unit)
+    keys = dict(zip(_QUANTITIES, (energy_key, forces_key, dipole_key), strict=True))
+    for name in need:
+        if keys.get(name) is None:
+            allowed = ", ".join(quantity for quantity, key in keys.items() if key is not None)
+            raise UsageError(
+                f"need has {name!r}; allowed: quantities whose key is not None: "
+                f"{allowed or 'none here'}"
+            )
+    if Path(path).suffix.lower() == ".npz":
+        arrays = read_arrays(path, keys, need, split, units)
+        places = [f"{path}: frame {index + 1}" for index in range(len(arrays["species"]))]
+    else:
+        if split is not None:
+            raise UsageError(f"split is {split!r} for {path}; allowed: None, or an .npz file")
+        images, places = read_frames(path)
+        if not images:
+            raise DataError(f"{path}: has no frames; allowed: at least one molecule")
+        periodic = [place for image, place in zip(images, places, strict=True) if image.pbc.any()]
+        if periodic:
+            warnings.warn(
+                f"{periodic[0]}: is periodic ({len(periodic)} of {len(images)} frames are); cells "
+                "are ignored",
+                stacklevel=2,
+            )
+        arrays = stack_frames(images, places, keys, need, units)
+    scales = {
+        "positions": units.scale("length"),
+        "energies": units.scale("energy"),
+        "forces": units.scale("forces"),
+        "dipoles": units.scale("dipole"),
+    }
+    for name, scale in scales.items():
+        if name not in arrays:
+            continue
+        received = arrays[name]
+        with np.errstate(over="ignore"):
+            arrays[name] = received.astype(np.float64) * scale
+        _refuse_not_finite(places, name, received, arrays[name])
+    molecules = Molecules(
+        arrays["species"], arrays["positions"], *(arrays.get(name) for name in _QUANTITIES)
+    )
+    _refuse_coincident(molecules, places)
+    _warn_of_duplicates(molecules, places)
+    return molecules
+
+
+def _refuse_not_finite(
+    places: Sequence[str], name: str, received: np.ndarray, array: np.ndarray
+) -> None:
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        frame, *rest = wrong[0].tolist()
+        atom = f" of atom {rest[0] + 1}" if len(rest) == 2 else ""
+        raise DataError(
+            f"{places[frame]}: {name}{atom} have the value {received[tuple(wrong[0])]}; "
+            "allowed: finite numbers"
+        )
+
+
+def _refuse_coincident(molecules: Molecules, places: Sequence[str]) -> None:
+    species, positions, *_ = molecules
+    frames, atoms = species.shape
+    first, second = np.triu_indices(atoms, k=1)
+    chunk = max(1, _PAIRS_AT_A_TIME // max(1, len(first)))
+    for start in range(0, frames, chunk):
+        part = positions[start : start + chunk]
+        near = np.sum((part[:, first] - part[:, second]) ** 2, axis=-1) < _COINCIDENT**2
+        # Padding comes last, so a pair is real if its second atom is.
+        pairs = np.argwhere(near & (species[start : start + chunk, second] > 0))
+        if len(pairs):
+            frame, pair = pairs[0]
+            one, other = int(first[pair]), int(second[pair])
+            distance = np.linalg.norm(part[frame, one] - part[frame, other])
+            raise DataError(
+                f"{places[start + frame]}: atoms {one + 1} and {other + 1} coincident, "
+                f"{distance:.3g} Angstrom apart; allowed: at least {_COINCIDENT} (a length_unit "
+                "that is too small does this too)"
+            )
+
+
+def _warn_of_duplicates(molecules: Molecules, places: Sequence[str]) -> None:
+    seen: dict[bytes, int] = {}
+    copies = []
+    for index, (species, positions) in enumerate(zip(*molecules[:2], strict=True)):
+        original = seen.setdefault(species.tobytes() + positions.tobytes(), index)
+        if original != index:
+            copies.append((index, original))
+    if copies:
+        copy, original = copies[0]
+        warnings.warn(
+            f"{places[copy]}: has the atoms and positions of frame {original + 1}; "
+            f"{len(copies)} of {len(places)} frames are such copies",
+            stacklevel=3,
+        )
