@@ -4,12 +4,13 @@ RUN := .venv/bin/python
 .PHONY: demo test lint
 
 # Learns five-body dynamics with a frame-averaged network and with the same network alone, then
-# handwritten digits at any angle with group convolutions.
+# handwritten digits at any angle with group convolutions; draws a molecule with its frames.
 demo: .venv/installed
 	$(RUN) -m experiments train configs/nbody_demo.yaml
 	$(RUN) -m experiments train configs/nbody_demo_unconstrained.yaml
 	$(RUN) -m experiments report runs/nbody_demo runs/nbody_demo_unconstrained
 	$(RUN) -m experiments train configs/digits_demo.yaml
+	$(RUN) -m experiments frames pyridine --out runs
 
 test: lint
 	$(RUN) -m pytest -n 2

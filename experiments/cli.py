@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments train|evaluate|report|audit|benchmark`."""
+"""The command line: `python -m experiments train|evaluate|report|audit|frames|benchmark`."""
 
 import argparse
 import ast
@@ -133,6 +133,12 @@ def _audit(options: argparse.Namespace) -> None:
     audit.run(options, _console())
 
 
+def _frames(options: argparse.Namespace) -> None:
+    from experiments import frames
+
+    frames.run(options, _console())
+
+
 def _benchmark(options: argparse.Namespace) -> None:
     import importlib
 
@@ -226,6 +232,29 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--seed", type=int, default=0, help="draws what is random")
     audit.add_argument("--float64", action="store_true", help="in double precision")
     audit.set_defaults(command=_audit)
+    frames = commands.add_parser(
+        "frames",
+        help="draw a molecule with its frames as coordinate systems",
+        description="Prints the frames of a molecule, and draws them as a picture and as an "
+        "interactive page that opens in a browser without a network.",
+    )
+    frames.add_argument(
+        "molecule",
+        metavar="MOLECULE",
+        nargs="?",
+        default="pyridine",
+        help="a name, such as pyridine (the default) or CH4, or a file that ase reads",
+    )
+    frames.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path(), help="a folder, by default this one"
+    )
+    frames.add_argument(
+        "--frame",
+        choices=("pca", "robust", "canonical"),
+        help="by default pca and robust side by side",
+    )
+    frames.add_argument("--group", choices=("E", "SE"), default="E", help="by default E")
+    frames.set_defaults(command=_frames)
     benchmark = commands.add_parser(
         "benchmark",
         help="run a benchmark, or list them",
