@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from clouds import padded
 
 import symjax_frames as sf
 from symjax_frames.frames._canonical import canonical_margin
@@ -280,15 +281,8 @@ def test_padding_changes_no_bit(keys):
 def test_no_nan_on_any_cloud(dtype):
     clouds = hard_clouds() | {"origin": np.zeros((1, 3)), "large and equal": np.full((4, 3), 1e30)}
     largest = max(map(len, clouds.values()))
-    padded = np.zeros((len(clouds), largest, 3), dtype)
-    masks = np.zeros((len(clouds), largest), bool)
-    for row, cloud in enumerate(clouds.values()):
-        padded[row, : len(cloud)], masks[row, : len(cloud)] = cloud, True
     # A row without points, too.
-    padded, masks = (
-        np.concatenate([padded, padded[:1]]),
-        np.concatenate([masks, ~masks[:1] & False]),
-    )
+    x, masks = padded(clouds | {"no points": np.zeros((0, 3))}, dtype, largest)
     fn = backbone(jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), dtype))
 
     def energy(x, mask, options):
@@ -306,7 +300,7 @@ def test_no_nan_on_any_cloud(dtype):
     flat = jnp.asarray(clouds["square"], dtype)
     plain = lambda x: jnp.sum(jnp.sum(x**3, axis=0) / jnp.sum(x**2, axis=0) ** 1.5)
     assert not np.all(np.isfinite(jax.grad(plain)(flat)))
-    for path, leaf in jax.tree_util.tree_leaves_with_path(run(padded, masks)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(run(x, masks)):
         for row, name in enumerate([*clouds, "no points"]):
             assert np.all(np.isfinite(leaf[row])), (name, jax.tree_util.keystr(path))
 
@@ -321,9 +315,9 @@ def test_margins_say_which_clouds_the_signs_are_valid_on(keys, dtype):
         return [canonical_margin(y, mask, group=group) for group in ("E", "SE")]
 
     def of(name):
-        padded = np.zeros((12, 3), dtype)
-        padded[: len(clouds[name])] = clouds[name]
-        return list(map(float, margins(padded, np.arange(12) < len(clouds[name]), next(keys))))
+        x = np.zeros((12, 3), dtype)
+        x[: len(clouds[name])] = clouds[name]
+        return list(map(float, margins(x, np.arange(12) < len(clouds[name]), next(keys))))
 
     # What counts as no width is hundreds of roundings: cubed, rounding is a millionth or less of it.
     for name in ("cube", "benzene", "octahedron", "square", "methane", "carbon dioxide", "water"):

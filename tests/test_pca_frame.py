@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from clouds import padded
 
 import symjax_frames as sf
 from symjax_frames.testing import equivariance_error, generic_cloud, hard_clouds
@@ -111,11 +112,7 @@ def test_padding_changes_no_bit(keys):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_no_nan_on_any_cloud(dtype):
     clouds = hard_clouds()
-    largest = max(map(len, clouds.values()))
-    padded = np.zeros((len(clouds), largest, 3), dtype)
-    masks = np.zeros((len(clouds), largest), bool)
-    for row, cloud in enumerate(clouds.values()):
-        padded[row, : len(cloud)], masks[row, : len(cloud)] = cloud, True
+    x, masks = padded(clouds, dtype, max(map(len, clouds.values())))
     weight = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), dtype)
 
     def energy(x, mask, name):
@@ -137,7 +134,7 @@ def test_no_nan_on_any_cloud(dtype):
     plain = lambda x: jnp.sum(jnp.linalg.eigh((x - x.mean(0)).T @ (x - x.mean(0)))[1] ** 3)
     with jax.numpy_rank_promotion("allow"):
         assert not np.all(np.isfinite(jax.grad(plain)(jnp.asarray(clouds["octahedron"], dtype))))
-    for path, leaf in jax.tree_util.tree_leaves_with_path(run(padded, masks)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(run(x, masks)):
         for row, name in enumerate(clouds):
             assert np.all(np.isfinite(leaf[row])), (name, jax.tree_util.keystr(path))
 

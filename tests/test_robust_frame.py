@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from clouds import padded
 
 import symjax_frames as sf
 from symjax_frames.testing import generic_cloud, hard_clouds
@@ -38,15 +39,6 @@ def averaged(frame, dim=3, dtype="float64"):
 
 def energy_of(frame, dim=3, dtype="float64"):
     return lambda x, mask: averaged(frame, dim, dtype)(x, mask)[0]
-
-
-def padded(clouds, dtype, count=POINTS):
-    """Clouds of different sizes as one batch with a mask."""
-    x = np.zeros((len(clouds), count, next(iter(clouds.values())).shape[1]), dtype)
-    mask = np.zeros((len(clouds), count), bool)
-    for row, cloud in enumerate(clouds.values()):
-        x[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
-    return jnp.asarray(x), jnp.asarray(mask)
 
 
 def of_order_one():
@@ -113,7 +105,7 @@ def changes(average, group, x, mask, key):
 def test_average_is_exact_on_every_cloud(keys, dtype):
     """For E and SE, with rotations, reflections, shifts and permutations; PCA frames are not."""
     clouds = of_order_one()
-    x, masks = padded(clouds, dtype)
+    x, masks = padded(clouds, dtype, POINTS)
     octahedral = functools.partial(sf.robust_frame, closure="octahedral")
     settings = {
         "E": (sf.robust_frame, sf.euclidean(3)),
@@ -234,7 +226,7 @@ def test_gradient_is_that_of_central_differences(keys):
     # Like acetylene: two ends tie for the first axis, and what is left of the others is noise.
     clouds["four on a line"] = np.array([[0, 0, 0.6], [0, 0, -0.6], [0, 0, 1.7], [0, 0, -1.7]])
     del clouds["all points equal"], clouds["one point"]  # a shape without a size has no gradient
-    x, masks = padded(clouds, "float64")
+    x, masks = padded(clouds, "float64", POINTS)
 
     @jax.jit
     def run(x, masks, directions):
@@ -270,7 +262,7 @@ def test_gradient_is_that_of_central_differences(keys):
 def test_second_derivative_is_that_of_the_gradient(keys):
     """On clouds that are not collinear, where there is one: ties, planes and generic ones."""
     clouds = {name: of_order_one()[name] for name in ("square", "methane", "water")}
-    x, masks = padded(clouds, "float64")
+    x, masks = padded(clouds, "float64", POINTS)
     slope = jax.grad(energy_of(sf.robust_frame))
 
     @jax.jit
@@ -369,7 +361,7 @@ def test_average_in_the_plane_is_exact(keys):
     clouds["uneven segment"] = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 6.0]])
     clouds |= {"point": np.array([[0.3, -0.2]]), "points": np.full((3, 2), 0.3)}
     clouds["rectangle"] = np.array([[2.0, 1], [-2, 1], [2, -1], [-2, -1]])
-    x, masks = padded(clouds, "float64")
+    x, masks = padded(clouds, "float64", POINTS)
     frames = {
         name: functools.partial(sf.robust_frame, group=name, closure="octahedral")
         for name in ("O", "SO", "E", "SE")
@@ -398,7 +390,7 @@ def test_average_in_the_plane_is_exact(keys):
 
 def test_attributes_tell_points_apart(keys):
     """Of a cube with one marked corner only that is the first axis; and the average stays exact."""
-    cube, _ = padded({"cube": hard_clouds()["cube"]}, "float64")
+    cube, _ = padded({"cube": hard_clouds()["cube"]}, "float64", POINTS)
     cube, mask = cube[0], jnp.arange(POINTS) < 8
     charges = jnp.where(jnp.arange(POINTS) == 0, 6, 1)
     fewer = functools.partial(sf.robust_frame, attributes=charges)
@@ -412,56 +404,6 @@ def test_attributes_tell_points_apart(keys):
     order = jnp.roll(jnp.arange(POINTS), 2)
     permuted = energy_of(functools.partial(sf.robust_frame, attributes=charges[order]))
     np.testing.assert_allclose(permuted(cube[order], mask[order]), run(cube, mask), atol=1e-13)
-
-
-def test_capacity_that_is_too_small_is_told(keys):
-    clouds = {name: hard_clouds()[name] for name in ("cube", "square", "water")}
-    x, masks = padded(clouds, "float64")
-    needed = sf.frame_capacity(sf.robust_frame, x, masks)
-    assert needed == ((8, 6), 96)
-    full = functools.partial(sf.robust_frame, **needed._asdict())
-    counts = {"cube": 96, "square": 16, "water": 8}
-
-    def of(options, row):
-        frame = functools.partial(full, **options)
-        return sf.frame_diagnostics(frame, x[row], masks[row]), frame(x[row], masks[row])
-
-    for row, count in enumerate(counts.values()):
-        found, frame = of({}, row)
-        assert (found.num_elements, found.dropped, found.margin) == (count, 0, 1)
-        assert np.sum(frame.weights > 0) == count
-        assert frame.weights.shape == (96,)
-    for options, dropped in (
-        ({"max_elements": 24}, 0.75),
-        ({"capacity": (4, 6)}, 0.5),
-        ({"capacity": (8, 2)}, 2 / 3),
-        ({"capacity": (4, 3), "max_elements": 12}, 7 / 8),
-    ):
-        found, frame = of(options, 0)
-        np.testing.assert_allclose(found.dropped, dropped, atol=1e-12)
-        np.testing.assert_allclose(np.sum(frame.weights), 1, atol=1e-14)
-    # Attributes may be bound for all clouds or given for each.
-    marks = jnp.arange(POINTS)
-    marked = functools.partial(sf.robust_frame, attributes=marks)
-    by_cloud = jnp.broadcast_to(marks, x.shape[:2])
-    given = sf.frame_capacity(sf.robust_frame, x, masks, attributes=by_cloud)
-    assert sf.frame_capacity(marked, x, masks) == given
-    assert given.max_elements < 96
-    # A capacity that fits one of a batch is told for that one.
-    tight = functools.partial(full, max_elements=16)
-    dropped = jax.vmap(lambda x, mask: sf.frame_diagnostics(tight, x, mask).dropped)(x, masks)
-    np.testing.assert_allclose(dropped, [80 / 96, 0, 0], atol=1e-12)
-
-
-def test_diagnostics_of_other_frames():
-    cube, generic = jnp.asarray(hard_clouds()["cube"]), jnp.asarray(hard_clouds()["offset 1e3"])
-    for frame, count in ((sf.pca_frame, 8), (sf.canonical_frame, 1)):
-        bad, good = (sf.frame_diagnostics(frame, cloud) for cloud in (cube, generic))
-        assert bad.num_elements == good.num_elements == count
-        assert bad.dropped == good.dropped == 0
-        assert bad.margin < 1e-12 < 1e-3 < good.margin
-    smooth = functools.partial(sf.canonical_frame, sharpness=3.0)
-    assert sf.frame_diagnostics(smooth, generic).num_elements == 8
 
 
 def test_samples_are_elements_of_nonzero_weight(keys):
@@ -516,15 +458,6 @@ MISTAKES = {
     r"attributes must be real numbers of shape \(3,\)": lambda: sf.robust_frame(
         CLOUD, attributes=jnp.ones(4)
     ),
-    "frame must be robust_frame, canonical_frame": lambda: sf.frame_diagnostics(sf.close, CLOUD),
-    "frame must be robust_frame or a partial": lambda: sf.frame_capacity(sf.pca_frame, CLOUD[None]),
-    "frame must not bind a mask": lambda: sf.frame_diagnostics(
-        functools.partial(sf.robust_frame, mask=jnp.ones(3, bool)), CLOUD
-    ),
-    r"mask must be of shape \(1, 3\)": lambda: sf.frame_capacity(
-        sf.robust_frame, CLOUD[None], jnp.ones(3, bool)
-    ),
-    "points must be a batch of clouds": lambda: sf.frame_capacity(sf.robust_frame, CLOUD),
 }
 
 

@@ -1,1 +1,1 @@
-"""Timings of single pieces, each run by `python -m experiments benchmark NAME`."""
+"""Measurements of single pieces, each run by `python -m experiments benchmark NAME`."""

@@ -74,7 +74,7 @@ def frame_diagnostics(
     """
     function, options = _parts(frame)
     if function is robust_frame:
-        frame(points, mask)  # for its own errors, if an option is wrong
+        jax.eval_shape(frame, points, mask)  # for its own errors, if an option is wrong
         bases, _ = robust_bases(points, mask, **_without(options, "detach"))
         return FrameDiagnostics(bases.needed[-1], bases.dropped, jnp.ones_like(bases.dropped))
     found = frame(points, mask)
@@ -140,7 +140,7 @@ def frame_capacity(
     bound = options.get("attributes")
     if attributes is None and bound is not None:
         attributes = jnp.broadcast_to(bound, points.shape[:2])
-    frame(points[0], None if mask is None else mask[0])  # for its own errors
+    jax.eval_shape(frame, points[0], None if mask is None else mask[0])  # for its own errors
     options = _without(options, "detach", "max_elements", "capacity", "attributes")
 
     def count_all(capacity: tuple[int, ...]) -> list[int]:

@@ -69,7 +69,7 @@ def make_bases(
     floor: Float[Array, ""],
     closure: Group,
     capacity: tuple[int, ...],
-    max_elements: int | None,
+    max_elements: int,
     threshold: float,
 ) -> Bases:
     """Bases for all choices of points as axes that are not clearly worse than the best.
@@ -83,7 +83,7 @@ def make_bases(
       closure: a group of signs or signed permutations of the axes. Elements that move an axis enter
         as far as it is ambiguous; of the last axis the others leave the sign open.
       capacity: the number of choices kept for each axis but the last.
-      max_elements: the number of bases kept, all if `None`.
+      max_elements: the number of bases kept, at most.
       threshold: the rank, relative to the best, at which a point has weight zero.
     """
     size = _smooth_maximum(_squares(arms), floor)
@@ -183,10 +183,10 @@ def _closure_shares(
 
 
 def _heaviest(
-    weights: Float[Array, " candidates"], count: int | None
+    weights: Float[Array, " candidates"], count: int
 ) -> tuple[Int[Array, " frame"], Float[Array, " frame"]]:
     constant = jax.lax.stop_gradient(weights)
-    _, index = jax.lax.top_k(constant, min(count or weights.size, weights.size))
+    _, index = jax.lax.top_k(constant, min(count, weights.size))
     kept = constant[index] > 0
     # A basis without weight is evaluated like any other: as a copy of the heaviest it does no harm.
     return jnp.where(kept, index, index[0]), jnp.where(kept, weights[index], 0)
