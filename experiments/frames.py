@@ -21,30 +21,6 @@ from experiments.table import print_table
 if TYPE_CHECKING:
     from ase import Atoms
 
-_COMMON = {
-    "acetic acid": "CH3COOH",
-    "acetone": "CH3COCH3",
-    "acetylene": "C2H2",
-    "ammonia": "NH3",
-    "benzene": "C6H6",
-    "carbon dioxide": "CO2",
-    "ethane": "C2H6",
-    "ethanol": "CH3CH2OH",
-    "ethylene": "C2H4",
-    "formaldehyde": "H2CO",
-    "fullerene": "C60",
-    "furan": "C4H4O",
-    "hydrogen": "H2",
-    "methane": "CH4",
-    "methanol": "CH3OH",
-    "nitrogen": "N2",
-    "ozone": "O3",
-    "propane": "C3H8",
-    "pyridine": "C5H5N",
-    "pyrrole": "C4H4NH",
-    "thiophene": "C4H4S",
-    "water": "H2O",
-}
 _FORMULAS = {
     "pca": r"$F(x) = \{(V\,\mathrm{diag}(s),\ t)\}$",
     "robust": r"$F(x) = \{((e_1, e_2, e_3),\ t)\}$",
@@ -98,15 +74,16 @@ def read_molecule(target: str) -> tuple[str, "Atoms"]:
     """The molecule that a name or a file stands for, and what to call it.
 
     Args:
-      target: a common name, a name that `ase.build.molecule` knows, or a file that ase reads, of
-        which the first molecule counts.
+      target: a common name, a name that `ase.build.molecule` knows, or a file as `read_molecules`
+        reads it, of which the first molecule counts.
 
     Raises:
-      UsageError: there is no such name or file, ase is not installed or cannot read it, or its
-        molecule has no atoms, too many to draw, or places that are not finite.
+      UsageError: there is no such name or file, ase is not installed, or the molecule has too many
+        atoms to draw.
+      DataError: a defect of the file, also after its first molecule.
     """
     try:
-        import ase.io
+        from ase import Atoms
         from ase.build import molecule
         from ase.build.molecule import extra
         from ase.collections import g2
@@ -115,34 +92,31 @@ def read_molecule(target: str) -> tuple[str, "Atoms"]:
             "the package ase, which ships molecules and reads them, is not installed; allowed: "
             "`pip install 'symjax_frames[experiments]'`"
         ) from None
+    # These need ase, which is there.
+    from experiments.data.molecules import read_molecules
+    from experiments.data.tight_binding import COMMON_NAMES
+
     path = Path(target)
     if path.is_file():
-        try:
-            atoms = next(ase.io.iread(path, index=0))
-        except Exception as error:
-            # The readers of ase raise whatever they stumble over.
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UsageError(f"{path}: ase cannot read it: {reason}") from None
-        return path.stem, _check(target, atoms)
-    known = {each.lower(): each for each in (*_COMMON, *g2.names, *extra)}
+        read = read_molecules(path, energy_key=None, forces_key=None, need=())
+        real = read.species[0] > 0
+        return path.stem, _check(target, Atoms(read.species[0][real], read.positions[0][real]))
+    known = {each.lower(): each for each in (*COMMON_NAMES, *g2.names, *extra)}
     # Formulas may differ by their case alone, as CO and Co would.
     name = target if target in g2.names or target in extra else known.get(target.strip().lower())
     if name is None:
         close = difflib.get_close_matches(target.lower(), known, n=5, cutoff=0.5)
-        near = ", ".join(known[each] for each in close) or ", ".join(sorted(_COMMON))
+        near = ", ".join(known[each] for each in close) or ", ".join(sorted(COMMON_NAMES))
         raise UsageError(
             f"{target}: is no file, and no molecule that is known by this name; allowed: a file that "
             f"ase reads, or a name such as {near}"
         )
-    return name, _check(target, molecule(_COMMON.get(name, name)))
+    return name, _check(target, molecule(COMMON_NAMES.get(name, name)))
 
 
 def _check(target: str, atoms: "Atoms") -> "Atoms":
     if not 1 <= len(atoms) <= _MOST_ATOMS:
         raise UsageError(f"{target}: has {len(atoms)} atoms; allowed: 1 to {_MOST_ATOMS}")
-    if not np.all(np.isfinite(atoms.positions)):
-        atom = int(np.argmin(np.isfinite(atoms.positions).all(axis=1))) + 1
-        raise UsageError(f"{target}: atom {atom} is at no finite place; allowed: finite numbers")
     return atoms
 
 

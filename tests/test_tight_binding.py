@@ -277,7 +277,7 @@ def test_every_molecule_of_g2_is_in_one_piece():
     ("name", "change", "message"),
     [
         ("ch3ch2oh", {}, "molecule is 'ch3ch2oh'; close to it: CH3CH2OH, .*allowed: a name of ase"),
-        ("ethanol", {}, r"molecule is 'ethanol'; allowed: .*CH3CH2OH \(ethanol\)"),
+        ("etanol", {}, "molecule is 'etanol'; close to it: ethanol, .*allowed: .* as ethanol"),
         ("H", {}, "molecule is 'H'; .*two atoms or more"),
         ("H2O", {"frames": 0}, "frames is 0; allowed: at least 1"),
         ("H2O", {"temperature": 0.0}, "temperature is 0.0; allowed: a positive number"),

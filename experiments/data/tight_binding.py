@@ -18,6 +18,31 @@ from experiments.errors import UsageError
 if TYPE_CHECKING:
     from ase import Atoms
 
+COMMON_NAMES = {
+    "acetic acid": "CH3COOH",
+    "acetone": "CH3COCH3",
+    "acetylene": "C2H2",
+    "ammonia": "NH3",
+    "benzene": "C6H6",
+    "carbon dioxide": "CO2",
+    "ethane": "C2H6",
+    "ethanol": "CH3CH2OH",
+    "ethylene": "C2H4",
+    "formaldehyde": "H2CO",
+    "fullerene": "C60",
+    "furan": "C4H4O",
+    "hydrogen": "H2",
+    "methane": "CH4",
+    "methanol": "CH3OH",
+    "nitrogen": "N2",
+    "ozone": "O3",
+    "propane": "C3H8",
+    "pyridine": "C5H5N",
+    "pyrrole": "C4H4NH",
+    "thiophene": "C4H4S",
+    "water": "H2O",
+}
+"""What `ase.build.molecule` calls molecules of these names."""
 _FORMAT = 1  # To be raised when the meaning or the values of the cached arrays change.
 _CHUNK = 50
 """Frames in a file, which is what a kill loses at most: 13 seconds of ethanol."""
@@ -50,7 +75,8 @@ def simulate_molecule(
     error and the way from the frame before is taken again with other noise.
 
     Args:
-      name: one that `ase.build.molecule` knows, of two atoms or more, such as CH3CH2OH.
+      name: a common one in any letter case, such as ethanol, or one that `ase.build.molecule`
+        knows, of two atoms or more, such as CH3CH2OH. Both share their frames.
       frames: how many.
       temperature: in kelvin.
       seed: of the velocities at the start and of the noise.
@@ -68,6 +94,7 @@ def simulate_molecule(
         kept need no tblite.
       DataError: a frame failed four times, or the cache folder cannot be written.
     """
+    name = COMMON_NAMES.get(name.strip().lower(), name)
     atoms = _build(name)
     _check("frames", frames, frames >= 1, "at least 1")
     _check("temperature", temperature, 0 < temperature < np.inf, "a positive number")
@@ -118,12 +145,12 @@ def _build(name: str) -> "Atoms":
     names = [each for each in (*g2.names, *extra) if len(molecule(each)) > 1]
     if name not in names:
         # In lower case: half of a formula is capitals.
-        lower = {each.lower(): each for each in names}
+        lower = {each.lower(): each for each in (*COMMON_NAMES, *names)}
         near = difflib.get_close_matches(name.lower(), lower, n=5)
         hint = f"close to it: {', '.join(lower[each] for each in near)}; " if near else ""
         raise UsageError(
             f"molecule is {name!r}; {hint}allowed: a name of ase.build.molecule with two atoms or "
-            "more, mostly a formula, as CH3CH2OH (ethanol), C6H6 (benzene) or C5H5N (pyridine)"
+            "more, mostly a formula, as CH3CH2OH or C6H6, or a common one, as ethanol"
         )
     return molecule(name)
 
