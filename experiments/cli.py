@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments train|evaluate|report|audit|frames|benchmark`."""
+"""The command line: `python -m experiments train|evaluate|report|predict|audit|frames|benchmark`."""
 
 import argparse
 import ast
@@ -61,6 +61,9 @@ def _train(options: argparse.Namespace) -> None:
             print_evaluation(console, result)
             return
         task = make_task(config)
+        facts = getattr(task, "facts", None)
+        if facts is not None:
+            folder.keep_facts(facts._asdict())
         state = train(config, folder, task, console)
         print_evaluation(console, evaluate(config, folder, task, state))
         from experiments.report import write_report
@@ -125,6 +128,24 @@ def _report(options: argparse.Namespace) -> None:
         [[row[place] for place in shown] for row in rows],
     )
     console.print(f"report: {path}", soft_wrap=True)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from experiments.run import RunFolder
+
+    folder = RunFolder(options.run)
+    folder.load_config()
+    from experiments.potentials.stored import load_potential
+    from experiments.predict import predict
+
+    potential, params = load_potential(folder, options.seed)
+    if potential.targets == "dipole":
+        raise UsageError(
+            f"{folder.path}: was trained on dipoles; allowed: a run trained on energies"
+        )
+    source = Path(options.file)
+    output = options.out or source.with_name(f"{source.stem}_predicted.extxyz")
+    predict(potential, params, source, output, _console(), overwrite=options.overwrite)
 
 
 def _audit(options: argparse.Namespace) -> None:
@@ -202,6 +223,20 @@ def _parser() -> argparse.ArgumentParser:
         "runs", metavar="RUN", nargs="+", help="folders of runs; the page is put into the first"
     )
     report.set_defaults(command=_report)
+    predict = commands.add_parser(
+        "predict",
+        help="write energies and forces of the molecules of a file",
+        description="Writes the energy and forces of every molecule of a file as extended XYZ, in eV "
+        "and Angstrom. A frame that cannot be read or predicted costs no other.",
+    )
+    predict.add_argument("run", metavar="RUN", help="the folder of a run on molecules")
+    predict.add_argument("file", metavar="FILE", help="anything that ase reads, or .npz")
+    predict.add_argument(
+        "--out", metavar="FILE", type=Path, help="by default FILE_predicted.extxyz beside FILE"
+    )
+    predict.add_argument("--seed", type=int, help="by default that with the best validation")
+    predict.add_argument("--overwrite", action="store_true", help="replace what is there")
+    predict.set_defaults(command=_predict)
     audit = commands.add_parser(
         "audit",
         help="measure how far a function or a trained model is from its symmetry",

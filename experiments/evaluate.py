@@ -17,12 +17,12 @@ from experiments.run import RunFolder, write_whole
 from experiments.session import begin
 from experiments.state import State, map_seeds
 from experiments.table import number, print_table
-from experiments.tasks._task import Task
+from experiments.tasks._task import Initialized, Task
 
 _EQUIVARIANCE_EXAMPLES = 100
 
 
-def load_state(config: Config, folder: RunFolder, task: Task) -> State:
+def load_state(config: Config, folder: RunFolder, task: Initialized) -> State:
     """Reads the state of a run that has been validated at least once.
 
     Raises:

@@ -97,7 +97,13 @@ def _describe(schema: dict[str, Any]) -> str:
     if kind == "array":
         item = _describe(schema["items"])
         return f"a list of at least one of: {item}"
-    words = {"integer": "a whole number", "number": "a number", "string": "a text", "null": "null"}
+    words = {
+        "boolean": "true or false",
+        "integer": "a whole number",
+        "number": "a number",
+        "string": "a text",
+        "null": "null",
+    }
     limits = {
         "minimum": "at least",
         "exclusiveMinimum": "above",

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.md"
+        self.facts = self.path / "facts.json"
 
     def load_config(self, overrides: Sequence[str] = ()) -> Config:
         """Reads the configuration of a run that was started before.
@@ -99,6 +100,34 @@ class RunFolder:
                 "folder, or that of a run"
             )
         write_whole(self.config, dump_config(config))
+
+    def keep_facts(self, facts: Mapping[str, Any]) -> None:
+        """Stores what a task has learnt from its data but for the weights.
+
+        Raises:
+          UsageError: if others are stored: the data are not those that the run began with.
+        """
+        text = json.dumps(facts, indent=2) + "\n"
+        if self.facts.is_file() and self.facts.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"run: {self.path} was trained on other data than are there now: its "
+                f"{self.facts.name} differs; allowed: the data it began with, or another folder"
+            )
+        write_whole(self.facts, text)
+
+    def load_facts(self) -> dict[str, Any]:
+        """Reads what `keep_facts` stored.
+
+        Raises:
+          UsageError: if it is not there, or not whole.
+        """
+        try:
+            return json.loads(self.facts.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UsageError(
+                f"{self.path}: has no readable {self.facts.name}; allowed: the folder of a run that "
+                "was trained on molecules"
+            ) from None
 
     def truncate_metrics(self, step: int) -> float:
         """Deletes the metrics after a step.

@@ -11,7 +11,7 @@ from experiments.config import Config
 from experiments.errors import UsageError
 from experiments.optimizer import make_optimizer
 from experiments.state import State, initial_state
-from experiments.tasks._task import Task
+from experiments.tasks._task import Initialized, Task
 
 
 def make_task(config: Config) -> Task:
@@ -26,7 +26,7 @@ def make_task(config: Config) -> Task:
         raise UsageError(str(error)) from error
 
 
-def begin(config: Config, task: Task, checkpoints: Checkpoints) -> tuple[State, int]:
+def begin(config: Config, task: Initialized, checkpoints: Checkpoints) -> tuple[State, int]:
     """The state in which a run begins or goes on, and the number of steps it has taken.
 
     Returns:

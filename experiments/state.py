@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from experiments.tasks._task import Task
+from experiments.tasks._task import Initialized, Task
 
 
 class State(NamedTuple):
@@ -57,7 +57,7 @@ def run_key(seed: Int[Array, ""]) -> Key[Array, ""]:
 
 
 def initial_state(
-    task: Task, optimizer: optax.GradientTransformation, averaged: bool, seed: Int[Array, ""]
+    task: Initialized, optimizer: optax.GradientTransformation, averaged: bool, seed: Int[Array, ""]
 ) -> State:
     """The state of a seed before the first step.
 

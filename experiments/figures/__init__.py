@@ -3,6 +3,7 @@
 from experiments.figures.identities import identity_errors
 from experiments.figures.images import angle_profiles, feature_maps
 from experiments.figures.plane import error_bars, learning_curves
+from experiments.figures.scatter import predicted_against_reference
 from experiments.figures.space import frame_axes, predicted_trajectories
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "frame_axes",
     "identity_errors",
     "learning_curves",
+    "predicted_against_reference",
     "predicted_trajectories",
 ]

@@ -25,7 +25,15 @@ class Audited(NamedTuple):
     group: Literal["T", "O", "SO", "E", "SE"]
 
 
-class Task(Protocol):
+class Initialized(Protocol):
+    """Whatever draws parameters: a task, or its model alone."""
+
+    def init(self, key: Key[Array, ""]) -> PyTree[Array]:
+        """Draws the parameters."""
+        ...
+
+
+class Task(Initialized, Protocol):
     """A learning problem with its model, as pure functions of the parameters.
 
     Attributes:
@@ -40,10 +48,6 @@ class Task(Protocol):
     metric: str
     seeds_together: bool
 
-    def init(self, key: Key[Array, ""]) -> PyTree[Array]:
-        """Draws the parameters."""
-        ...
-
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         """The training loss of a batch; `key` draws frame elements and augmentations."""
         ...
@@ -52,7 +56,7 @@ class Task(Protocol):
         """The metrics of each example of a batch."""
         ...
 
-    def predict(self, params: PyTree[Array], batch: Batch) -> Array:
+    def predict(self, params: PyTree[Array], batch: Batch) -> PyTree[Array]:
         """The outputs of a batch, as the report draws them."""
         ...
 

@@ -1,0 +1,1 @@
+"""Energies, dipoles and polarizabilities of molecules from networks that know no symmetry."""

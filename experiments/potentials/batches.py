@@ -1,0 +1,153 @@
+"""Energies and forces of many molecules: those of one size together, compiled once for a size."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ase import Atoms
+from jaxtyping import Array, Float, PyTree
+
+from experiments.data._units import stated_units
+from experiments.data.molecules import Molecules, _refuse_coincident
+from experiments.data.npz import DataError
+from experiments.errors import UsageError
+from experiments.potentials.calculator import (
+    PotentialLike,
+    Precision,
+    centred,
+    enabled,
+    value_and_slope,
+)
+
+PAIRS = 8192
+"""Pairs of atoms that are evaluated at once: a bound of the memory that is needed."""
+_MOST_ROWS = 64
+
+
+class Labelled(NamedTuple):
+    """A molecule and what was predicted of it.
+
+    Attributes:
+      atoms: the molecule.
+      energy: in eV, with the reference energies of its atoms.
+      forces: in eV/angstrom.
+    """
+
+    atoms: Atoms
+    energy: float
+    forces: Float[np.ndarray, "atoms 3"]
+
+
+class Evaluator:
+    """A potential as a function of many molecules, of which each fails by itself.
+
+    Args:
+      potential: the energy, its elements and references.
+      params: its parameters.
+      dtype: the precision that energies above their references are computed in.
+    """
+
+    def __init__(
+        self, potential: PotentialLike, params: PyTree[Array], dtype: Precision = "float32"
+    ) -> None:
+        self._potential = potential
+        self._dtype = dtype
+        self._evaluate = jax.jit(jax.vmap(value_and_slope(potential.energy(params))))
+
+    def __call__(self, molecules: Sequence[tuple[str, Atoms]]) -> list[Labelled | DataError]:
+        """Energies and forces.
+
+        Args:
+          molecules: what each is called in errors, and the molecule.
+
+        Returns:
+          What was predicted for each, or why nothing was.
+        """
+        results: dict[int, Labelled | DataError] = {}
+        sizes: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for index, (place, atoms) in enumerate(molecules):
+            try:
+                species = self._checked(place, atoms)
+            except UsageError as error:
+                text = str(error)
+                results[index] = DataError(text if text.startswith(place) else f"{place}: {text}")
+            else:
+                sizes.setdefault(len(atoms), []).append((index, species))
+        for size, members in sizes.items():
+            rows = min(max(PAIRS // size**2, 1), _MOST_ROWS)
+            for start in range(0, len(members), rows):
+                results |= self._batch(molecules, members[start : start + rows], rows)
+        return [results[index] for index in range(len(molecules))]
+
+    def _checked(self, place: str, atoms: Atoms) -> np.ndarray:
+        if len(atoms) == 0 or np.any(atoms.numbers < 1):
+            raise DataError(f"{place}: has no atoms or a dummy atom; allowed: atoms of elements")
+        wrong = ~np.all(np.isfinite(atoms.positions), axis=1)
+        if np.any(wrong):
+            atom = int(np.argmax(wrong))
+            raise DataError(
+                f"{place}: atom {atom + 1} is at {atoms.positions[atom].tolist()}; allowed: finite "
+                "numbers"
+            )
+        _refuse_lengths(place, atoms.info)
+        numbers = atoms.numbers.astype(np.int32)
+        whole = Molecules(numbers[None], atoms.positions[None], None, None, None)
+        _refuse_coincident(whole, [place])
+        return np.asarray(self._potential.species_of(numbers), np.int32)
+
+    def _batch(
+        self,
+        molecules: Sequence[tuple[str, Atoms]],
+        members: Sequence[tuple[int, np.ndarray]],
+        rows: int,
+    ) -> dict[int, Labelled | DataError]:
+        # Always as many rows, or each number of them would be compiled for.
+        filled = [members[min(row, len(members) - 1)] for row in range(rows)]
+        positions = np.stack([centred(molecules[index][1].positions) for index, _ in filled])
+        species = np.stack([each for _, each in filled])
+        try:
+            with enabled(self._dtype):
+                values, slopes = self._evaluate(positions.astype(self._dtype), species)
+                energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
+        except (ValueError, RuntimeError) as error:
+            # Of JAX, when memory does not suffice, or of a model that cannot have so many atoms.
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            size = len(species[0])
+            return {
+                index: DataError(
+                    f"{molecules[index][0]}: {size} atoms cannot be evaluated: {reason}"
+                )
+                for index, _ in members
+            }
+        return {
+            index: self._labelled(*molecules[index], float(energies[row]), forces[row])
+            for row, (index, _) in enumerate(members)
+        }
+
+    def _labelled(
+        self, place: str, atoms: Atoms, energy: float, forces: np.ndarray
+    ) -> Labelled | DataError:
+        largest = float(np.max(np.abs(forces)))
+        if not np.isfinite(energy) or not np.isfinite(largest):
+            return DataError(
+                f"{place}: the predicted energy is {energy} eV and the largest force {largest} "
+                "eV/Angstrom; allowed: finite numbers, which molecules like those of the training give"
+            )
+        return Labelled(atoms, energy + float(self._potential.reference(atoms.numbers)), forces)
+
+
+def _refuse_lengths(place: str, info: Mapping[str, Any]) -> None:
+    """Refuses a unit of length other than angstrom; units of what is not read do not matter."""
+    for name, value in info.items():
+        stem = re.fullmatch(r"(r|length|pos\w*|coord\w*)?[_-]?units?", name.lower())
+        if stem is None or not isinstance(value, str):
+            continue
+        for word in [value] if stem[1] else re.split(r"[\s,;:]+", value):
+            try:
+                unit = stated_units("eV", word, None, "e*Angstrom").length
+            except UsageError:
+                unit = word if stem[1] else "Angstrom"
+            if unit != "Angstrom":
+                raise DataError(f"{place}: declares {name} = {value}; allowed: lengths in Angstrom")

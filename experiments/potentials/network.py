@@ -1,0 +1,64 @@
+"""A backbone for molecules with what makes an energy or a dipole of its outputs."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from experiments.config import MoleculesModelConfig
+from experiments.potentials.basis import Graph
+from experiments.potentials.message_passing import MessagePassing
+from experiments.potentials.point_sum import PointSum
+from experiments.potentials.transformer import PointTransformer
+
+
+class Network(nnx.Module):
+    r"""An energy or a dipole of a molecule, in units of those of the training set.
+
+    Formula, of the outputs $y_i$ of the backbone, the positions $x_i$ and their mean $t$:
+    $$E = \sum_i y_i, \qquad \mu = \sum_i y_{i0} (x_i - t) + (y_{i1}, y_{i2}, y_{i3})$$
+
+    Args:
+      config: the model section of a configuration.
+      num_species: number of chemical elements.
+      targets: what it returns: `energy_forces`, `energy` or `dipole`.
+      rngs: where the parameters are drawn from.
+    """
+
+    def __init__(
+        self, config: MoleculesModelConfig, num_species: int, targets: str, *, rngs: nnx.Rngs
+    ):
+        self.dipole = targets == "dipole"
+        sizes = (num_species, 4 if self.dipole else 1)
+        options: dict[str, Any] = {"hidden": config.hidden, "layers": config.layers, "rngs": rngs}
+        if config.backbone == "point_sum":
+            self.backbone = PointSum(*sizes, **options)
+            return
+        for name in ("cutoff", "radial", "degree"):
+            options[name] = getattr(config, name)
+        match config.backbone:
+            case "message_passing":
+                self.backbone = MessagePassing(*sizes, **options)
+            case "transformer":
+                self.backbone = PointTransformer(*sizes, **options)
+            case "e3x":
+                # Imported late: the package is an extra.
+                from experiments.potentials.e3x_network import E3xNetwork
+
+                self.backbone = E3xNetwork(*sizes, **options)
+
+    def __call__(
+        self,
+        positions: Float[Array, "atoms 3"],
+        species: Int[Array, " atoms"],
+        graph: Graph,
+    ) -> Float[Array, "*vector"]:
+        """The energy, or the dipole."""
+        real = (species > 0)[:, None]
+        outputs = jnp.where(real, self.backbone(positions, species, graph), 0)
+        if not self.dipole:
+            return jnp.sum(outputs)
+        count = jnp.maximum(jnp.sum(real), 1).astype(positions.dtype)
+        centroid = jnp.sum(jnp.where(real, positions, 0), axis=0, keepdims=True) / count
+        return jnp.sum(outputs[:, :1] * (positions - centroid) + outputs[:, 1:], axis=0)

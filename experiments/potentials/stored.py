@@ -1,0 +1,43 @@
+"""The potential that a run has trained, without the data it was trained on."""
+
+import jax
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from experiments.config import MoleculesConfig
+from experiments.data.molecule_sets import MoleculeFacts
+from experiments.errors import UsageError
+from experiments.evaluate import load_state, seed_params
+from experiments.potentials.potential import Potential
+from experiments.run import RunFolder
+
+
+def load_potential(folder: RunFolder, seed: int | None = None) -> tuple[Potential, PyTree[Array]]:
+    """The potential of a run on molecules and its best parameters.
+
+    Args:
+      folder: the folder of the run.
+      seed: one of its seeds; by default that with the lowest validation error.
+
+    Raises:
+      UsageError: if the run is of another kind, was not validated yet, or has no such seed.
+    """
+    config = folder.load_config()
+    if not isinstance(config, MoleculesConfig):
+        raise UsageError(
+            f"{folder.path}: is a run of the task {config.task!r}; allowed: one of 'molecules'"
+        )
+    facts = folder.load_facts()
+    try:
+        known = MoleculeFacts(
+            tuple(facts["elements"]), tuple(facts["references"]), float(facts["scale"])
+        )
+        potential = Potential(config.model, known, config.data.targets)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{folder.facts}: is not that of a run on molecules: {error}") from None
+    state = load_state(config, folder, potential)
+    seeds = list(config.train.seeds)
+    if seed is not None and seed not in seeds:
+        raise UsageError(f"seed: received {seed}; allowed: one of {seeds}")
+    place = int(np.argmin(np.asarray(state.best_metric))) if seed is None else seeds.index(seed)
+    return potential, jax.device_get(seed_params(state, place))

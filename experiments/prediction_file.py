@@ -1,0 +1,156 @@
+"""The file that predictions are written to: whole frames, whatever happens in between."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_properties
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from experiments.errors import UsageError
+from experiments.potentials.batches import Labelled
+
+_RESERVED = {*all_properties, "Properties", "Lattice", "pbc", "source_frame"}
+
+
+def refuse_output(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuses a file to write to that is not of the kind, is the source, or is there already.
+
+    Args:
+      source: what is read.
+      target: what is to be written.
+      overwrite: whether what is there may be replaced.
+
+    Raises:
+      UsageError: it is refused.
+    """
+    if target.suffix.lower() not in (".xyz", ".extxyz"):
+        raise UsageError(f"{target}: allowed for predictions: a name ending in .xyz or .extxyz")
+    if target.is_dir():
+        raise UsageError(f"{target}: a folder; allowed: a file to write to")
+    part = _part(target)
+    for path in (target, part):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise UsageError(f"{path}: is being read or written; allowed: another file")
+    if overwrite:
+        return
+    if target.exists():
+        raise UsageError(f"{target}: is there already; allowed: another file, or --overwrite")
+    if part.exists():
+        raise UsageError(
+            f"{part}: holds what a prediction that was stopped, or goes on, has written; allowed: "
+            "another file, to move that one away, or --overwrite"
+        )
+
+
+class PredictionFile:
+    """Appends frames to a file beside the one that is meant, which it becomes at the end.
+
+    A context manager: a file without frames is removed when it is left.
+
+    Args:
+      path: the file.
+      overwrite: whether what a stopped prediction left of it may be replaced.
+
+    Attributes:
+      part: where the frames are until `finish`.
+      frames: how many there are.
+
+    Raises:
+      UsageError: when entered or written to, if that cannot be done.
+    """
+
+    def __init__(self, path: Path, overwrite: bool = False) -> None:
+        self.part = _part(path)
+        self.frames = 0
+        self._path = path
+        self._overwrite = overwrite
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            if self._overwrite:
+                self.part.unlink(missing_ok=True)
+            # Without a buffer, whose rest would still be written after a failure.
+            self._file = self.part.open("xb", buffering=0)
+        except OSError as error:
+            raise UsageError(f"{self.part}: cannot be written: {error.strerror}") from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if not self.frames:
+            self.part.unlink(missing_ok=True)
+
+    def append(self, predictions: Sequence[tuple[int, Labelled]]) -> None:
+        """Adds frames, on the disk when this returns; all of them or, where it fails, none.
+
+        Args:
+          predictions: numbers of frames and what was predicted.
+
+        Raises:
+          UsageError: the disk is full, or the file is gone.
+        """
+        text = io.StringIO()
+        for number, prediction in predictions:
+            _write(text, number, prediction)
+        content = memoryview(text.getvalue().encode())
+        size = self._size + len(content)
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+            os.fsync(self._file.fileno())
+        except BaseException as error:
+            self._file.truncate(self._size)
+            if isinstance(error, OSError):
+                raise UsageError(
+                    f"{self.part}: cannot be written ({error.strerror}); it holds {self.frames} frames"
+                ) from error
+            raise
+        self._size = size
+        self.frames += len(predictions)
+
+    def finish(self) -> None:
+        """Gives the file its name."""
+        try:
+            self.part.replace(self._path)
+        except OSError as error:
+            raise UsageError(
+                f"{self._path}: cannot be written ({error.strerror}); the {self.frames} frames are in "
+                f"{self.part}"
+            ) from error
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _write(text: io.StringIO, number: int, prediction: Labelled) -> None:
+    atoms = Atoms(prediction.atoms.numbers, prediction.atoms.positions)
+    atoms.info = {"source_frame": number, **_kept(prediction.atoms.info)}
+    atoms.calc = SinglePointCalculator(atoms, energy=prediction.energy, forces=prediction.forces)
+    ase.io.write(text, atoms, format="extxyz")
+
+
+def _kept(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a frame says of itself in words and numbers, but for what is predicted and its units."""
+    return {
+        key: value
+        for key, value in info.items()
+        if isinstance(value, str | int | float | np.integer | np.bool_)
+        and key not in _RESERVED
+        and not key.lower().endswith(("unit", "units"))
+        and not {"\n", "\r"} & set(f"{key}{value}")
+    }

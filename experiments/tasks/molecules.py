@@ -1,0 +1,203 @@
+"""Molecules: what energy, which forces, or which dipole moment do they have?"""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+import symjax_frames as sf
+from experiments import figures
+from experiments.config import MoleculesConfig
+from experiments.data.molecule_sets import load_molecules
+from experiments.potentials.diagnostics import consistency_errors, net_torque
+from experiments.potentials.potential import Potential, forces_of
+from experiments.tasks._task import Audited, Batch
+from symjax_frames.testing import equivariance_error
+
+_AUDITED = 4
+"""Test molecules that an audit looks at."""
+_DRAWN = 200
+"""Test molecules whose forces a report draws."""
+_MILLI = 1000.0
+_DEBYE = 0.20819434
+"""In elementary charges times Angstrom."""
+_SOFT = 1e-3
+"""Errors below it, in units of the scale of the targets, count as squares in the l1 loss."""
+
+
+class MoleculesTask:
+    """Predict the energies and forces, or the dipole moments, of molecules.
+
+    Args:
+      config: the configuration; `data`, `model`, the training loss and its weights are read.
+
+    Raises:
+      ValueError: if the data cannot be had, or the model cannot be built as configured.
+      UsageError: if a package that is needed is not installed.
+    """
+
+    seeds_together = True
+
+    def __init__(self, config: MoleculesConfig):
+        self.config = config
+        self.splits, self.facts = load_molecules(**config.data.model_dump())
+        self.potential = Potential(config.model, self.facts, config.data.targets)
+        self.targets = config.data.targets
+        self.metric = {
+            "energy_forces": "forces_meV_A",
+            "energy": "energy_meV",
+            "dipole": "dipole_mD",
+        }[self.targets]
+        self._errors = jax.jit(self._equivariance)
+        self._forces = jax.jit(self.predict)
+
+    def init(self, key: Key[Array, ""]) -> PyTree[Array]:
+        """Draws the parameters."""
+        return self.potential.init(key)
+
+    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
+        """Errors of forces, dipoles and weighted energies in units of the scale of the targets."""
+        settings, scale = self.config.train, self.facts.scale
+        model = self.potential.trained(params)
+        keys = jax.random.split(key, len(batch["species"]))
+
+        def penalty(errors: Float[Array, "... components"]) -> Float[Array, "..."]:
+            squares = jnp.sum((errors / scale) ** 2, axis=-1)
+            # The root of zero has no derivative; the soft one is a length but near zero.
+            return squares if settings.loss == "mse" else jnp.sqrt(squares + _SOFT**2) - _SOFT
+
+        def of_one(key: Key[Array, ""], example: Batch) -> Float[Array, ""]:
+            inputs = example["positions"], example["species"]
+            of_draw = functools.partial(model, key)
+            if self.targets != "energy_forces":
+                return penalty(jnp.atleast_1d(of_draw(*inputs) - example[self.targets]))
+            energy, forces = forces_of(of_draw)(*inputs)
+            real = example["species"] > 0
+            lengths = jnp.where(real, penalty(forces - example["forces"]), 0)
+            mean = jnp.sum(lengths) / jnp.maximum(jnp.sum(real), 1).astype(lengths.dtype)
+            return mean + settings.energy_weight * penalty((energy - example["energy"])[None])
+
+        return jnp.mean(jax.vmap(of_one)(keys, batch))
+
+    def predict(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
+        """What the model that is averaged over its whole frame says, in the units of the data."""
+        model = self.potential.energy(params)
+        inputs = batch["positions"], batch["species"]
+        match self.targets:
+            case "dipole":
+                return {"dipole": jax.vmap(model)(*inputs)}
+            case "energy":
+                return {"energy": jax.vmap(model)(*inputs)}
+        energy, forces = jax.vmap(forces_of(model))(*inputs)
+        return {"energy": energy, "forces": forces}
+
+    def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
+        """Mean absolute errors of each molecule: meV, meV/Angstrom a component, milli-Debye."""
+        errors = {name: each - batch[name] for name, each in self.predict(params, batch).items()}
+        metrics = {}
+        if "energy" in errors:
+            metrics["energy_meV"] = _MILLI * jnp.abs(errors["energy"])
+        if "forces" in errors:
+            components = 3 * jnp.sum(batch["species"] > 0, axis=1).astype(jnp.float32)
+            total = jnp.sum(jnp.abs(errors["forces"]), axis=(1, 2))
+            metrics["forces_meV_A"] = _MILLI * total / components
+        if "dipole" in errors:
+            length = jnp.sqrt(jnp.sum(errors["dipole"] ** 2, axis=1))
+            metrics["dipole_mD"] = _MILLI / _DEBYE * length
+        return metrics
+
+    def equivariance(
+        self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]
+    ) -> dict[str, float]:
+        """How far the model breaks its laws, on the median and on the worst molecule.
+
+        Relative errors of its forces (of energies or dipoles where there are no forces) under SE(3)
+        and E(3); and for forces, their difference from differences of the energy, relative to their
+        length, and their net torque, relative to the sum of the moments; and for robust frames, the
+        weight of the elements that did not fit.
+        """
+        keys = jax.random.split(key, len(batch["species"]))
+        each = dict(self._errors(params, keys, batch))
+        if self.targets == "energy_forces":
+            each["energy-force"] = consistency_errors(self.potential, params, keys, batch)
+        errors = {}
+        for name, values in each.items():
+            errors[name] = float(jnp.median(values))
+            errors[f"{name} worst"] = float(jnp.max(values))
+        return errors
+
+    def _equivariance(
+        self, params: PyTree[Array], keys: Key[Array, " examples"], batch: Batch
+    ) -> dict[str, Float[Array, " examples"]]:
+        model = self.potential.energy(params)
+        forces = self.targets == "energy_forces"
+        fn = (lambda *args: forces_of(model)(*args)[1]) if forces else model
+        out = None if self.targets == "energy" else sf.vectors
+
+        def error(
+            key: Key[Array, ""], positions: Array, species: Array, group: sf.Group
+        ) -> Float[Array, ""]:
+            return equivariance_error(
+                fn,
+                positions,
+                species,
+                group=group,
+                key=key,
+                num_samples=4,
+                in_actions=(sf.points, None),
+                out_actions=out,
+            )
+
+        inputs = batch["positions"], batch["species"]
+        groups = {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}
+        errors = {
+            name: jax.vmap(functools.partial(error, group=group))(keys, *inputs)
+            for name, group in groups.items()
+        }
+        if self.config.model.frame == "robust":
+            errors["dropped weight"] = jax.vmap(self.potential.dropped)(*inputs)
+        if forces:
+            errors["net torque"] = jax.vmap(net_torque)(*inputs, jax.vmap(fn)(*inputs))
+        return errors
+
+    def audited(self, params: PyTree[Array]) -> Audited:
+        """The model as it is evaluated, on the first test molecules, without their padding."""
+        test = self.splits["test"]
+        clouds = {}
+        for place in range(min(_AUDITED, len(test["species"]))):
+            real = test["species"][place] > 0
+            clouds[f"test molecule {place}"] = (
+                jnp.asarray(test["positions"][place][real]),
+                jnp.asarray(test["species"][place][real]),
+            )
+        out = sf.vectors if self.targets == "dipole" else None
+        return Audited(
+            jax.jit(self.potential.energy(params)),
+            clouds,
+            lambda molecule: molecule,
+            in_actions=(sf.points, None),
+            out_actions=out,
+            group=self.config.model.group,
+        )
+
+    def report(self, params: PyTree[Array], folder: Path) -> list[tuple[str, Path]]:
+        """Draws predictions against what the data say."""
+        batch = {name: jnp.asarray(each[:_DRAWN]) for name, each in self.splits["test"].items()}
+        predicted = jax.tree.map(np.asarray, self._forces(params, batch))
+        name, unit = {
+            "energy_forces": ("forces", "eV/Å"),
+            "energy": ("energy", "eV"),
+            "dipole": ("dipole", "e Å"),
+        }[self.targets]
+        reference = np.asarray(batch[name])
+        real = np.ones(len(reference), bool)
+        if name == "forces":
+            real = np.asarray(batch["species"]) > 0
+        path = folder / f"{name}.png"
+        figures.predicted_against_reference(
+            path, reference[real].ravel(), predicted[name][real].ravel(), name=name, unit=unit
+        )
+        return [(f"Predicted against reference {name}", path)]
