@@ -1,7 +1,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: demo test lint
+.PHONY: demo ethanol test lint
 
 # Learns five-body dynamics with a frame-averaged network and with the same network alone, then
 # handwritten digits at any angle with group convolutions; draws a molecule with its frames.
@@ -11,6 +11,13 @@ demo: .venv/installed
 	$(RUN) -m experiments report runs/nbody_demo runs/nbody_demo_unconstrained
 	$(RUN) -m experiments train configs/digits_demo.yaml
 	$(RUN) -m experiments frames pyridine --out runs
+
+# Simulates ethanol with GFN2-xTB, trains an exactly invariant potential on it, and predicts with it.
+ethanol: .venv/installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,molecules]'
+	$(RUN) -m experiments train configs/ethanol_demo.yaml
+	$(RUN) -c "from ase.build import molecule; molecule('CH3CH2OH').write('runs/ethanol.xyz')"
+	$(RUN) -m experiments predict runs/ethanol_demo runs/ethanol.xyz --overwrite
 
 test: lint
 	$(RUN) -m pytest -n 2
