@@ -56,7 +56,7 @@ def write_report(
       config: the configuration of the run.
       folder: the folder of the run, which has been evaluated.
       task: what was learnt; if it has a method `report(params, folder)` that returns titles and
-        paths of pictures, it draws too, and `published` errors are drawn beside.
+        paths of pictures or HTML pages, it draws too, and `published` errors are drawn beside.
       state: the state of the run.
       others: the folders of runs to compare with.
 
@@ -94,7 +94,9 @@ def write_report(
     ]
     for title, path in pictures:
         where = os.path.relpath(path, folder.path)
-        parts.append(f"## {title}\n\n![{title}]({where})")
+        # A page cannot be shown in a page.
+        mark = "" if path.suffix == ".html" else "!"
+        parts.append(f"## {title}\n\n{mark}[{title}]({where})")
     parts.append(f"## Configuration\n\n```yaml\n{dump_config(config)}```")
     folder.report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return folder.report

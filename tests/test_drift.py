@@ -10,10 +10,11 @@ import pytest
 from test_figures import assert_drawn
 
 from experiments.benchmarks import drift
-from experiments.benchmarks._dynamics import EnergyCalculator, simulate
+from experiments.benchmarks._dynamics import simulate
 from experiments.benchmarks._molecules import molecules, potential
 from experiments.errors import UsageError
 from experiments.figures.drift import energy_drift
+from experiments.potentials.calculator import SymmetrizedCalculator
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
 pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
@@ -67,7 +68,8 @@ def test_a_line_is_passed_at_second_order_unless_the_frame_is_taken_for_constant
 
 def test_the_motion_is_velocity_verlet_with_the_slope_of_the_energy(ammonia):
     energy = potential(ammonia, drift.FRAMES["PCA"])
-    run = simulate(ammonia, EnergyCalculator(energy), 0.1, 4)
+    calculator = SymmetrizedCalculator(lambda positions, _: energy(positions), dtype="float64")
+    run = simulate(ammonia, calculator, 0.1, 4)
     slope = jax.jit(jax.grad(energy))
     masses = np.array([[14.007], [1.008], [1.008], [1.008]])
     unit = 10.180505710  # femtoseconds, for eV, angstrom and atomic mass units

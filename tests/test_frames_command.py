@@ -1,12 +1,6 @@
 """The command `frames`: the tables, the picture and the page of a molecule with its frames."""
 
-import http.server
-import json
-import queue
 import re
-import shutil
-import subprocess
-import threading
 from pathlib import Path
 
 import ase.build
@@ -14,14 +8,13 @@ import ase.io
 import jax
 import numpy as np
 import pytest
+from browser import CHROMIUM, browse
 from matplotlib.image import imread
 
 from experiments import frames
 from experiments.cli import main
 from experiments.figures._solids import Solid, arrow, ball_and_stick, move
 from experiments.figures.molecule import DrawnFrame, fraction, molecule_frames
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 PROBE = """
 <script>
@@ -96,47 +89,6 @@ def test_the_page_needs_no_network(pyridine):
     assert "plotly.js v" in page, "the program is in the page"
     assert re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)\s*=", page[-3_000_000:]) is None
     assert re.search(r"<script[^>]*\ssrc\s*=", page[:5000]) is None
-
-
-def browse(page, profile):
-    """Opens a page in Chromium, and returns what its script posts."""
-    records = queue.Queue()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = page.encode() if self.path == "/" else b""
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self):
-            records.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *unused):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"]
-    options += ["--use-gl=angle", "--use-angle=swiftshader", "--window-size=1200,800"]
-    # A port keeps it open: without one, it would leave as soon as the page is loaded.
-    options += [f"--user-data-dir={profile}", "--remote-debugging-port=0"]
-    process = subprocess.Popen(
-        [CHROMIUM, *options, f"http://127.0.0.1:{server.server_port}/"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        return records.get(timeout=120)
-    finally:
-        process.terminate()
-        process.wait(20)
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

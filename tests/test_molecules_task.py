@@ -228,5 +228,6 @@ def test_settings_that_nothing_reads_are_refused(model, words):
 
 def test_the_report_draws_the_predictions(data, keys, tmp_path):
     task = make(data, frame="pca")
-    [(title, path)] = task.report(task.init(next(keys)), tmp_path)
+    (title, path), (_, page) = task.report(task.init(next(keys)), tmp_path)
     assert title == "Predicted against reference forces" and path.stat().st_size > 10_000
+    assert "test molecule 0, atom 1, x" in page.read_text("utf-8")

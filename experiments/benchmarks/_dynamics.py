@@ -1,18 +1,16 @@
 """Molecular dynamics at constant energy: velocity Verlet of ASE with a potential written in JAX."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from experiments.benchmarks._molecules import Energy, Molecule
+from experiments.benchmarks._molecules import Molecule
 from experiments.errors import UsageError
 
 try:
     from ase import Atoms, units
-    from ase.calculators.calculator import Calculator, all_changes
+    from ase.calculators.calculator import Calculator
     from ase.md.velocitydistribution import Stationary, ZeroRotation
     from ase.md.verlet import VelocityVerlet
 except ImportError:
@@ -51,35 +49,7 @@ class Run(NamedTuple):
         return float(1e3 * np.polyfit(self.times, self.energies, 1)[0])
 
 
-class EnergyCalculator(Calculator):
-    """An energy in JAX and its derivative, compiled once, as ASE asks for them."""
-
-    implemented_properties = ["energy", "forces"]
-
-    def __init__(self, energy: Energy) -> None:
-        super().__init__()
-        self._value_and_slope = jax.jit(jax.value_and_grad(energy))
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last call: nothing but the positions ever does."""
-        # ASE compares all that atoms have, four times a step, which takes longer than the energy.
-        same = self.atoms is not None and np.array_equal(self.atoms.positions, atoms.positions)
-        return [] if same else ["positions"]
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Fills in the energy in eV and the forces in eV an angstrom."""
-        super().calculate(atoms, properties, system_changes)
-        assert self.atoms is not None
-        energy, slope = self._value_and_slope(self.atoms.positions)
-        self.results = {"energy": float(energy), "forces": -np.asarray(slope)}
-
-
-def simulate(molecule: Molecule, calculator: EnergyCalculator, step: float, count: int) -> Run:
+def simulate(molecule: Molecule, calculator: Calculator, step: float, count: int) -> Run:
     """Runs a molecule for a number of steps.
 
     Args:
@@ -108,3 +78,10 @@ def simulate(molecule: Molecule, calculator: EnergyCalculator, step: float, coun
     motion.run(count)
     above = 1e3 * (np.array(energies) - energies[0]) / len(atoms)
     return Run(step * np.arange(count + 1), above, np.array(positions))
+
+
+def minima(values: Float[np.ndarray, " steps"], below: float) -> Int[np.ndarray, " minima"]:
+    """Where a curve has a minimum below a value."""
+    inner = values[1:-1]
+    lowest = (inner <= values[:-2]) & (inner < values[2:]) & (inner < below)
+    return 1 + np.flatnonzero(lowest)

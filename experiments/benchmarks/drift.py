@@ -16,9 +16,10 @@ from jaxtyping import Float
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._dynamics import EnergyCalculator, Run, simulate
+from experiments.benchmarks._dynamics import Run, minima, simulate
 from experiments.benchmarks._molecules import Molecule, molecules, potential
 from experiments.figures.drift import energy_drift
+from experiments.potentials.calculator import SymmetrizedCalculator
 from experiments.table import markdown_table, print_table
 
 Runs = Mapping[str, Mapping[str, Sequence[Run]]]
@@ -130,7 +131,10 @@ def measure(
     runs: dict[str, list[Run]] = {}
     with jax.enable_x64(True):
         for name, frame in frames.items():
-            calculator = EnergyCalculator(potential(molecule, frame))
+            energy = potential(molecule, frame)
+            calculator = SymmetrizedCalculator(
+                lambda positions, species, energy=energy: energy(positions), dtype="float64"
+            )
             shares = [2**halving for halving in range(HALVINGS)]
             runs[name] = [
                 simulate(molecule, calculator, step / share, round(time / step) * share)
@@ -163,11 +167,11 @@ def crossings(run: Run, molecule: Molecule) -> Float[np.ndarray, " crossings"]:
     gaps = np.diff(moments, axis=1)
     # Two that vanish on a line leave the molecule unchanged, whatever their axes are.
     gaps = np.where(moments[:, 1:] > 0.05, gaps, 1).min(axis=1)
-    return run.times[_minima(gaps, _NEAR)]
+    return run.times[minima(gaps, _NEAR)]
 
 
 def _flat(run: Run, molecule: Molecule) -> Float[np.ndarray, " passages"]:
-    return run.times[_minima(_moments(run)[:, molecule.flatness - 1], _FLAT)]
+    return run.times[minima(_moments(run)[:, molecule.flatness - 1], _FLAT)]
 
 
 def _moments(run: Run) -> Float[np.ndarray, "steps 3"]:
@@ -175,12 +179,6 @@ def _moments(run: Run) -> Float[np.ndarray, "steps 3"]:
     arms = run.positions - run.positions.mean(axis=1, keepdims=True)
     moments = np.linalg.eigvalsh(np.swapaxes(arms, 1, 2) @ arms)
     return moments / moments[:, 2:]
-
-
-def _minima(values: Float[np.ndarray, " steps"], below: float) -> np.ndarray:
-    inner = values[1:-1]
-    lowest = (inner <= values[:-2]) & (inner < values[2:]) & (inner < below)
-    return 1 + np.flatnonzero(lowest)
 
 
 def _table(

@@ -6,7 +6,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from ase.data import chemical_symbols
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
 from experiments import figures
@@ -184,7 +185,7 @@ class MoleculesTask:
         )
 
     def report(self, params: PyTree[Array], folder: Path) -> list[tuple[str, Path]]:
-        """Draws predictions against what the data say."""
+        """Draws predictions against what the data say; forces on an interactive page too."""
         batch = {name: jnp.asarray(each[:_DRAWN]) for name, each in self.splits["test"].items()}
         predicted = jax.tree.map(np.asarray, self._forces(params, batch))
         name, unit = {
@@ -192,12 +193,39 @@ class MoleculesTask:
             "energy": ("energy", "eV"),
             "dipole": ("dipole", "e Å"),
         }[self.targets]
-        reference = np.asarray(batch[name])
-        real = np.ones(len(reference), bool)
-        if name == "forces":
-            real = np.asarray(batch["species"]) > 0
+        reference, species = np.asarray(batch[name]), np.asarray(batch["species"])
+        real = species > 0 if name == "forces" else np.ones(len(reference), bool)
+        pair = reference[real].ravel(), predicted[name][real].ravel()
         path = folder / f"{name}.png"
-        figures.predicted_against_reference(
-            path, reference[real].ravel(), predicted[name][real].ravel(), name=name, unit=unit
-        )
-        return [(f"Predicted against reference {name}", path)]
+        figures.predicted_against_reference(path, *pair, name=name, unit=unit)
+        drawn = [(f"Predicted against reference {name}", path)]
+        if name == "forces":
+            points = self._force_points(reference, predicted[name], species)
+            panel = figures.Panel(
+                "forces on atoms", "reference, eV/Å", "predicted, eV/Å", points, parity=True
+            )
+            figures.interactive_curves(folder / "forces.html", "Forces", [panel])
+            drawn.append(("Forces, interactive", folder / "forces.html"))
+        return drawn
+
+    def _force_points(
+        self,
+        reference: Float[np.ndarray, "examples atoms 3"],
+        predicted: Float[np.ndarray, "examples atoms 3"],
+        species: Int[np.ndarray, "examples atoms"],
+    ) -> list[figures.Curve]:
+        """The components of the forces, those on atoms of one element together."""
+        curves = []
+        for place, element in enumerate(self.facts.elements, start=1):
+            examples, atoms = np.nonzero(species == place)
+            if not len(atoms):
+                continue
+            words = [
+                f"test molecule {example}, atom {atom + 1}, {axis}"
+                for example, atom in zip(examples, atoms, strict=True)
+                for axis in "xyz"
+            ]
+            chosen = examples, atoms
+            pair = reference[chosen].ravel(), predicted[chosen].ravel()
+            curves.append(figures.Curve(chemical_symbols[element], *pair, words))
+        return curves

@@ -1,0 +1,114 @@
+"""Trained potentials and the same weights averaged in other ways, and molecules to try them on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import Atoms
+from jaxtyping import Array, PyTree
+
+from experiments.config import MoleculesConfig
+from experiments.errors import UsageError
+from experiments.potentials.calculator import Precision, enabled
+from experiments.potentials.potential import Potential
+from experiments.potentials.stored import load_potential
+from experiments.run import RunFolder
+from experiments.session import make_task
+
+
+class Model(NamedTuple):
+    """A trained potential, as it is averaged in one way.
+
+    Attributes:
+      name: the name of the run, with what is different from it.
+      potential: its energy.
+      params: its parameters, in the precision of the run.
+    """
+
+    name: str
+    potential: Potential
+    params: PyTree[Array]
+
+
+def load_models(
+    folders: Sequence[RunFolder], also: Sequence[str], detached: bool, dtype: Precision
+) -> list[Model]:
+    """The models of runs, and the same parameters with other values of the model section.
+
+    Args:
+      folders: of the runs.
+      also: each adds a model of every run: `key=value,key=value` of the section.
+      detached: adds a model of every run with a frame that can be taken for constant.
+      dtype: the precision of the parameters.
+
+    Raises:
+      UsageError: a run is not one on the energies of molecules, or a value does not fit it.
+    """
+    models = []
+    names = [folder.path.resolve().name for folder in folders]
+    for folder, short in zip(folders, names, strict=True):
+        name = short if names.count(short) == 1 else str(folder.path)
+        potential, params = load_potential(folder)
+        if potential.targets == "dipole":
+            raise UsageError(
+                f"{folder.path}: was trained on dipoles; allowed: a run trained on energies"
+            )
+        with enabled(dtype):
+            params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), dtype), params)
+        models.append(Model(name, potential, params))
+        changes = list(also)
+        if detached and potential.config.frame in ("pca", "robust") and not potential.config.detach:
+            changes.append("detach=true")
+        for change in changes:
+            config = folder.load_config([f"model.{each}" for each in change.split(",")])
+            assert isinstance(config, MoleculesConfig)
+            other = Potential(config.model, potential.facts, potential.targets)
+            shapes = [
+                jax.tree.map(jnp.shape, tree)
+                for tree in (jax.eval_shape(other.init, jax.random.key(0)), params)
+            ]
+            if shapes[0] != shapes[1]:
+                raise UsageError(
+                    f"--also: received {change!r}, which the weights in {folder.path} do not fit; "
+                    "allowed: what leaves the parameters as they are, such as another frame"
+                )
+            words = "detached" if change == "detach=true" else change.replace(",", ", ")
+            models.append(Model(f"{name}, {words}", other, params))
+    return models
+
+
+def molecule_of(
+    folder: RunFolder, potential: Potential, place: int, name: str | None = None
+) -> Atoms:
+    """A molecule to start from.
+
+    Args:
+      folder: of a run.
+      potential: what it has trained.
+      place: of the molecule in the test set of the run, from 0.
+      name: a name or a file that is taken instead.
+
+    Raises:
+      UsageError: there is no such molecule, or it has a single atom.
+    """
+    if name is not None:
+        from experiments.frames import read_molecule
+
+        atoms = read_molecule(name)[1]
+    else:
+        test = make_task(folder.load_config()).splits["test"]
+        count = len(test["species"])
+        if place >= count:
+            raise UsageError(
+                f"--frame: received {place}; allowed: 0 to {count - 1}, the test molecules "
+                f"of {folder.path}"
+            )
+        species = test["species"][place]
+        elements = np.array((0, *potential.facts.elements))
+        real = species > 0
+        atoms = Atoms(elements[species[real]], test["positions"][place][real])
+    if len(atoms) < 2:
+        raise UsageError(f"{atoms.symbols}: is a single atom; allowed: at least two")
+    return atoms
