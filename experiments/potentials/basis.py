@@ -41,7 +41,11 @@ def envelope(distance: Float[Array, "*edges"], cutoff: float) -> Float[Array, "*
 def radial_basis(
     distance: Float[Array, "*edges"], count: int, cutoff: float
 ) -> Float[Array, "*edges radial"]:
-    r"""Bessel functions of a distance, $\sqrt 2 \sin(n \pi r / r_c) / r$ for $n = 1, 2, \ldots$.
+    r"""Bessel functions of a distance over their order, $c \sin(n \pi r / r_c) / (n r)$ for $n \ge 1$.
+
+    Functions that change fast are small, so that a network takes to the slow ones: with all of one size,
+    it fits a thousand molecules as well and new ones worse. The factor $c$ makes the sum of the squared
+    amplitudes $2$ a function, as without the order.
 
     Args:
       distance: in Angstrom, positive.
@@ -51,9 +55,12 @@ def radial_basis(
     References:
       Gasteiger et al., Directional Message Passing for Molecular Graphs, ICLR 2020, arXiv:2003.03123.
     """
-    waves = jnp.arange(1, count + 1, dtype=distance.dtype) * (np.pi / cutoff)
-    phase = distance[..., None] * waves.reshape((1,) * distance.ndim + (count,))
-    return math.sqrt(2) * jnp.sin(phase) / distance[..., None]
+    shape = (1,) * distance.ndim + (count,)
+    orders = np.arange(1, count + 1)
+    amplitudes = math.sqrt(2 / np.mean(orders**-2.0)) / orders
+    waves = jnp.asarray(orders * (np.pi / cutoff), distance.dtype).reshape(shape)
+    heights = jnp.asarray(amplitudes, distance.dtype).reshape(shape)
+    return heights * jnp.sin(distance[..., None] * waves) / distance[..., None]
 
 
 def direction_basis(

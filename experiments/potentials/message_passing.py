@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -18,10 +17,11 @@ class MessagePassing(nnx.Module):
     r"""Messages that depend on the vector between two atoms, not on its length alone.
 
     Formula, for features $h_i$ and edge features $e_{ij}$ of the vector from $i$ to $j$:
-    $$m_i = \sum_j \sigma(A h_i + B h_j + C e_{ij}) \odot D e_{ij}, \qquad
-      h_i \leftarrow h_i + \mathrm{MLP}(h_i, m_i)$$
+    $$m_i = \sum_j (A h_i + B h_j) \odot C e_{ij}, \qquad
+      h_i \leftarrow h_i + \mathrm{MLP}(h_i, m_i, U m_i \odot V m_i)$$
 
-    The edge features vanish at the cutoff, and the messages with them.
+    The edge features vanish at the cutoff, and the messages with them. Messages are linear in them, and
+    products of their sums are what sees angles: a network this smooth learns more from few molecules.
 
     Args:
       num_species: number of chemical elements.
@@ -73,17 +73,15 @@ class _Layer(nnx.Module):
     def __init__(self, features: int, hidden: int, *, rngs: nnx.Rngs):
         self.receiver = nnx.Linear(hidden, hidden, rngs=rngs)
         self.sender = nnx.Linear(hidden, hidden, use_bias=False, rngs=rngs)
-        self.edge = nnx.Linear(features, hidden, use_bias=False, rngs=rngs)
         self.filter = nnx.Linear(features, hidden, use_bias=False, rngs=rngs)
-        self.update = nn.MLP([2 * hidden, 2 * hidden, hidden], rngs=rngs)
+        self.left = nnx.Linear(hidden, hidden, use_bias=False, rngs=rngs)
+        self.right = nnx.Linear(hidden, hidden, use_bias=False, rngs=rngs)
+        self.update = nn.MLP([3 * hidden, 2 * hidden, hidden], rngs=rngs)
 
     def __call__(
         self, nodes: Float[Array, "atoms hidden"], edges: Edges, graph: Graph
     ) -> Float[Array, "atoms hidden"]:
-        messages = (
-            graph.at_receivers(self.receiver(nodes))
-            + graph.at_senders(self.sender(nodes))
-            + self.edge(edges.features)
-        )
-        total = graph.total(jax.nn.silu(messages) * self.filter(edges.features)) / _NEIGHBOURS
-        return self.update(jnp.concatenate([nodes, total], axis=-1))
+        messages = graph.at_receivers(self.receiver(nodes)) + graph.at_senders(self.sender(nodes))
+        total = graph.total(messages * self.filter(edges.features)) / _NEIGHBOURS
+        products = self.left(total) * self.right(total)
+        return self.update(jnp.concatenate([nodes, total, products], axis=-1))

@@ -1,0 +1,41 @@
+"""The benchmark of potentials: every model is timed in all it does, against the baseline."""
+
+import json
+
+import pytest
+
+from experiments.benchmarks import potentials
+from experiments.errors import UsageError
+
+# ASE sets shapes of arrays in a way that NumPy advises against.
+pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+_TINY = ["--repeats", "1", "--batches", "2", "--molecules", "2", "--hidden", "4", "--layers", "1"]
+
+
+def test_models_are_timed_and_compared_with_the_baseline(tmp_path, capsys, monkeypatch):
+    # Fast to compile, and standing for the slow ones.
+    baseline = {"backbone": "point_sum"}
+    models = {"averaged": {**baseline, "frame": "pca"}, "baseline": baseline}
+    monkeypatch.setattr(potentials, "MODELS", models)
+    monkeypatch.setattr(potentials, "_BASELINE", "baseline")
+    potentials.main([*_TINY, "--e3x-hidden", "4", "--e3x-layers", "1", "--out", str(tmp_path)])
+    stored = json.loads((tmp_path / "potentials.json").read_text("utf-8"))["models"]
+    assert list(stored) == list(models)
+    assert [each["elements"] for each in stored.values()] == [8, 1]
+    for each in stored.values():
+        assert set(each["ms"]) == {"batch 2", "evaluation", "dynamics"}
+        assert min(each["ms"].values()) > 0
+    page = (tmp_path / "potentials.md").read_text("utf-8")
+    assert page.count("(1.00)") == 3, "the baseline is as fast as itself"
+    assert "ns/day" in capsys.readouterr().out
+
+
+def test_a_baseline_that_is_not_installed_is_left_out(capsys, monkeypatch):
+    monkeypatch.setattr(potentials, "MODELS", {"e3x": {"backbone": "e3x"}})
+
+    def refuse(*unused):
+        raise UsageError("e3x is not installed")
+
+    monkeypatch.setattr(potentials, "_prepared", refuse)
+    potentials.main(_TINY)
+    assert "left out: e3x is not installed" in capsys.readouterr().out
