@@ -139,9 +139,9 @@ def _predict(options: argparse.Namespace) -> None:
     from experiments.predict import predict
 
     potential, params = load_potential(folder, options.seed)
-    if potential.targets == "dipole":
+    if "energy" not in potential.targets:
         raise UsageError(
-            f"{folder.path}: was trained on dipoles; allowed: a run trained on energies"
+            f"{folder.path}: was trained on {potential.targets}; allowed: a run trained on energies"
         )
     source = Path(options.file)
     output = options.out or source.with_name(f"{source.stem}_predicted.extxyz")

@@ -8,7 +8,8 @@ import pytest
 from networks import promotion
 
 import symjax_frames as sf
-from experiments.config import MoleculesConfig
+from experiments.config import MoleculesConfig, MoleculesModelConfig
+from experiments.data.molecule_sets import MoleculeFacts
 from experiments.errors import UsageError
 from experiments.potentials.diagnostics import consistency_errors, net_torque
 from experiments.potentials.potential import Potential, forces_of
@@ -40,6 +41,7 @@ def data(tmp_path_factory):
         E=draw.normal(size=24) - 100,
         F=np.where(real, draw.normal(size=(24, 5, 3)), 0),
         dipole=draw.normal(size=(24, 3)),
+        polarizability=draw.normal(size=(24, 3, 3)) + np.eye(3),
     )
     return {"kind": "file", "path": str(path), "num_train": 8, "num_valid": 8, "num_test": 8}
 
@@ -127,15 +129,43 @@ def test_other_averages_are_nearer_to_invariance_than_the_network(data, keys):
     assert spread(make(data, frame="pca", closure="icosahedral")) < before / 1000
 
 
-def test_dipoles_turn_with_the_molecule(data, keys):
-    task, alone = make(data, "dipole", frame="robust", capacity=8), make(data, "dipole")
+@pytest.mark.parametrize(
+    "targets, metric", [("dipole", "dipole_mD"), ("polarizability", "polarizability_A3")]
+)
+def test_tensors_turn_with_the_molecule(data, keys, targets, metric):
+    task, alone = make(data, targets, frame="pca"), make(data, targets)
     params, batch = task.init(next(keys)), batch_of(task)
     loss, slope = jax.jit(jax.value_and_grad(task.loss))(params, batch, next(keys))
     assert np.isfinite(loss) and any(np.any(leaf) for leaf in jax.tree.leaves(slope))
-    assert task.metric == "dipole_mD"
-    assert task.evaluate(params, batch)["dipole_mD"].shape == (8,)
+    assert task.metric == metric
+    assert task.evaluate(params, batch)[metric].shape == (8,)
     assert task.equivariance(params, batch, next(keys))["E(3) worst"] < 1000 * EPS
     assert alone.equivariance(params, batch, next(keys))["E(3)"] > 1e-3
+
+
+def test_polarizabilities_are_symmetric_and_exact_for_a_linear_molecule(keys):
+    facts = MoleculeFacts((6, 8), (0.0, 0.0), 1.0)
+    config = MoleculesModelConfig(
+        hidden=4, layers=1, radial=3, degree=1, frame="robust", capacity=96
+    )
+    potential = Potential(config, facts, "polarizability")
+    params, species = potential.init(next(keys)), jnp.array([1, 2, 2])
+    line = jnp.array([0, 1.2, -1.2], jnp.float32)[:, None] * jnp.array(
+        [[0.6, 0.0, 0.8]], jnp.float32
+    )
+    found = np.asarray(jax.jit(potential.energy(params))(line, species))
+    along = np.outer([0.6, 0.0, 0.8], [0.6, 0.0, 0.8])
+    # One value along the molecule, and one across: no other matrix turns with it.
+    across = (np.trace(found) - np.sum(found * along)) / 2
+    expected = np.sum(found * along) * along + across * (np.eye(3) - along)
+    np.testing.assert_allclose(found, expected, atol=100 * EPS * np.abs(found).max())
+    bare = np.asarray(potential.bare(params)(line, species))
+    assert np.array_equal(bare, bare.T) and np.abs(bare - expected).max() > 1e-3
+
+
+def test_scalars_of_an_equivariant_network_are_no_tensors(data):
+    with pytest.raises(ValueError, match="data.targets: received 'dipole' with backbone 'e3x'"):
+        make(data, "dipole", backbone="e3x")
 
 
 def test_energies_alone_are_learnt_too(data, keys):

@@ -22,6 +22,7 @@ from experiments.config import MoleculesConfig
 from experiments.errors import ExperimentError, UsageError
 from experiments.evaluate import load_state, seed_params
 from experiments.metrics import cut
+from experiments.potentials.potential import ACTIONS
 from experiments.run import RunFolder
 from experiments.session import make_task
 from experiments.table import markdown_table, number, print_table
@@ -132,15 +133,14 @@ def _changes(
     error = functools.partial(task.evaluate, params)
     labels = task.predict(params, batch)
     motions = sf.euclidean(3)
-    vectors = {"forces", "dipole"}
     positions = batch["positions"]
 
     def moved(draw: Array) -> tuple[Array, Array]:
         some = jax.vmap(functools.partial(jax.random.fold_in, data=draw))(keys)
         elements = jax.vmap(lambda key: motions.draw(key, positions.dtype))(some)
         turned = batch | labels | {"positions": jax.vmap(sf.points.push)(elements, positions)}
-        for name in vectors & set(labels):
-            turned[name] = jax.vmap(sf.vectors.push)(elements, labels[name])
+        for name in ACTIONS.keys() & labels.keys():
+            turned[name] = jax.vmap(ACTIONS[name].push)(elements, labels[name])
         noise = jax.vmap(lambda key: jax.random.normal(key, positions.shape[1:]))(some)
         shaken = batch | labels | {"positions": positions + _JITTER * noise}
         return error(turned)[task.metric], error(shaken)[task.metric]

@@ -8,8 +8,8 @@ from experiments.config._sections import Count, DataConfig, Positive, Seed
 
 _OF_FILES = (
     *("path", "valid_path", "test_path", "train_split", "valid_split", "test_split"),
-    *("energy_key", "forces_key", "dipole_key"),
-    *("energy_unit", "length_unit", "forces_unit", "dipole_unit"),
+    *("energy_key", "forces_key", "dipole_key", "polarizability_key"),
+    *("energy_unit", "length_unit", "forces_unit", "dipole_unit", "polarizability_unit"),
 )
 _OF_SIMULATIONS = ("molecule", "temperature", "steps_between", "cache")
 
@@ -19,7 +19,7 @@ class MoleculesDataConfig(DataConfig):
 
     kind: Literal["file", "tblite"] = "tblite"
     """Read files, or simulate one molecule with GFN2-xTB, for which tblite must be installed."""
-    targets: Literal["energy_forces", "energy", "dipole"] = "energy_forces"
+    targets: Literal["energy_forces", "energy", "dipole", "polarizability"] = "energy_forces"
     """What is learnt."""
     path: str | None = None
     """File of the training molecules: `.npz`, or a kind that ASE reads. Sets that are named no file
@@ -40,6 +40,8 @@ class MoleculesDataConfig(DataConfig):
     """What files call the forces."""
     dipole_key: str = "dipole"
     """What files call the dipole moment."""
+    polarizability_key: str = "polarizability"
+    """What files call the polarizability, a matrix of three rows."""
     energy_unit: str = "eV"
     """Unit of energies in files: eV, meV, kcal/mol, kJ/mol or hartree."""
     length_unit: str = "Angstrom"
@@ -48,6 +50,8 @@ class MoleculesDataConfig(DataConfig):
     """Unit of forces in files, such as kcal/mol/Angstrom; by default that of the two above."""
     dipole_unit: str = "e*Angstrom"
     """Unit of dipole moments in files: e*Angstrom, Debye or e*bohr."""
+    polarizability_unit: str = "Angstrom^3"
+    """Unit of polarizabilities in files: Angstrom^3 or bohr^3."""
     molecule: str = "ethanol"
     """The molecule to simulate, by a common name or one of ase.build.molecule."""
     temperature: Positive = 500.0
@@ -76,6 +80,11 @@ class MoleculesDataConfig(DataConfig):
                     f"{key}: received {getattr(self, key)!r} with kind {self.kind!r}, which does "
                     f"not read it; allowed: leave it out, or kind {other!r}"
                 )
+        if self.kind == "tblite" and self.targets == "polarizability":
+            conflicts.append(
+                "targets: received 'polarizability' with kind 'tblite', which computes none; allowed: "
+                "'energy_forces', 'energy' or 'dipole', or kind 'file'"
+            )
         if self.kind == "file" and self.path is None:
             conflicts.append(
                 "path: received None with kind 'file'; allowed: a file of molecules, or kind "

@@ -131,3 +131,12 @@ class MoleculesConfig(Config):
     """The network and how it is made invariant."""
     train: MoleculesTrainConfig
     """The optimisation and its bookkeeping."""
+
+    @model_validator(mode="after")
+    def _check_outputs(self) -> Self:
+        if self.model.backbone == "e3x" and "energy" not in self.data.targets:
+            raise ValueError(
+                f"data.targets: received {self.data.targets!r} with backbone 'e3x', which returns "
+                "scalars; allowed: 'energy_forces' or 'energy', or another backbone"
+            )
+        return self

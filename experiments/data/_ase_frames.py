@@ -83,7 +83,7 @@ def stack_frames(
     Args:
       images: at least one.
       places: where they are, for errors.
-      keys: what `energies`, `forces` and `dipoles` are called in the frames; `None` for nothing.
+      keys: what the quantities of `Molecules` are called in the frames; `None` for nothing.
       need: those that must be there; the others are read if the first frame has them.
       units: what the caller states, to be checked against what the frames declare.
 
@@ -100,7 +100,12 @@ def stack_frames(
         for name, key in keys.items()
         if key is not None and (name in need or key in first)
     }
-    shapes: dict[str, tuple[int, ...]] = {"energies": (), "forces": (atoms, 3), "dipoles": (3,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "energies": (),
+        "forces": (atoms, 3),
+        "dipoles": (3,),
+        "polarizabilities": (3, 3),
+    }
     arrays = {name: np.zeros((count, *shapes[name])) for name in wanted}
     species, positions = np.zeros((count, atoms), np.int32), np.zeros((count, atoms, 3))
     for index, (image, place) in enumerate(zip(images, places, strict=True)):

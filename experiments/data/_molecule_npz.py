@@ -30,7 +30,7 @@ def read_arrays(
 
     Args:
       path: the file.
-      keys: what `energies`, `forces` and `dipoles` are called; `None` for nothing. The keys
+      keys: what the quantities of `Molecules` are called; `None` for nothing. The keys
         `energy` and `forces` stand for all names that are usual.
       need: those that must be there.
       split: the end of the names of arrays after an underscore, as in `R_train`; the elements may
@@ -113,6 +113,7 @@ def _shaped(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict
     if arrays.get("energies", positions).shape == (frames, 1):
         arrays = arrays | {"energies": arrays["energies"][:, 0]}
     shapes = {"energies": (frames,), "forces": positions.shape, "dipoles": (frames, 3)}
+    shapes["polarizabilities"] = (frames, 3, 3)
     for name, shape in shapes.items():
         if name in arrays and arrays[name].shape != shape:
             raise DataError(

@@ -27,6 +27,13 @@ _DIPOLES = {
     "Debye": (ase.units.Debye, "debye debyes d"),
     "e*bohr": (ase.units.Bohr, "e*bohr ebohr e*a0 ea0 au a.u. atomic"),
 }
+_POLARIZABILITIES = {
+    "Angstrom^3": (
+        ase.units.Angstrom**3,
+        "angstrom^3 angstrom3 angstrom**3 ang^3 ang3 a^3 a3 å^3 å3",
+    ),
+    "bohr^3": (ase.units.Bohr**3, "bohr^3 bohr3 bohr**3 a0^3 a0**3"),
+}
 _FORCES = {
     f"{energy}/{length}": (
         scale / unit,
@@ -37,6 +44,7 @@ _FORCES = {
     for length, (unit, others) in _LENGTHS.items()
 }
 _TABLES = {"energy": _ENERGIES, "length": _LENGTHS, "forces": _FORCES, "dipole": _DIPOLES}
+_TABLES["polarizability"] = _POLARIZABILITIES
 
 # What files call the unit of a quantity: `energy_unit`, `e_unit`, `forces_units` ...
 _DECLARED = {
@@ -44,6 +52,7 @@ _DECLARED = {
     "length": r"r|length|pos|positions?|coords?|coordinates?",
     "forces": r"f|forces?",
     "dipole": r"d|dipoles?",
+    "polarizability": r"alpha|polarizabilit(y|ies)",
 }
 
 
@@ -54,13 +63,20 @@ class Units(NamedTuple):
     length: str
     forces: str
     dipole: str
+    polarizability: str
 
     def scale(self, quantity: str) -> float:
         """The unit of a quantity, in eV, Angstrom and elementary charges."""
         return _TABLES[quantity][getattr(self, quantity)][0]
 
 
-def stated_units(energy: str, length: str, forces: str | None, dipole: str) -> Units:
+def stated_units(
+    energy: str,
+    length: str,
+    forces: str | None,
+    dipole: str,
+    polarizability: str = "Angstrom^3",
+) -> Units:
     """Checks the names of units, in any letter case.
 
     Args:
@@ -68,6 +84,7 @@ def stated_units(energy: str, length: str, forces: str | None, dipole: str) -> U
       length: unit of lengths.
       forces: an energy, a slash and a length; `None` for the two above.
       dipole: unit of dipole moments.
+      polarizability: unit of polarizability volumes.
 
     Returns:
       The units.
@@ -77,7 +94,8 @@ def stated_units(energy: str, length: str, forces: str | None, dipole: str) -> U
     """
     energy, length = _known("energy", energy), _known("length", length)
     forces = f"{energy}/{length}" if forces is None else _known("forces", forces)
-    return Units(energy, length, forces, _known("dipole", dipole))
+    rest = _known("dipole", dipole), _known("polarizability", polarizability)
+    return Units(energy, length, forces, *rest)
 
 
 def check_declared(where: str, declared: Mapping[str, object], units: Units) -> None:

@@ -16,12 +16,13 @@ from experiments.data.npz import DataError
 from experiments.data.tight_binding import simulate_molecule
 from experiments.errors import UsageError
 
-Targets = Literal["energy_forces", "energy", "dipole"]
+Targets = Literal["energy_forces", "energy", "dipole", "polarizability"]
 
 _NEEDED: dict[Targets, tuple[str, ...]] = {
     "energy_forces": ("energies", "forces"),
     "energy": ("energies",),
     "dipole": ("dipoles",),
+    "polarizability": ("polarizabilities",),
 }
 _GAP = 4000
 """Steps between the blocks of a simulation: 2 ps, four times what an internal rotation takes."""
@@ -38,7 +39,8 @@ class MoleculeFacts(NamedTuple):
         to the energies in the mean square, and of those the smallest numbers; zeros without energies.
       scale: root mean square of what is learnt. With forces, of their components, in eV/Angstrom;
         of energies alone, of what the references leave over the square root of the number of
-        atoms, in eV; of the components of dipoles, in e*Angstrom. 1 where that is below 1e-6.
+        atoms, in eV; of the components of dipoles, in e*Angstrom, and of polarizabilities, in
+        Angstrom^3. 1 where that is below 1e-6.
     """
 
     elements: tuple[int, ...]
@@ -71,10 +73,12 @@ def load_molecules(
     energy_key: str = "energy",
     forces_key: str = "forces",
     dipole_key: str = "dipole",
+    polarizability_key: str = "polarizability",
     energy_unit: str = "eV",
     length_unit: str = "Angstrom",
     forces_unit: str | None = None,
     dipole_unit: str = "e*Angstrom",
+    polarizability_unit: str = "Angstrom^3",
     molecule: str = "ethanol",
     temperature: float = 500.0,
     steps_between: int = 200,
@@ -105,10 +109,12 @@ def load_molecules(
       energy_key: what files call the energy.
       forces_key: what files call the forces.
       dipole_key: what files call the dipole moment.
+      polarizability_key: what files call the polarizability.
       energy_unit: unit of energies in files.
       length_unit: unit of lengths in files.
       forces_unit: unit of forces in files; `None` for that of the two above.
       dipole_unit: unit of dipole moments in files.
+      polarizability_unit: unit of polarizabilities in files.
       molecule: what to simulate, as `simulate_molecule` understands it.
       temperature: of the simulation, in kelvin.
       steps_between: steps of the simulation from one frame to the next.
@@ -117,7 +123,8 @@ def load_molecules(
     Returns:
       `"train"`, `"valid"` and `"test"` to arrays, and what the training set says. The arrays are
       `positions` `(frames, atoms, 3)` about the mean of the atoms, and, as targets say, `energy`
-      `(frames,)` minus the references, `forces` `(frames, atoms, 3)` and `dipole` `(frames, 3)`, all
+      `(frames,)` minus the references, `forces` `(frames, atoms, 3)`, `dipole` `(frames, 3)` and
+      `polarizability` `(frames, 3, 3)`, all
       float32; and `species` `(frames, atoms)`, int32, 1 for the first of the elements. They are
       padded at the end, with zeros, to the largest molecule of the three sets.
 
@@ -146,10 +153,12 @@ def load_molecules(
             energy_key=energy_key if "energies" in need else None,
             forces_key=forces_key if "forces" in need else None,
             dipole_key=dipole_key if "dipoles" in need else None,
+            polarizability_key=polarizability_key if "polarizabilities" in need else None,
             energy_unit=energy_unit,
             length_unit=length_unit,
             forces_unit=forces_unit,
             dipole_unit=dipole_unit,
+            polarizability_unit=polarizability_unit,
             need=need,
         )
         sources = {
@@ -236,6 +245,8 @@ def _examples(parts: Mapping[str, _Part]) -> tuple[dict[str, Arrays], MoleculeFa
             wanted["forces"] = _padded(molecules.forces, atoms)
         if molecules.dipoles is not None:
             wanted["dipole"] = molecules.dipoles
+        if molecules.polarizabilities is not None:
+            wanted["polarizability"] = molecules.polarizabilities
         arrays = {name: finite_single(source, name, array) for name, array in wanted.items()}
         places = np.where(numbers > 0, np.searchsorted(elements, numbers) + 1, 0)
         splits[split] = arrays | {"species": places.astype(np.int32)}
@@ -268,6 +279,8 @@ def _facts(train: Molecules, elements: Int[np.ndarray, " elements"]) -> Molecule
         values = train.forces[real]
     if train.dipoles is not None:
         values = train.dipoles
+    if train.polarizabilities is not None:
+        values = train.polarizabilities
     scale = float(np.sqrt(np.mean(values**2)))
     return MoleculeFacts(
         tuple(elements.tolist()), tuple(references.tolist()), scale if scale > _NOTHING else 1.0

@@ -1,4 +1,4 @@
-"""Molecules with energies, forces and dipoles: read from any usual file, in eV and Angstrom."""
+"""Molecules and what is known of them: read from any usual file, in eV and Angstrom."""
 
 import os
 import warnings
@@ -15,7 +15,7 @@ from experiments.data._units import stated_units
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 
-_QUANTITIES = ("energies", "forces", "dipoles")
+_QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities")
 # Far below every bond, also of a file whose lengths are in nanometres.
 _COINCIDENT = 0.05
 _PAIRS_AT_A_TIME = 1_000_000
@@ -30,6 +30,7 @@ class Molecules(NamedTuple):
       energies: in eV, if there are any.
       forces: in eV/Angstrom, if there are any.
       dipoles: in elementary charges times Angstrom, if there are any.
+      polarizabilities: as volumes in Angstrom^3, if there are any.
     """
 
     species: Int32[np.ndarray, "frames atoms"]
@@ -37,6 +38,7 @@ class Molecules(NamedTuple):
     energies: Float64[np.ndarray, " frames"] | None
     forces: Float64[np.ndarray, "frames atoms 3"] | None
     dipoles: Float64[np.ndarray, "frames 3"] | None
+    polarizabilities: Float64[np.ndarray, "frames 3 3"] | None = None
 
 
 def read_molecules(
@@ -45,10 +47,12 @@ def read_molecules(
     energy_key: str | None = "energy",
     forces_key: str | None = "forces",
     dipole_key: str | None = None,
+    polarizability_key: str | None = None,
     energy_unit: str = "eV",
     length_unit: str = "Angstrom",
     forces_unit: str | None = None,
     dipole_unit: str = "e*Angstrom",
+    polarizability_unit: str = "Angstrom^3",
     need: Sequence[str] = ("energies", "forces"),
     split: str | None = None,
 ) -> Molecules:
@@ -64,11 +68,13 @@ def read_molecules(
       energy_key: what the energy is called in the file; `None` leaves it out.
       forces_key: what the forces are called; `None` leaves them out.
       dipole_key: what the dipole moment is called; `None` leaves it out.
+      polarizability_key: what the polarizability, 3 by 3, is called; `None` leaves it out.
       energy_unit: `eV`, `meV`, `kcal/mol`, `kJ/mol` or `hartree`.
       length_unit: `Angstrom`, `bohr` or `nm`.
       forces_unit: one of these, a slash and one of those; `None` for the two above.
       dipole_unit: `e*Angstrom`, `Debye` or `e*bohr`.
-      need: which of `energies`, `forces` and `dipoles` must be there.
+      polarizability_unit: `Angstrom^3` or `bohr^3`, that is atomic units.
+      need: which of `energies`, `forces`, `dipoles` and `polarizabilities` must be there.
       split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
 
     Returns:
@@ -78,8 +84,9 @@ def read_molecules(
       UsageError: an argument that is not allowed.
       DataError: a defect of the file, with its frame and line where it has one.
     """
-    units = stated_units(energy_unit, length_unit, forces_unit, dipole_unit)
-    keys = dict(zip(_QUANTITIES, (energy_key, forces_key, dipole_key), strict=True))
+    units = stated_units(energy_unit, length_unit, forces_unit, dipole_unit, polarizability_unit)
+    named = energy_key, forces_key, dipole_key, polarizability_key
+    keys = dict(zip(_QUANTITIES, named, strict=True))
     for name in need:
         if keys.get(name) is None:
             allowed = ", ".join(quantity for quantity, key in keys.items() if key is not None)
@@ -109,6 +116,7 @@ def read_molecules(
         "energies": units.scale("energy"),
         "forces": units.scale("forces"),
         "dipoles": units.scale("dipole"),
+        "polarizabilities": units.scale("polarizability"),
     }
     for name, scale in scales.items():
         if name not in arrays:

@@ -1,8 +1,9 @@
-"""A backbone for molecules with what makes an energy or a dipole of its outputs."""
+"""A backbone for molecules with what makes an energy, a dipole or a polarizability of its outputs."""
 
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -12,25 +13,30 @@ from experiments.potentials.message_passing import MessagePassing
 from experiments.potentials.point_sum import PointSum
 from experiments.potentials.transformer import PointTransformer
 
+_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+"""Where a symmetric matrix has which of its six numbers, in the order of Voigt."""
+
 
 class Network(nnx.Module):
-    r"""An energy or a dipole of a molecule, in units of those of the training set.
+    r"""An energy, a dipole or a polarizability of a molecule, in units of those of the training set.
 
     Formula, of the outputs $y_i$ of the backbone, the positions $x_i$ and their mean $t$:
-    $$E = \sum_i y_i, \qquad \mu = \sum_i y_{i0} (x_i - t) + (y_{i1}, y_{i2}, y_{i3})$$
+    $$E = \sum_i y_i, \qquad \mu = \sum_i y_{i0} (x_i - t) + (y_{i1}, y_{i2}, y_{i3}), \qquad
+      \alpha = \sum_i \begin{pmatrix} y_{i0} & y_{i5} & y_{i4} \\ y_{i5} & y_{i1} & y_{i3} \\
+      y_{i4} & y_{i3} & y_{i2} \end{pmatrix}$$
 
     Args:
       config: the model section of a configuration.
       num_species: number of chemical elements.
-      targets: what it returns: `energy_forces`, `energy` or `dipole`.
+      targets: what it returns: `energy_forces`, `energy`, `dipole` or `polarizability`.
       rngs: where the parameters are drawn from.
     """
 
     def __init__(
         self, config: MoleculesModelConfig, num_species: int, targets: str, *, rngs: nnx.Rngs
     ):
-        self.dipole = targets == "dipole"
-        sizes = (num_species, 4 if self.dipole else 1)
+        self.targets = targets
+        sizes = (num_species, {"dipole": 4, "polarizability": 6}.get(targets, 1))
         options: dict[str, Any] = {"hidden": config.hidden, "layers": config.layers, "rngs": rngs}
         if config.backbone == "point_sum":
             self.backbone = PointSum(*sizes, **options)
@@ -53,11 +59,13 @@ class Network(nnx.Module):
         positions: Float[Array, "atoms 3"],
         species: Int[Array, " atoms"],
         graph: Graph,
-    ) -> Float[Array, "*vector"]:
-        """The energy, or the dipole."""
+    ) -> Float[Array, "*tensor"]:
+        """What the targets say."""
         real = (species > 0)[:, None]
         outputs = jnp.where(real, self.backbone(positions, species, graph), 0)
-        if not self.dipole:
+        if self.targets == "polarizability":
+            return jnp.sum(outputs, axis=0)[_VOIGT]
+        if self.targets != "dipole":
             return jnp.sum(outputs)
         count = jnp.maximum(jnp.sum(real), 1).astype(positions.dtype)
         centroid = jnp.sum(jnp.where(real, positions, 0), axis=0, keepdims=True) / count

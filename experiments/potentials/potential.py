@@ -21,7 +21,10 @@ from experiments.potentials.network import Network
 from symjax_frames import nn
 
 Property = Callable[..., Array]
-"""`(positions, species, graph=None)` to an energy in eV or a dipole in e*Angstrom."""
+"""`(positions, species, graph=None)` to an energy in eV, a dipole in e*Angstrom or a polarizability."""
+
+ACTIONS = {"dipole": sf.vectors, "forces": sf.vectors, "polarizability": sf.tensors(2)}
+"""How motions act on what is predicted; what is not named is invariant."""
 
 
 class Potential:
@@ -30,7 +33,7 @@ class Potential:
     Args:
       config: the model section of a configuration.
       facts: what the training set says: the elements, their energies, and a scale.
-      targets: what is learnt: energies, with or without forces, or dipoles.
+      targets: what is learnt: energies, with or without forces, dipoles or polarizabilities.
 
     Raises:
       ValueError: if the backbone cannot be built as configured.
@@ -84,7 +87,7 @@ class Potential:
         return nearest_neighbours(positions, species, cutoff=self.config.cutoff, capacity=capacity)
 
     def bare(self, params: PyTree[Array]) -> Property:
-        """The network as it is, without any average, in eV or e*Angstrom."""
+        """The network as it is, without any average, in eV, e*Angstrom or Angstrom^3."""
         network = nnx.merge(self._graph, nnx.State(params))
 
         def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
@@ -177,6 +180,8 @@ class Potential:
             detach=self.config.detach,
             max_elements=self.config.capacity,
             threshold=self.config.threshold,
+            # Signs leave matrices of a linear molecule undetermined.
+            closure="octahedral" if self.targets == "polarizability" else "signs",
             # Species tell atoms apart, which leaves fewer ties between them.
             attributes=species.astype(jnp.float32),
         )
@@ -185,7 +190,7 @@ class Potential:
         """What the network takes and returns, as the group moves it."""
         return {
             "in_actions": (sf.points, None),
-            "out_actions": sf.vectors if self.targets == "dipole" else None,
+            "out_actions": ACTIONS.get(self.targets),
         }
 
 

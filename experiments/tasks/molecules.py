@@ -1,4 +1,4 @@
-"""Molecules: what energy, which forces, or which dipole moment do they have?"""
+"""Molecules: what energy, forces, dipole moment or polarizability do they have?"""
 
 import functools
 from pathlib import Path
@@ -14,7 +14,7 @@ from experiments import figures
 from experiments.config import MoleculesConfig
 from experiments.data.molecule_sets import load_molecules
 from experiments.potentials.diagnostics import consistency_errors, net_torque
-from experiments.potentials.potential import Potential, forces_of
+from experiments.potentials.potential import ACTIONS, Potential, forces_of
 from experiments.tasks._task import Audited, Batch
 from symjax_frames.testing import equivariance_error
 
@@ -30,7 +30,7 @@ _SOFT = 1e-3
 
 
 class MoleculesTask:
-    """Predict the energies and forces, or the dipole moments, of molecules.
+    """Predict the energies and forces, the dipole moments or the polarizabilities of molecules.
 
     Args:
       config: the configuration; `data`, `model`, the training loss and its weights are read.
@@ -51,6 +51,7 @@ class MoleculesTask:
             "energy_forces": "forces_meV_A",
             "energy": "energy_meV",
             "dipole": "dipole_mD",
+            "polarizability": "polarizability_A3",
         }[self.targets]
         self._errors = jax.jit(self._equivariance)
         self._forces = jax.jit(self.predict)
@@ -60,7 +61,7 @@ class MoleculesTask:
         return self.potential.init(key)
 
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
-        """Errors of forces, dipoles and weighted energies in units of the scale of the targets."""
+        """Errors of tensors and weighted energies in units of the scale of the targets."""
         settings, scale = self.config.train, self.facts.scale
         model = self.potential.trained(params)
         keys = jax.random.split(key, len(batch["species"]))
@@ -74,7 +75,7 @@ class MoleculesTask:
             inputs = example["positions"], example["species"]
             of_draw = functools.partial(model, key)
             if self.targets != "energy_forces":
-                return penalty(jnp.atleast_1d(of_draw(*inputs) - example[self.targets]))
+                return penalty(jnp.ravel(of_draw(*inputs) - example[self.targets]))
             energy, forces = forces_of(of_draw)(*inputs)
             real = example["species"] > 0
             lengths = jnp.where(real, penalty(forces - example["forces"]), 0)
@@ -87,16 +88,16 @@ class MoleculesTask:
         """What the model that is averaged over its whole frame says, in the units of the data."""
         model = self.potential.energy(params)
         inputs = batch["positions"], batch["species"]
-        match self.targets:
-            case "dipole":
-                return {"dipole": jax.vmap(model)(*inputs)}
-            case "energy":
-                return {"energy": jax.vmap(model)(*inputs)}
+        if self.targets != "energy_forces":
+            return {self.targets: jax.vmap(model)(*inputs)}
         energy, forces = jax.vmap(forces_of(model))(*inputs)
         return {"energy": energy, "forces": forces}
 
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
-        """Mean absolute errors of each molecule: meV, meV/Angstrom a component, milli-Debye."""
+        """Mean absolute errors of each molecule, in the units that their names end in.
+
+        Of forces and polarizabilities those of a component, of a dipole the length of its error.
+        """
         errors = {name: each - batch[name] for name, each in self.predict(params, batch).items()}
         metrics = {}
         if "energy" in errors:
@@ -108,6 +109,8 @@ class MoleculesTask:
         if "dipole" in errors:
             length = jnp.sqrt(jnp.sum(errors["dipole"] ** 2, axis=1))
             metrics["dipole_mD"] = _MILLI / _DEBYE * length
+        if "polarizability" in errors:
+            metrics["polarizability_A3"] = jnp.mean(jnp.abs(errors["polarizability"]), axis=(1, 2))
         return metrics
 
     def equivariance(
@@ -115,7 +118,7 @@ class MoleculesTask:
     ) -> dict[str, float]:
         """How far the model breaks its laws, on the median and on the worst molecule.
 
-        Relative errors of its forces (of energies or dipoles where there are no forces) under SE(3)
+        Relative errors of its forces (of what else is learnt where there are no forces) under SE(3)
         and E(3); and for forces, their difference from differences of the energy, relative to their
         length, and their net torque, relative to the sum of the moments; and for robust frames, the
         weight of the elements that did not fit.
@@ -136,7 +139,7 @@ class MoleculesTask:
         model = self.potential.energy(params)
         forces = self.targets == "energy_forces"
         fn = (lambda *args: forces_of(model)(*args)[1]) if forces else model
-        out = None if self.targets == "energy" else sf.vectors
+        out = ACTIONS.get("forces" if forces else self.targets)
 
         def error(
             key: Key[Array, ""], positions: Array, species: Array, group: sf.Group
@@ -174,7 +177,7 @@ class MoleculesTask:
                 jnp.asarray(test["positions"][place][real]),
                 jnp.asarray(test["species"][place][real]),
             )
-        out = sf.vectors if self.targets == "dipole" else None
+        out = ACTIONS.get(self.targets)
         return Audited(
             jax.jit(self.potential.energy(params)),
             clouds,
@@ -192,6 +195,7 @@ class MoleculesTask:
             "energy_forces": ("forces", "eV/Å"),
             "energy": ("energy", "eV"),
             "dipole": ("dipole", "e Å"),
+            "polarizability": ("polarizability", "Å³"),
         }[self.targets]
         reference, species = np.asarray(batch[name]), np.asarray(batch["species"])
         real = species > 0 if name == "forces" else np.ones(len(reference), bool)
