@@ -5,6 +5,7 @@ import re
 from functools import partial
 
 import ase.build
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from experiments.benchmarks._conservation import Start, follow, numbers, thermal
 from experiments.benchmarks._nve import Motion
 from experiments.benchmarks._trajectories_report import table_of, write_trajectories
 from experiments.errors import ExperimentError
+from experiments.potentials.sparse import sparse_average
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
 pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
@@ -70,6 +72,48 @@ def test_angular_momentum_is_conserved_by_an_average_alone(runs):
     assert runs["bare"][1]["rms_falls_by"] == pytest.approx(4, rel=0.1), "it is conservative"
 
 
+def test_elements_without_a_weight_are_not_evaluated_and_not_missed(keys):
+    count = 7
+    turns = jax.vmap(lambda key: sf.euclidean(3).draw(key, float))(
+        jax.random.split(next(keys), count)
+    )
+
+    def frame(positions, species):
+        # No frame, but like a robust one: weights depend on the cloud, and leave zero with no slope.
+        del species
+        phases = jnp.arange(count, dtype=float) + jnp.sum(jnp.sin(positions))
+        weights = jnp.maximum(jnp.sin(phases), 0) ** 3
+        return sf.Frame(turns, weights / jnp.sum(weights))
+
+    evaluated = []
+
+    def counted(positions, species):
+        jax.debug.callback(lambda place: evaluated.append(float(place)), positions[0, 0])
+        return network(positions, species)
+
+    sparse = jax.jit(jax.value_and_grad(sparse_average(counted, frame)))
+    whole = sf.frame_average(
+        network, frame, in_actions=(sf.points, None), out_actions=None, frame_argnums=(0, 1)
+    )
+    whole = jax.jit(jax.value_and_grad(whole))
+    positions, species = jax.random.normal(next(keys), (4, 3)), jnp.array([2, 1, 1, 1])
+    value, slope = jax.block_until_ready(sparse(positions, species))
+    jax.effects_barrier()
+    used = int(jnp.sum(frame(positions, species).weights > 0))
+    assert 1 < used < count - 1
+    assert len(evaluated) == used + used % 2, "they are evaluated in pairs"
+    expected = whole(positions, species)
+    # Sums of a few terms of order one, in another order.
+    np.testing.assert_allclose(value, expected[0], atol=100 * np.finfo(float).eps)
+    np.testing.assert_allclose(slope, expected[1], atol=100 * np.finfo(float).eps)
+
+    def constant(positions, species):
+        return jax.lax.stop_gradient(frame(positions, species))
+
+    wrong = jax.jit(jax.grad(sparse_average(network, constant)))(positions, species)
+    assert np.max(np.abs(wrong - slope)) > 1e-3, "the weights are part of the derivative"
+
+
 def test_the_start_has_neither_drift_nor_spin_and_the_heat_it_was_given(runs):
     trajectory, found = runs["robust"]
     assert trajectory.energies[0] == 0
@@ -77,6 +121,7 @@ def test_the_start_has_neither_drift_nor_spin_and_the_heat_it_was_given(runs):
     assert 30 < np.mean(trajectory.records.temperature) < 1500
     assert found["picoseconds"] == pytest.approx(_TIME)
     assert found["apart_at_picoseconds"] is None
+    assert found["dropped_weight"] == 0
 
 
 def test_a_molecule_that_comes_apart_ends_its_trajectory_and_says_when(tmp_path):
@@ -86,7 +131,7 @@ def test_a_molecule_that_comes_apart_ends_its_trajectory_and_says_when(tmp_path)
         del species
         return -20.0 * jnp.sum((positions - jnp.mean(positions, axis=0, keepdims=True)) ** 2)
 
-    motion = Motion(repulsive, np.array([4, 1, 1]), atoms)
+    motion = Motion(repulsive, np.array([4, 1, 1]), atoms, dropped=lambda *args: jnp.asarray(0.25))
     start = Start(atoms.positions, np.zeros((3, 3)))
     run = follow(motion, start, 1.0, _STEP)
     assert 0 < run.apart < 1
@@ -97,6 +142,7 @@ def test_a_molecule_that_comes_apart_ends_its_trajectory_and_says_when(tmp_path)
     names, (row,) = table_of([found])
     assert "apart at" in row[names.index("ps")]
     assert "nan" not in " ".join(row)
+    assert row[names.index("dropped weight")] == "0.25"
     with pytest.raises(ExperimentError, match="came apart as it was heated to 300 K"):
         thermalize(motion, 300.0, seed=0, time_step=_STEP)
 

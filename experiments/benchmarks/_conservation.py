@@ -153,7 +153,8 @@ def numbers(whole: Trajectory, half: Trajectory) -> dict[str, Any]:
       deviation from the mean and its largest jump fall with half the time step, both 4 for an
       integrator of second order and 1 for an error of the forces. How often two principal moments
       came near and how near at most, relative to the largest; the largest angular momentum, in
-      units of hbar; the temperature over the last tenth, in kelvin; and the longest bond.
+      units of hbar; the temperature over the last tenth, in kelvin; the longest bond; and the largest
+      weight that a frame has dropped, without which it is not the average it is said to be.
     """
     times, energies, records, apart = whole
     enough = len(times) >= _FEWEST
@@ -179,6 +180,7 @@ def numbers(whole: Trajectory, half: Trajectory) -> dict[str, Any]:
         "spin_hbar": float(np.max(records.spin)),
         "last_temperature_kelvin": float(np.mean(records.temperature[last:])),
         "longest_bond_in_covalent_radii": float(np.max(records.stretch)),
+        "dropped_weight": float(np.max(records.dropped)),
     }
 
 

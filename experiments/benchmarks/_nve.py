@@ -36,6 +36,7 @@ class Record(NamedTuple):
       spin: the length of the angular momentum about the centre of mass, in units of hbar.
       gap: the smallest difference of two principal moments, relative to the largest.
       stretch: the longest of the bonds of the start, in sums of the covalent radii.
+      dropped: the weight of the elements that did not fit into the frame, which is to be zero.
     """
 
     energy: np.ndarray
@@ -43,6 +44,7 @@ class Record(NamedTuple):
     spin: np.ndarray
     gap: np.ndarray
     stretch: np.ndarray
+    dropped: np.ndarray
 
 
 class Motion:
@@ -53,10 +55,17 @@ class Motion:
       species: of the atoms, as `energy` takes them.
       atoms: the molecule, for its elements and its bonds.
       dtype: the precision of all that is computed.
+      dropped: the weight that the frame of the energy has dropped, of what the energy takes; by
+        default zero.
     """
 
     def __init__(
-        self, energy: Energy, species: np.ndarray, atoms: Atoms, dtype: Precision = "float64"
+        self,
+        energy: Energy,
+        species: np.ndarray,
+        atoms: Atoms,
+        dtype: Precision = "float64",
+        dropped: Energy | None = None,
     ):
         self.atoms, self._dtype = atoms, dtype
         first, second = np.triu_indices(len(atoms), 1)
@@ -68,6 +77,9 @@ class Motion:
         # Of two atoms one rotation turns nothing.
         self._freedoms = max(3 * len(atoms) - 6, 1)
         self._slope = lambda positions: value_and_slope(energy)(positions, species)
+        self._dropped = lambda positions: (
+            jnp.zeros(()) if dropped is None else dropped(positions, species)
+        )
         self._compiled = jax.jit(self._advance)
 
     def begin(
@@ -170,4 +182,5 @@ class Motion:
             spin,
             sf.spectral_gap(state.positions),
             jnp.max(bonds / jnp.asarray(self._lengths, bonds.dtype), initial=0),
+            self._dropped(state.positions),
         )

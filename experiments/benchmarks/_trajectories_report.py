@@ -19,6 +19,7 @@ _COLUMNS = {
     "jump falls by": "jump_falls_by",
     "near crossings": "crossings",
     "smallest gap": "smallest_gap",
+    "dropped weight": "dropped_weight",
     "largest spin, hbar": "spin_hbar",
     "last temperature, K": "last_temperature_kelvin",
     "ns/day": "nanoseconds_a_day",

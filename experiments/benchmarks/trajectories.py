@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, potential, params in models:
         species = potential.species_of(atoms.numbers)
         with enabled(dtype):
-            motions[name] = Motion(potential.energy(params), species, atoms, dtype)
+            energy = potential.alone(params)
+            motions[name] = Motion(energy, species, atoms, dtype, potential.dropped)
     _measure(options, atoms, motions, Console(), dtype)
 
 
@@ -83,7 +84,8 @@ def _measure(
         f"{EVERY * options.step:g} fs apart. With half the step, over the first "
         f"{min(_HALVED, options.time):g} ps, the error of the integrator falls by 4, and that of forces "
         f"that are no gradient by 1. Near crossings: principal moments within {NEAR:.0%} of each other. "
-        "Spin: angular momentum, which starts at zero."
+        "Spin: angular momentum, which starts at zero. Dropped weight: of elements for which a frame "
+        "had no room, at most."
     )
     console.print(caption, soft_wrap=True, highlight=False)
     settings = {

@@ -34,6 +34,9 @@ class PotentialLike(Protocol):
     def energy(self, params: PyTree[Array]) -> Energy:
         """The energy above the reference, as a function of positions and species."""
 
+    def alone(self, params: PyTree[Array]) -> Energy:
+        """The same energy, for one molecule at a time and once differentiable."""
+
     def species_of(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
         """The species of atomic numbers; a `UsageError` for an element it was not trained on."""
 
@@ -123,7 +126,7 @@ class SymmetrizedCalculator(Calculator):
           dtype: what positions are handed over in.
         """
         return cls(
-            potential.energy(params),
+            potential.alone(params),
             species_of=potential.species_of,
             reference=potential.reference,
             neighbours=potential.neighbours,

@@ -1,13 +1,20 @@
 """Laws of forces that a trained model is held to: they come from an energy and turn nothing."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+import symjax_frames as sf
 from experiments.potentials.potential import Potential, forces_of
 from symjax_frames.linalg import safe_norm
 
+Batch = dict[str, Array]
+
+_DRAWS = 4
+"""Elements of a group that a model is tried on, for each molecule."""
 _STEP = 1e-4
 """In Angstrom; differences of energies in float64 are then right to about eight digits."""
 
@@ -35,7 +42,7 @@ def consistency_errors(
     potential: Potential,
     params: PyTree[Array],
     keys: Key[Array, " examples"],
-    batch: dict[str, Array],
+    batch: Batch,
 ) -> Float[np.ndarray, " examples"]:
     r"""How far forces are from differences of the energy along a random direction, in float64.
 
@@ -49,7 +56,7 @@ def consistency_errors(
       batch: `positions` and `species` of molecules.
     """
     directions = np.asarray(
-        jax.vmap(lambda key: jax.random.normal(key, batch["positions"].shape[1:]))(keys)
+        jax.vmap(lambda key: jax.random.normal(key, batch["positions"].shape[1:]))(keys), float
     )
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), float), params)
@@ -57,19 +64,53 @@ def consistency_errors(
         species = jnp.asarray(np.asarray(batch["species"]))
 
         @jax.jit
-        def errors(positions: Array, species: Array, directions: Array) -> Array:
-            energy = potential.energy(params)
+        def of_each(positions: Array) -> tuple[Array, Array]:
+            return jax.vmap(forces_of(potential.energy(params)))(positions, species)
 
-            def error(positions: Array, species: Array, direction: Array) -> Array:
-                direction = jnp.where((species > 0)[:, None], direction, 0)
-                direction /= jnp.sqrt(jnp.sum(direction**2))
-                _, forces = forces_of(energy)(positions, species)
-                change = energy(positions + _STEP * direction, species)
-                change -= energy(positions - _STEP * direction, species)
-                off = change / (2 * _STEP) + jnp.sum(forces * direction)
-                length = jnp.sqrt(jnp.sum(forces**2))
-                return jnp.abs(off) / jnp.where(length > 0, length, 1)
+        directions = np.where(np.asarray(species)[..., None] > 0, directions, 0)
+        directions = directions / np.linalg.norm(directions, axis=(1, 2), keepdims=True)
+        # Calls of one compiled program: to compile a robust frame takes longer than to run it.
+        (ahead, _), (behind, _) = (
+            of_each(positions + side * _STEP * directions) for side in (1, -1)
+        )
+        forces = np.asarray(of_each(positions)[1])
+        change = np.asarray(ahead - behind) / (2 * _STEP)
+        off = np.abs(change + np.sum(forces * directions, axis=(1, 2)))
+        lengths = np.linalg.norm(forces, axis=(1, 2))
+        return off / np.where(lengths > 0, lengths, 1)
 
-            return jax.vmap(error)(positions, species, directions)
 
-        return np.asarray(errors(positions, species, jnp.asarray(directions, float)))
+def equivariance_errors(
+    predict: Callable[[Batch], Array],
+    batch: Batch,
+    keys: Key[Array, " examples"],
+    group: sf.Group,
+    action: sf.Action | None,
+) -> Float[np.ndarray, " examples"]:
+    r"""How far what is predicted of each molecule is from turning with it.
+
+    Formula: $\max_g |\phi(g x) - \rho(g) \phi(x)|_\infty / |\phi(x)|_\infty$, as
+    `symjax_frames.testing.equivariance_error`, with calls of one compiled program.
+
+    Args:
+      predict: a batch to an array with one row a molecule.
+      batch: `positions` and `species` of molecules.
+      keys: draw the elements.
+      group: where they are drawn from.
+      action: how they act on a row, not at all if `None`.
+    """
+    still, positions = predict(batch), batch["positions"]
+    axes = tuple(range(1, still.ndim))
+
+    def largest(values: Array) -> np.ndarray:
+        return np.max(np.abs(np.asarray(values)), axis=axes)
+
+    worst = np.zeros(len(still))
+    for draw in range(_DRAWS):
+        each = jax.vmap(lambda key, draw=draw: jax.random.fold_in(key, draw))(keys)
+        elements = jax.vmap(lambda key: group.draw(key, positions.dtype))(each)
+        turned = predict(batch | {"positions": jax.vmap(sf.points.push)(elements, positions)})
+        expected = still if action is None else jax.vmap(action.push)(elements, still)
+        size = np.maximum(largest(expected), np.finfo(expected.dtype).tiny)
+        worst = np.maximum(worst, largest(turned - expected) / size)
+    return worst

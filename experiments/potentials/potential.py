@@ -18,6 +18,7 @@ from experiments.errors import UsageError
 from experiments.potentials.basis import Graph
 from experiments.potentials.neighbours import nearest_neighbours
 from experiments.potentials.network import Network
+from experiments.potentials.sparse import sparse_average
 from symjax_frames import nn
 
 Property = Callable[..., Array]
@@ -109,6 +110,12 @@ class Potential:
             return average(positions, species)
 
         return averaged
+
+    def alone(self, params: PyTree[Array]) -> Property:
+        """The same as `energy`, faster for one molecule at a time; energies have first derivatives."""
+        if self.config.frame == "none" or self.targets in ACTIONS:
+            return self.energy(params)
+        return sparse_average(self.bare(params), self.frame)
 
     def trained(self, params: PyTree[Array]) -> Property:
         """The model as it is trained, a function of `(key, positions, species)`.

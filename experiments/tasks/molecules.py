@@ -13,15 +13,20 @@ import symjax_frames as sf
 from experiments import figures
 from experiments.config import MoleculesConfig
 from experiments.data.molecule_sets import load_molecules
-from experiments.potentials.diagnostics import consistency_errors, net_torque
+from experiments.potentials.diagnostics import (
+    consistency_errors,
+    equivariance_errors,
+    net_torque,
+)
 from experiments.potentials.potential import ACTIONS, Potential, forces_of
 from experiments.tasks._task import Audited, Batch
-from symjax_frames.testing import equivariance_error
 
 _AUDITED = 4
 """Test molecules that an audit looks at."""
 _DRAWN = 200
 """Test molecules whose forces a report draws."""
+_AT_A_TIME = 10
+"""Molecules that are predicted at once for an audit or a report."""
 _MILLI = 1000.0
 _DEBYE = 0.20819434
 """In elementary charges times Angstrom."""
@@ -53,8 +58,7 @@ class MoleculesTask:
             "dipole": "dipole_mD",
             "polarizability": "polarizability_A3",
         }[self.targets]
-        self._errors = jax.jit(self._equivariance)
-        self._forces = jax.jit(self.predict)
+        self._slowly = jax.jit(self._predict_in_turn)
 
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
         """Draws the parameters."""
@@ -93,6 +97,12 @@ class MoleculesTask:
         energy, forces = jax.vmap(forces_of(model))(*inputs)
         return {"energy": energy, "forces": forces}
 
+    def _predict_in_turn(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
+        """The same of a batch that would not fit into memory at once."""
+        alone = jax.tree.map(lambda each: each[:, None], batch)
+        found = jax.lax.map(lambda one: self.predict(params, one), alone, batch_size=_AT_A_TIME)
+        return {name: each[:, 0] for name, each in found.items()}
+
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
         """Mean absolute errors of each molecule, in the units that their names end in.
 
@@ -124,47 +134,27 @@ class MoleculesTask:
         weight of the elements that did not fit.
         """
         keys = jax.random.split(key, len(batch["species"]))
-        each = dict(self._errors(params, keys, batch))
-        if self.targets == "energy_forces":
+        name = "forces" if self.targets == "energy_forces" else self.targets
+        inputs = batch["positions"], batch["species"]
+        each: dict[str, np.ndarray | Array] = {}
+        for title, group in {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}.items():
+            each[title] = equivariance_errors(
+                lambda batch: self._slowly(params, batch)[name],
+                batch,
+                keys,
+                group,
+                ACTIONS.get(name),
+            )
+        if self.config.model.frame == "robust":
+            each["dropped weight"] = jax.jit(jax.vmap(self.potential.dropped))(*inputs)
+        if name == "forces":
+            forces = self._slowly(params, batch)["forces"]
+            each["net torque"] = jax.vmap(net_torque)(*inputs, forces)
             each["energy-force"] = consistency_errors(self.potential, params, keys, batch)
         errors = {}
-        for name, values in each.items():
-            errors[name] = float(jnp.median(values))
-            errors[f"{name} worst"] = float(jnp.max(values))
-        return errors
-
-    def _equivariance(
-        self, params: PyTree[Array], keys: Key[Array, " examples"], batch: Batch
-    ) -> dict[str, Float[Array, " examples"]]:
-        model = self.potential.energy(params)
-        forces = self.targets == "energy_forces"
-        fn = (lambda *args: forces_of(model)(*args)[1]) if forces else model
-        out = ACTIONS.get("forces" if forces else self.targets)
-
-        def error(
-            key: Key[Array, ""], positions: Array, species: Array, group: sf.Group
-        ) -> Float[Array, ""]:
-            return equivariance_error(
-                fn,
-                positions,
-                species,
-                group=group,
-                key=key,
-                num_samples=4,
-                in_actions=(sf.points, None),
-                out_actions=out,
-            )
-
-        inputs = batch["positions"], batch["species"]
-        groups = {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}
-        errors = {
-            name: jax.vmap(functools.partial(error, group=group))(keys, *inputs)
-            for name, group in groups.items()
-        }
-        if self.config.model.frame == "robust":
-            errors["dropped weight"] = jax.vmap(self.potential.dropped)(*inputs)
-        if forces:
-            errors["net torque"] = jax.vmap(net_torque)(*inputs, jax.vmap(fn)(*inputs))
+        for title, values in each.items():
+            errors[title] = float(np.median(values))
+            errors[f"{title} worst"] = float(np.max(values))
         return errors
 
     def audited(self, params: PyTree[Array]) -> Audited:
@@ -190,7 +180,7 @@ class MoleculesTask:
     def report(self, params: PyTree[Array], folder: Path) -> list[tuple[str, Path]]:
         """Draws predictions against what the data say; forces on an interactive page too."""
         batch = {name: jnp.asarray(each[:_DRAWN]) for name, each in self.splits["test"].items()}
-        predicted = jax.tree.map(np.asarray, self._forces(params, batch))
+        predicted = jax.tree.map(np.asarray, self._slowly(params, batch))
         name, unit = {
             "energy_forces": ("forces", "eV/Å"),
             "energy": ("energy", "eV"),
