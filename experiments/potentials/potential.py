@@ -189,8 +189,8 @@ class Potential:
             threshold=self.config.threshold,
             # Signs leave matrices of a linear molecule undetermined.
             closure="octahedral" if self.targets == "polarizability" else "signs",
-            # Species tell atoms apart, which leaves fewer ties between them.
-            attributes=species.astype(jnp.float32),
+            # Elements tell atoms apart, which leaves fewer ties between them.
+            attributes=jnp.asarray((0, *self.facts.elements), jnp.float32)[species],
         )
 
     def _actions(self) -> dict[str, Any]:
