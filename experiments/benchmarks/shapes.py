@@ -141,7 +141,9 @@ def _changes(
         turned = batch | labels | {"positions": jax.vmap(sf.points.push)(elements, positions)}
         for name in ACTIONS.keys() & labels.keys():
             turned[name] = jax.vmap(ACTIONS[name].push)(elements, labels[name])
-        noise = jax.vmap(lambda key: jax.random.normal(key, positions.shape[1:]))(some)
+        noise = jax.vmap(lambda key: jax.random.normal(key, positions.shape[1:], positions.dtype))(
+            some
+        )
         shaken = batch | labels | {"positions": positions + _JITTER * noise}
         return error(turned)[task.metric], error(shaken)[task.metric]
 
