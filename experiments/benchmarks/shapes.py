@@ -35,7 +35,7 @@ _NEAR = 0.01
 """The gap of two variances, relative to the largest, below which a molecule is nearly degenerate."""
 _JITTER = 1e-3
 """In Angstrom, by how much each coordinate is moved at random (its standard deviation)."""
-_DRAWS = 4
+_DRAWS = 2
 """Random motions and random moves that are tried on each molecule."""
 
 
