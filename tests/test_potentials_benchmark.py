@@ -15,7 +15,10 @@ _TINY = ["--repeats", "1", "--batches", "2", "--molecules", "2", "--hidden", "4"
 def test_models_are_timed_and_compared_with_the_baseline(tmp_path, capsys, monkeypatch):
     # Fast to compile, and standing for the slow ones.
     baseline = {"backbone": "point_sum"}
-    models = {"averaged": {**baseline, "frame": "quadrature", "quadrature_degree": 1}, "baseline": baseline}
+    models = {
+        "averaged": {**baseline, "frame": "quadrature", "quadrature_degree": 1},
+        "baseline": baseline,
+    }
     monkeypatch.setattr(potentials, "MODELS", models)
     monkeypatch.setattr(potentials, "_BASELINE", "baseline")
     potentials.main([*_TINY, "--e3x-hidden", "4", "--e3x-layers", "1", "--out", str(tmp_path)])
