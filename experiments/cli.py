@@ -13,6 +13,8 @@ from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+_SPLIT = "of an .npz file with several sets, the end of its arrays: test for R_test"
+
 # Imports wait until a command is known to make sense: JAX and Orbax take seconds to load.
 
 
@@ -145,7 +147,16 @@ def _predict(options: argparse.Namespace) -> None:
         )
     source = Path(options.file)
     output = options.out or source.with_name(f"{source.stem}_predicted.extxyz")
-    predict(potential, params, source, output, _console(), overwrite=options.overwrite)
+    predict(
+        potential,
+        params,
+        source,
+        output,
+        _console(),
+        split=options.split,
+        overwrite=options.overwrite,
+        dtype="float64" if options.float64 else "float32",
+    )
 
 
 def _audit(options: argparse.Namespace) -> None:
@@ -235,6 +246,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="FILE", type=Path, help="by default FILE_predicted.extxyz beside FILE"
     )
     predict.add_argument("--seed", type=int, help="by default that with the best validation")
+    predict.add_argument("--split", metavar="NAME", help=_SPLIT)
+    predict.add_argument("--float64", action="store_true", help="in double precision")
     predict.add_argument("--overwrite", action="store_true", help="replace what is there")
     predict.set_defaults(command=_predict)
     audit = commands.add_parser(
@@ -289,6 +302,7 @@ def _parser() -> argparse.ArgumentParser:
         help="by default pca and robust side by side",
     )
     frames.add_argument("--group", choices=("E", "SE"), default="E", help="by default E")
+    frames.add_argument("--split", metavar="NAME", help=_SPLIT)
     frames.set_defaults(command=_frames)
     benchmark = commands.add_parser(
         "benchmark",

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
       UsageError: there is no such molecule, the file cannot be read or drawn, or the folder not be
         written.
     """
-    name, atoms = read_molecule(options.molecule)
+    name, atoms = read_molecule(options.molecule, options.split)
     positions, numbers = atoms.positions, atoms.numbers
     atom_names = [f"{symbol}{place}" for place, symbol in enumerate(atoms.symbols, start=1)]
     kinds = ("pca", "robust") if options.frame is None else (options.frame,)
@@ -70,12 +70,13 @@ def run(options: argparse.Namespace, console: Console) -> None:
         raise UsageError(f"--out: {options.out}: cannot be written: {error.strerror}") from None
 
 
-def read_molecule(target: str) -> tuple[str, "Atoms"]:
+def read_molecule(target: str, split: str | None = None) -> tuple[str, "Atoms"]:
     """The molecule that a name or a file stands for, and what to call it.
 
     Args:
       target: a common name, a name that `ase.build.molecule` knows, or a file as `read_molecules`
         reads it, of which the first molecule counts.
+      split: the set of an `.npz` file with several.
 
     Raises:
       UsageError: there is no such name or file, ase is not installed, or the molecule has too many
@@ -98,7 +99,7 @@ def read_molecule(target: str) -> tuple[str, "Atoms"]:
 
     path = Path(target)
     if path.is_file():
-        read = read_molecules(path, energy_key=None, forces_key=None, need=())
+        read = read_molecules(path, energy_key=None, forces_key=None, need=(), split=split)
         real = read.species[0] > 0
         return path.stem, _check(target, Atoms(read.species[0][real], read.positions[0][real]))
     known = {each.lower(): each for each in (*COMMON_NAMES, *g2.names, *extra)}

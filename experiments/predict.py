@@ -36,6 +36,7 @@ def predict(
     output: str | os.PathLike[str],
     console: Console,
     *,
+    split: str | None = None,
     overwrite: bool = False,
     dtype: Precision = "float32",
 ) -> None:
@@ -51,6 +52,7 @@ def predict(
       path: anything that ASE reads, or `.npz`, in angstrom.
       output: a file that ends in `.xyz` or `.extxyz`; its folder is created.
       console: where to say what was done.
+      split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
       overwrite: whether `output`, or what a stopped prediction left of it, may be replaced.
       dtype: the precision that the energies above their references are computed in.
 
@@ -62,7 +64,7 @@ def predict(
     """
     source, target = Path(path), Path(output)
     refuse_output(source, target, overwrite)
-    frames = stream_frames(source)
+    frames = stream_frames(source, split)
     evaluate = Evaluator(potential, params, dtype)
     failures: list[_Failure] = []
     periodic: list[str] = []
@@ -90,11 +92,11 @@ def predict(
         for total, (place, found) in enumerate(frames, start=1):
             if isinstance(found, DataError):
                 failures.append(_Failure(total, str(found)))
-                continue
-            if found.pbc.any():
-                periodic.append(place)
-            window.append((total, place, found))
-            pairs += len(found) ** 2
+            else:
+                if found.pbc.any():
+                    periodic.append(place)
+                window.append((total, place, found))
+                pairs += len(found) ** 2
             if len(window) == _WINDOW or pairs > 16 * PAIRS or interrupt.received:
                 write_window()
                 pairs = 0

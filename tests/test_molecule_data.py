@@ -120,6 +120,7 @@ def test_plain_xyz_of_every_molecule_of_g2_has_positions_and_nothing_else(tmp_pa
 def test_polarizabilities_are_read_as_volumes(tmp_path, ending):
     path, draw = tmp_path / f"set.{ending}", np.random.default_rng(0)
     frames, alpha = labelled(["H2O", "H2O"]), draw.normal(size=(2, 3, 3))
+    alpha += np.swapaxes(alpha, 1, 2)
     if ending == "npz":
         positions = [frame.positions for frame in frames]
         np.savez(path, z=frames[0].numbers, R=positions, alpha=alpha)
@@ -134,6 +135,15 @@ def test_polarizabilities_are_read_as_volumes(tmp_path, ending):
     plain = read_molecules(path, **options).polarizabilities
     np.testing.assert_allclose(plain, alpha, atol=1e-8)
     refused(path, "polarizability_unit is 'Debye'", error=UsageError, polarizability_unit="Debye")
+    # Many write a matrix as a row; one that is not symmetric is no polarizability.
+    row = " ".join(map(str, alpha[0].ravel()))
+    path = tmp_path / "row.xyz"
+    path.write_text(f'3\n{PROPERTIES} alpha="{row}"\n{FORCED}')
+    [read] = read_molecules(path, **options).polarizabilities
+    np.testing.assert_allclose(read, alpha[0], rtol=1e-6)
+    frames[0].info["alpha"] = alpha[0] + np.triu(np.ones((3, 3)), 1)
+    ase.io.write(tmp_path / "odd.traj", frames[0])
+    refused(tmp_path / "odd.traj", "frame 1", "from its transpose by 1 ", **options)
 
 
 def test_units_are_converted_once(tmp_path):
@@ -255,7 +265,7 @@ def test_every_defect_of_an_xyz_file_is_named_with_frame_and_line(tmp_path):
         good + cut: ("frame 2, line 10: the file ends after 2 of the 3",),
         "4" + good[1:] + good: ("frame 1, line 6: received '3' after 3 of the 4",),
         "4" + good[1:] + "\n" + good: ("frame 1, line 6: is blank after 3 of the 4",),
-        "2" + good[1:]: ("frame 2, line 5: received 'H 0.0 -0.763 -0.477'", "an atom more"),
+        "2" + good[1:]: ("frame 1, line 5: is an atom more than the 2 that line 1 announces",),
         "3\n" + WATER: ("line 5: the file ends after 2", "line 2 looks like an atom"),
         "3\n": ("frame 1, line 3: the file ends after 0",),
         good.replace("O", "Q"): ("frame 1, line 3: 'Q' in column 1 (species) is no element",),
@@ -314,6 +324,13 @@ def test_units_that_a_file_declares_must_be_those_that_are_stated(tmp_path):
         mixed = template.format(agreeing[0]) + template.format(text).replace("0.119", "0.12")
         refused(written(path, mixed), "frame 2, line 7", part)
     read_molecules(written(path, template.format("energy_unit=kcal/mol")), energy_unit="kcal/mol")
+    # What is not read may have any unit; atomic ones mean another thing for each quantity.
+    written(path, template.format("units=au dipole_unit=Debye data=x key_value_pairs=y"))
+    read_molecules(path, energy_unit="hartree", length_unit="bohr")
+    for text in ("energy_unit=kcal/mol", "forces_unit=kJ/mol/nm"):
+        written(path, template.format(text))
+        read_molecules(path, energy_key=None, forces_key=None, need=())
+    refused(written(path, template.format("units=au")), "but length_unit is Angstrom", need=())
 
 
 def test_what_has_one_meaning_but_is_not_right_is_warned_of_once(tmp_path):
@@ -455,6 +472,8 @@ def test_every_defect_of_an_archive_is_named(tmp_path):
     for index, (arrays, *parts) in enumerate(cases):
         np.savez(tmp_path / f"{index}.npz", **arrays)
         refused(tmp_path / f"{index}.npz", *parts)
+    # The last file again, by someone who needs no energies.
+    read_molecules(tmp_path / f"{index}.npz", energy_key=None, need=())
     np.savez(tmp_path / "twice.npz", **md17(R=base["R"][[0, 1, 2, 3, 1]]))
     with pytest.warns(
         UserWarning, match=re.escape("frame 5: has the atoms and positions of frame 2")

@@ -206,8 +206,29 @@ def test_an_integer_in_a_comment_is_not_taken_for_a_frame(tmp_path, potential):
     texts[1] = "7" + texts[1][1:]
     path = written(tmp_path / "in.xyz", texts)
     message = failing(potential, path, tmp_path / "out.xyz")
-    assert "1 of 4 frames" in message and "(lines 6 to 10 are left out)" in message
+    assert "1 of 4 frames" in message and "line 11)" in message
     assert sources(tmp_path / "out.xyz") == [1, 3, 4]
+
+
+def test_an_atom_more_than_announced_is_neither_cut_off_nor_a_frame(tmp_path, potential):
+    texts = waters(3)
+    texts[1] = "2" + texts[1][1:]
+    message = failing(potential, written(tmp_path / "in.xyz", texts), tmp_path / "out.xyz")
+    assert "1 of 3 frames" in message and "frame 2, line 10: is an atom more than the 2" in message
+    assert sources(tmp_path / "out.xyz") == [1, 3]
+
+
+def test_units_of_labels_and_splits_of_arrays_do_not_matter(tmp_path, potential):
+    atoms = molecule("H2O")
+    arrays = {"z": atoms.numbers, "e_unit": "kcal/mol", "r_unit": "Ang"}
+    for split, count in (("train", 3), ("test", 2)):
+        arrays[f"R_{split}"] = atoms.positions + np.zeros((count, 1, 1))
+    np.savez(tmp_path / "in.npz", **arrays)
+    assert "split" in failing(potential, tmp_path / "in.npz", tmp_path / "out.xyz", DataError)
+    run(potential, tmp_path / "in.npz", tmp_path / "out.xyz", split="test")
+    assert sources(tmp_path / "out.xyz") == [1, 2]
+    path = written(tmp_path / "in.xyz", waters(1))
+    failing(potential, path, tmp_path / "other.xyz", UsageError, split="test")
 
 
 def test_of_many_failures_the_numbers_of_all_are_listed(tmp_path, potential):
@@ -286,7 +307,7 @@ def test_other_files_end_with_their_first_defect_and_keep_what_came_before(tmp_p
         for kept, _ in enumerate(images, start=1):  # noqa: B007
             pass
     message = failing(potential, path, tmp_path / "out.xyz")
-    assert f"frame {kept + 1}: cannot be read" in message and "all after it" in message
+    assert f"frame {kept + 1}: cannot be read" in message and "nor what follows" in message
     assert kept == 0 or sources(tmp_path / "out.xyz") == list(range(1, kept + 1))
 
 

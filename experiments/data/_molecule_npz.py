@@ -44,12 +44,11 @@ def read_arrays(
       DataError: an array is missing or ambiguous, or has a wrong type or shape.
     """
     stored = read_npz(path)
-    check_declared(str(path), stored, units)
     end = f"_{split}" if split else ""
     arrays: dict[str, np.ndarray] = {}
     for name in ("species", "positions", *keys):
         key = keys.get(name)
-        usual = name not in keys or key == _DEFAULTS.get(name, "")
+        usual = name not in keys or (key is not None and key == _DEFAULTS.get(name))
         words = _NAMES[name] if usual else () if key is None else (key,)
         found = _among(stored, words, end, usual)
         if name == "species" and not found:
@@ -65,6 +64,7 @@ def read_arrays(
             )
         if found:
             arrays[name] = _numeric(path, found[0], stored[found[0]])
+    check_declared(str(path), stored, units, arrays)
     return _shaped(path, arrays)
 
 

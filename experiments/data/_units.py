@@ -1,7 +1,7 @@
 """Units of molecular data: what a caller states, checked against what a file declares."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import ase.units
@@ -56,6 +56,16 @@ _DECLARED = {
 }
 
 
+# What the arrays of molecules are quantities of.
+_QUANTITIES = {
+    "positions": "length",
+    "energies": "energy",
+    "forces": "forces",
+    "dipoles": "dipole",
+    "polarizabilities": "polarizability",
+}
+
+
 class Units(NamedTuple):
     """The units that a caller states, one name of the tables above for each quantity."""
 
@@ -65,16 +75,17 @@ class Units(NamedTuple):
     dipole: str
     polarizability: str
 
-    def scale(self, quantity: str) -> float:
-        """The unit of a quantity, in eV, Angstrom and elementary charges."""
+    def scale(self, name: str) -> float:
+        """The unit of `positions`, `energies` ..., in eV, Angstrom and elementary charges."""
+        quantity = _QUANTITIES[name]
         return _TABLES[quantity][getattr(self, quantity)][0]
 
 
 def stated_units(
-    energy: str,
-    length: str,
-    forces: str | None,
-    dipole: str,
+    energy: str = "eV",
+    length: str = "Angstrom",
+    forces: str | None = None,
+    dipole: str = "e*Angstrom",
     polarizability: str = "Angstrom^3",
 ) -> Units:
     """Checks the names of units, in any letter case.
@@ -98,17 +109,23 @@ def stated_units(
     return Units(energy, length, forces, *rest)
 
 
-def check_declared(where: str, declared: Mapping[str, object], units: Units) -> None:
+def check_declared(
+    where: str, declared: Mapping[str, object], units: Units, read: Iterable[str]
+) -> None:
     """Refuses units that a file declares if they are not those that the caller states.
+
+    Units of what is not read do not matter.
 
     Args:
       where: the file and the place in it, for the error.
       declared: names and values of a frame or a file, most of which are no units.
       units: what the caller states.
+      read: what is read, of `positions`, `energies`, `forces`, `dipoles` and `polarizabilities`.
 
     Raises:
       DataError: a declared unit is another one, or is not known.
     """
+    quantities = [_QUANTITIES[name] for name in read if name in _QUANTITIES]
     for name, value in declared.items():
         if not isinstance(value, str | np.str_ | np.ndarray) or not name.lower().endswith(
             ("unit", "units")
@@ -116,13 +133,14 @@ def check_declared(where: str, declared: Mapping[str, object], units: Units) -> 
             continue
         text = " ".join(map(str, np.ravel(value)))
         stem = re.sub(r"[_-]?units?$", "", name.lower())
-        for quantity, pattern in _DECLARED.items():
-            if re.fullmatch(pattern, stem) and _found(quantity, text) != getattr(units, quantity):
+        for quantity in quantities:
+            named = re.fullmatch(_DECLARED[quantity], stem)
+            if named and _found(quantity, text) != getattr(units, quantity):
                 raise _contradiction(where, name, text, quantity, units)
         if not stem:
             # One list for all quantities: only the words that are units mean anything.
             for word in re.split(r"[\s,;:]+", text):
-                meanings = {quantity: _found(quantity, word) for quantity in _TABLES}
+                meanings = {quantity: _found(quantity, word) for quantity in quantities}
                 for quantity, unit in meanings.items():
                     if unit is not None and unit != getattr(units, quantity):
                         raise _contradiction(where, name, text, quantity, units)

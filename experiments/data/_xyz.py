@@ -4,7 +4,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ase.io
@@ -14,23 +14,28 @@ from ase.io.extxyz import key_val_str_to_dict
 from experiments.data._xyz_rows import PLAIN, checked_rows, columns_of, is_atom
 from experiments.data.npz import DataError
 
+Frames = Iterator[tuple[str, Atoms | DataError]]
+"""The place of each frame, for errors, and the frame or what is wrong with it."""
 
-def read_xyz(path: str | os.PathLike[str], content: bytes) -> tuple[list[Atoms], list[int]]:
-    """The frames of a file in XYZ or extended XYZ, and the line of each one's comment.
+
+def xyz_frames(path: str | os.PathLike[str], content: bytes) -> Frames:
+    """The frames of a file in XYZ or extended XYZ, with the line of each one's comment.
 
     Understood beside the usual: `D` as exponent and a typeset minus in the numbers of atoms; blank
     lines between frames; and, with a warning, one frame without its first two lines, comments that
-    are no `key=value` text, and columns of plain XYZ after the coordinates, which are dropped.
+    are no `key=value` text, and columns of plain XYZ after the coordinates, which are dropped. Where
+    a number of atoms is wrong, the next frame begins with the next line that can only be a number of
+    atoms.
 
     Args:
       path: the name of the file, for errors.
       content: its bytes.
 
     Returns:
-      The frames, and the numbers of lines, counted from 1.
+      For each frame its place, and the frame or its defect, with the number of the line.
 
     Raises:
-      DataError: a defect, with the number of the frame and of the line.
+      DataError: the file is no text.
     """
     if b"\0" in content:
         raise DataError(f"{path}: holds binary data; allowed: XYZ, which is text in UTF-8")
@@ -39,61 +44,83 @@ def read_xyz(path: str | os.PathLike[str], content: bytes) -> tuple[list[Atoms],
     whole = not lines[-1].strip()
     while lines and not lines[-1].strip():
         lines.pop()
-    frames: list[Atoms] = []
-    comments: list[int] = []
+    return _frames(path, lines, whole)
+
+
+def _frames(path: str | os.PathLike[str], lines: Sequence[str], whole: bool) -> Frames:
     notes: list[str] = []
-    start = 0
+    body: dict[int, str] = {}
+    index = 0
+    start = _not_blank(lines, 0)
     while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        where = f"{path}: frame {len(frames) + 1}"
-        if not frames and is_atom(lines[start]):
+        index += 1
+        place = f"{path}: frame {index}"
+        if index == 1 and is_atom(lines[start]):
             comment, body = "", _numbered(lines, start, len(lines))
-            comments.append(start + 1)
+            line, following = start + 1, len(lines)
             notes.append(
-                f"{where}, line {start + 1}: is an atom, so all lines are taken for the atoms of "
-                "one frame; allowed: first a line with their number and a comment line"
+                f"{place}, line {line}: is an atom, so all lines are taken for the atoms of one "
+                "frame; allowed: first a line with their number and a comment line"
             )
-            start = len(lines)
         else:
-            count = _count(where, lines, start)
-            _check_count(where, lines, start, count)
-            comment, body = lines[start + 1], _numbered(lines, start + 2, start + 2 + count)
-            comments.append(start + 2)
-            start += 2 + count
-        frames.append(_frame(where, comments[-1], comment, body, notes))
-    if not whole and frames:
+            try:
+                count = _checked_count(place, lines, start)
+            except DataError as error:
+                following = _next_frame(lines, start + 1)
+                rest = f"line {following + 1}" if following < len(lines) else "none"
+                yield place, DataError(f"{error} (the next frame that is found: {rest})")
+                start, body = following, {}
+                continue
+            comment, line, following = lines[start + 1], start + 2, start + 2 + count
+            body = _numbered(lines, start + 2, following)
+        found: Atoms | DataError
+        try:
+            found = _frame(place, line, comment, body, notes)
+        except DataError as error:
+            found = error
+        yield f"{place}, line {line}", found
+        start = _not_blank(lines, following)
+    if not whole and body:
         _check_end(path, list(body.items()), notes)
     if notes:
         more = f" ({len(notes) - 1} more such remarks)" if len(notes) > 1 else ""
         warnings.warn(notes[0] + more, stacklevel=4)
-    return frames, comments
+
+
+def _not_blank(lines: Sequence[str], start: int) -> int:
+    return next((n for n in range(start, len(lines)) if lines[n].strip()), len(lines))
+
+
+def _next_frame(lines: Sequence[str], start: int) -> int:
+    """The next line that can only be the number of atoms: a comment may be an integer too."""
+    for index in range(start, len(lines) - 2):
+        number = re.fullmatch(r"\s*[1-9]\d{0,8}\s*", lines[index], re.ASCII)
+        if number and not is_atom(lines[index + 1]) and is_atom(lines[index + 2]):
+            return index
+    return len(lines)
 
 
 def _numbered(lines: Sequence[str], start: int, stop: int) -> dict[int, str]:
     return {index + 1: lines[index] for index in range(start, stop) if lines[index].strip()}
 
 
-def _count(where: str, lines: Sequence[str], start: int) -> int:
+def _checked_count(where: str, lines: Sequence[str], start: int) -> int:
+    """The number of atoms that a line announces, if as many lines follow."""
     line = lines[start].strip()
-    if re.fullmatch(r"\d{1,9}", line, re.ASCII) and int(line) > 0:
-        return int(line)
-    hint = " (an atom more than the frame before says it has?)" if is_atom(line) else ""
-    raise DataError(
-        f"{where}, line {start + 1}: received {line!r}{hint}; allowed: the number of atoms, at "
-        "least 1, then a comment line, then a line for each atom"
-    )
-
-
-def _check_count(where: str, lines: Sequence[str], start: int, count: int) -> None:
+    if not re.fullmatch(r"\d{1,9}", line, re.ASCII) or int(line) < 1:
+        raise DataError(
+            f"{where}, line {start + 1}: received {line!r}; allowed: the number of atoms, at least "
+            "1, then a comment line, then a line for each atom"
+        )
+    count = int(line)
     for found in range(count):
         index = start + 2 + found
-        line = lines[index].strip() if index < len(lines) else None
+        ended = index >= len(lines)
+        line = "" if ended else lines[index].strip()
         # A lone integer is the beginning of the next frame.
         if line and not line.isdecimal():
             continue
-        received = "the file ends" if line is None else f"received {line!r}" if line else "is blank"
+        received = "the file ends" if ended else f"received {line!r}" if line else "is blank"
         hint = ""
         if start + 1 < len(lines) and is_atom(lines[start + 1]):
             hint = f" (line {start + 2} looks like an atom: is the comment line missing?)"
@@ -101,6 +128,13 @@ def _check_count(where: str, lines: Sequence[str], start: int, count: int) -> No
             f"{where}, line {index + 1}: {received} after {found} of the {count} atoms that line "
             f"{start + 1} announces{hint}; allowed: a line for each atom"
         )
+    following = _not_blank(lines, start + 2 + count)
+    if following < len(lines) and is_atom(lines[following]):
+        raise DataError(
+            f"{where}, line {following + 1}: is an atom more than the {count} that line {start + 1} "
+            "announces; allowed: a line for each atom"
+        )
+    return count
 
 
 def _frame(where: str, line: int, comment: str, body: Mapping[int, str], notes: list[str]) -> Atoms:

@@ -1,10 +1,8 @@
 """The frames of a file one by one: a defect costs its own frame, and those after it are read."""
 
 import os
-import re
-import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from lzma import LZMAError
 from pathlib import Path
@@ -15,42 +13,45 @@ from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, get_compression, open_with_compression
 from ase.io.trajectory import Trajectory
 
-from experiments.data._ase_frames import _KINDS
 from experiments.data._molecule_npz import read_arrays
 from experiments.data._units import stated_units
-from experiments.data._xyz import _check_count, _check_end, _count, _frame, _numbered, read_xyz
-from experiments.data._xyz_rows import is_atom
+from experiments.data._xyz import Frames, xyz_frames
 from experiments.data.npz import DataError
+from experiments.errors import UsageError
 
-Frames = Iterator[tuple[str, Atoms | DataError]]
-"""The place of each frame, for errors, and the frame or what is wrong with it."""
+# What the name says is binding for these; for all others ASE looks at the content too.
+_KINDS = {".xyz": "extxyz", ".extxyz": "extxyz", ".txt": "extxyz", ".traj": "traj", ".db": "db"}
 
 
-def stream_frames(path: str | os.PathLike[str]) -> Frames:
-    """The frames of a file, as `read_molecules` reads them, each by itself.
+def stream_frames(path: str | os.PathLike[str], split: str | None = None) -> Frames:
+    """The frames of a file, each by itself, without labels of `.npz` files.
 
     Whatever can be read is: after a defect XYZ goes on with the next line that can only be the
     number of atoms of a frame, trajectories and databases with the next frame. Other kinds of files
     end with their first defect.
 
     Args:
-      path: a file of any kind that ASE reads, or an `.npz` file in the layout of MD17.
+      path: a file of any kind that ASE reads, one ending in `.txt` being taken for XYZ; or an `.npz`
+        file in the layout of MD17, in angstrom.
+      split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
 
     Returns:
-      For each frame its place, and the frame or the error that says what is wrong with it.
+      For each frame its place, which is the file, the frame counted from 1, and, for XYZ, a line;
+      and the frame or the error that says what is wrong with it.
 
     Raises:
+      UsageError: a split of another file than `.npz`.
       DataError: the file is missing, unreadable or not of the kind its name says.
     """
     file = Path(path)
+    npz = file.suffix.lower() == ".npz"
+    if split is not None and not npz:
+        raise UsageError(f"split is {split!r} for {path}; allowed: None, or an .npz file")
     if not file.is_file():
         defect = "a folder" if file.is_dir() else "no such file"
         raise DataError(f"{path}: {defect}; allowed: a readable file with molecules")
-    if file.suffix.lower() == ".npz":
-        arrays = read_arrays(path, {}, (), None, stated_units("eV", "Angstrom", None, "e*Angstrom"))
-        pairs = zip(arrays["species"], arrays["positions"], strict=True)
-        frames = (Atoms(numbers[numbers > 0], row[numbers > 0]) for numbers, row in pairs)
-        return ((f"{path}: frame {index}", atoms) for index, atoms in enumerate(frames, start=1))
+    if npz:
+        return _arrays(path, split)
     # Absolute: ASE takes names such as `-` and `postgres...` for something else than files.
     name = str(file.resolve())
     try:
@@ -63,7 +64,7 @@ def stream_frames(path: str | os.PathLike[str]) -> Frames:
             "such as .xyz, .extxyz, .db and .traj, or .npz"
         ) from error
     if kind in ("xyz", "extxyz"):
-        return _stream_xyz(path, content)
+        return xyz_frames(path, content)
     try:
         if kind == "traj":
             trajectory = Trajectory(name)
@@ -71,14 +72,25 @@ def stream_frames(path: str | os.PathLike[str]) -> Frames:
         if kind == "db":
             database = ase.db.connect(name, type="db", serial=True)
             rows = [row.id for row in database.select(columns=["id"])]
-            return _each(path, [partial(database.get_atoms, each) for each in rows])
+            # With what users store beside the results of calculators.
+            read = partial(database.get_atoms, add_additional_information=True)
+            return _each(path, [partial(read, row) for row in rows])
     except Exception as error:  # ASE raises whatever its readers meet.
         raise DataError(
             f"{path}: cannot be read as {kind} ({type(error).__name__}: {error}); allowed: an "
             "intact file of the kind that its name says"
         ) from error
     images = ase.io.iread(name, ":", format=kind, do_not_split_by_at_sign=True, parallel=False)
-    return _until_defect(path, images)
+    return _until_defect(path, kind, images)
+
+
+def _arrays(path: str | os.PathLike[str], split: str | None) -> Frames:
+    arrays = read_arrays(path, {}, (), split, stated_units())
+    pairs = zip(arrays["species"], arrays["positions"], strict=True)
+    return (
+        (f"{path}: frame {index}", Atoms(numbers[numbers > 0], positions[numbers > 0]))
+        for index, (numbers, positions) in enumerate(pairs, start=1)
+    )
 
 
 def _each(path: str | os.PathLike[str], reads: Sequence[Callable[[], Atoms]]) -> Frames:
@@ -87,81 +99,24 @@ def _each(path: str | os.PathLike[str], reads: Sequence[Callable[[], Atoms]]) ->
         found: Atoms | DataError
         try:
             found = read()
-        except DataError as error:
-            found = error
         except Exception as error:  # ASE raises whatever its readers meet.
-            found = _unread(place, error, "an intact frame")
+            found = DataError(
+                f"{place}: cannot be read ({type(error).__name__}: {error}); allowed: an intact frame"
+            )
         yield place, found
 
 
-def _until_defect(path: str | os.PathLike[str], images: Iterable[Atoms]) -> Frames:
+def _until_defect(path: str | os.PathLike[str], kind: str, images: Iterable[Atoms]) -> Frames:
     index = 0
     try:
         for index, atoms in enumerate(images, start=1):
             yield f"{path}: frame {index}", atoms
     except Exception as error:  # ASE raises whatever its readers meet.
         place = f"{path}: frame {index + 1}"
-        yield place, _unread(place, error, "intact frames; this one and all after it are left out")
-
-
-def _unread(place: str, error: Exception, allowed: str) -> DataError:
-    return DataError(
-        f"{place}: cannot be read ({type(error).__name__}: {error}); allowed: {allowed}"
-    )
-
-
-def _stream_xyz(path: str | os.PathLike[str], content: bytes) -> Frames:
-    if b"\0" in content:
-        raise DataError(f"{path}: holds binary data; allowed: XYZ, which is text in UTF-8")
-    lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig", errors="replace"))
-    whole = not lines[-1].strip()
-    while lines and not lines[-1].strip():
-        lines.pop()
-    first = next((place for place, line in enumerate(lines) if line.strip()), 0)
-    if lines and is_atom(lines[first]):
-        # One frame without its first two lines, which has no next one to go on with.
-        return _each(path, [lambda: read_xyz(path, content)[0][0]])
-    return _blocks(path, lines, whole)
-
-
-def _blocks(path: str | os.PathLike[str], lines: Sequence[str], whole: bool) -> Frames:
-    start = index = 0
-    notes: list[str] = []
-    body: dict[int, str] = {}
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        index += 1
-        place = f"{path}: frame {index}"
-        found: Atoms | DataError
-        try:
-            count = _count(place, lines, start)
-            _check_count(place, lines, start, count)
-        except DataError as error:
-            following = _next_frame(lines, start + 1)
-            skipped = f" (lines {start + 1} to {following} are left out)"
-            yield place, DataError(f"{error}{skipped}")
-            start, body = following, {}
-            continue
-        body = _numbered(lines, start + 2, start + 2 + count)
-        try:
-            found = _frame(place, start + 2, lines[start + 1], body, notes)
-        except DataError as error:
-            found = error
-        yield f"{place}, line {start + 2}", found
-        start += 2 + count
-    if not whole and body:
-        _check_end(path, list(body.items()), notes)
-    if notes:
-        more = f" ({len(notes) - 1} more such remarks)" if len(notes) > 1 else ""
-        warnings.warn(notes[0] + more, stacklevel=2)
-
-
-def _next_frame(lines: Sequence[str], start: int) -> int:
-    """The next line that can only be the number of atoms: a comment may be an integer too."""
-    for index in range(start, len(lines) - 2):
-        number = re.fullmatch(r"\s*[1-9]\d{0,8}\s*", lines[index], re.ASCII)
-        if number and not is_atom(lines[index + 1]) and is_atom(lines[index + 2]):
-            return index
-    return len(lines)
+        yield (
+            place,
+            DataError(
+                f"{place}: cannot be read as {kind} ({type(error).__name__}: {error}), nor what "
+                "follows it; allowed: an intact file of the kind that its name says"
+            ),
+        )

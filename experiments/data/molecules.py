@@ -18,6 +18,8 @@ from experiments.errors import UsageError
 _QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities")
 # Far below every bond, also of a file whose lengths are in nanometres.
 _COINCIDENT = 0.05
+_ASYMMETRY = 0.01
+"""Relative to the largest entry of a polarizability: more than programs round to."""
 _PAIRS_AT_A_TIME = 1_000_000
 
 
@@ -111,24 +113,16 @@ def read_molecules(
                 stacklevel=2,
             )
         arrays = stack_frames(images, places, keys, need, units)
-    scales = {
-        "positions": units.scale("length"),
-        "energies": units.scale("energy"),
-        "forces": units.scale("forces"),
-        "dipoles": units.scale("dipole"),
-        "polarizabilities": units.scale("polarizability"),
-    }
-    for name, scale in scales.items():
-        if name not in arrays:
-            continue
+    for name in ("positions", *(quantity for quantity in _QUANTITIES if quantity in arrays)):
         received = arrays[name]
         with np.errstate(over="ignore"):
-            arrays[name] = received.astype(np.float64) * scale
+            arrays[name] = received.astype(np.float64) * units.scale(name)
         _refuse_not_finite(places, name, received, arrays[name])
     molecules = Molecules(
         arrays["species"], arrays["positions"], *(arrays.get(name) for name in _QUANTITIES)
     )
-    _refuse_coincident(molecules, places)
+    refuse_coincident(molecules, places)
+    _refuse_asymmetric(molecules, places)
     _warn_of_duplicates(molecules, places)
     return molecules
 
@@ -146,7 +140,16 @@ def _refuse_not_finite(
         )
 
 
-def _refuse_coincident(molecules: Molecules, places: Sequence[str]) -> None:
+def refuse_coincident(molecules: Molecules, places: Sequence[str]) -> None:
+    """Refuses molecules with two atoms in one place.
+
+    Args:
+      molecules: their species and positions.
+      places: what to call each of them.
+
+    Raises:
+      DataError: there are such atoms.
+    """
     species, positions, *_ = molecules
     frames, atoms = species.shape
     first, second = np.triu_indices(atoms, k=1)
@@ -165,6 +168,19 @@ def _refuse_coincident(molecules: Molecules, places: Sequence[str]) -> None:
                 f"{distance:.3g} Angstrom apart; allowed: at least {_COINCIDENT} (a length_unit "
                 "that is too small does this too)"
             )
+
+
+def _refuse_asymmetric(molecules: Molecules, places: Sequence[str]) -> None:
+    matrices = molecules.polarizabilities
+    if matrices is None:
+        return
+    odd = np.max(np.abs(matrices - np.swapaxes(matrices, 1, 2)), axis=(1, 2))
+    wrong = np.flatnonzero(odd > _ASYMMETRY * np.max(np.abs(matrices), axis=(1, 2)))
+    if len(wrong):
+        raise DataError(
+            f"{places[wrong[0]]}: the polarizability differs from its transpose by "
+            f"{odd[wrong[0]]:.3g} Angstrom^3; allowed: symmetric matrices"
+        )
 
 
 def _warn_of_duplicates(molecules: Molecules, places: Sequence[str]) -> None:

@@ -1,16 +1,15 @@
 """Energies and forces of many molecules: those of one size together, compiled once for a size."""
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from ase import Atoms
 from jaxtyping import Array, Float, PyTree
 
-from experiments.data._units import stated_units
-from experiments.data.molecules import Molecules, _refuse_coincident
+from experiments.data._units import check_declared, stated_units
+from experiments.data.molecules import Molecules, refuse_coincident
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.potentials.calculator import (
@@ -91,10 +90,10 @@ class Evaluator:
                 f"{place}: atom {atom + 1} is at {atoms.positions[atom].tolist()}; allowed: finite "
                 "numbers"
             )
-        _refuse_lengths(place, atoms.info)
+        check_declared(place, atoms.info, stated_units(), ["positions"])
         numbers = atoms.numbers.astype(np.int32)
         whole = Molecules(numbers[None], atoms.positions[None], None, None, None)
-        _refuse_coincident(whole, [place])
+        refuse_coincident(whole, [place])
         return np.asarray(self._potential.species_of(numbers), np.int32)
 
     def _batch(
@@ -136,18 +135,3 @@ class Evaluator:
                 "eV/Angstrom; allowed: finite numbers, which molecules like those of the training give"
             )
         return Labelled(atoms, energy + float(self._potential.reference(atoms.numbers)), forces)
-
-
-def _refuse_lengths(place: str, info: Mapping[str, Any]) -> None:
-    """Refuses a unit of length other than angstrom; units of what is not read do not matter."""
-    for name, value in info.items():
-        stem = re.fullmatch(r"(r|length|pos\w*|coord\w*)?[_-]?units?", name.lower())
-        if stem is None or not isinstance(value, str):
-            continue
-        for word in [value] if stem[1] else re.split(r"[\s,;:]+", value):
-            try:
-                unit = stated_units("eV", word, None, "e*Angstrom").length
-            except UsageError:
-                unit = word if stem[1] else "Angstrom"
-            if unit != "Angstrom":
-                raise DataError(f"{place}: declares {name} = {value}; allowed: lengths in Angstrom")
