@@ -26,8 +26,11 @@ def load_state(config: Config, folder: RunFolder, task: Initialized) -> State:
     """Reads the state of a run that has been validated at least once.
 
     Raises:
-      UsageError: if the run has not come that far.
+      UsageError: if the run has not come that far, or its data are no longer those it began with.
     """
+    facts = getattr(task, "facts", None)
+    if facts is not None:
+        folder.check_facts(facts._asdict())
     checkpoints = Checkpoints(folder.checkpoints)
     if not checkpoints.steps():
         raise UsageError(f"{folder.path}: has no checkpoint yet; train it first")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from experiments.data.frame_stream import stream_frames
 from experiments.data.npz import DataError
-from experiments.errors import ExperimentError, InterruptedRunError
+from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 from experiments.interrupt import Interrupt
 from experiments.potentials.batches import PAIRS, Evaluator, Labelled
 from experiments.potentials.calculator import PotentialLike, Precision
@@ -85,7 +85,10 @@ def predict(
                     good.append((number, result))
                 else:
                     failures.append(_Failure(number, str(result)))
-            file.append(good)
+            try:
+                file.append(good)
+            except UsageError as error:
+                raise UsageError("\n".join([str(error), *_listed(source, failures)])) from error
             window.clear()
             status.update(f"{total} frames read, {file.frames} written")
 

@@ -1,5 +1,6 @@
 """The file that predictions are written to: whole frames, whatever happens in between."""
 
+import fcntl
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -43,10 +44,7 @@ def refuse_output(source: Path, target: Path, overwrite: bool) -> None:
     if target.exists():
         raise UsageError(f"{target}: is there already; allowed: another file, or --overwrite")
     if part.exists():
-        raise UsageError(
-            f"{part}: holds what a prediction that was stopped, or goes on, has written; allowed: "
-            "another file, to move that one away, or --overwrite"
-        )
+        raise _left(part)
 
 
 class PredictionFile:
@@ -76,13 +74,32 @@ class PredictionFile:
     def __enter__(self) -> Self:
         try:
             self.part.parent.mkdir(parents=True, exist_ok=True)
-            if self._overwrite:
-                self.part.unlink(missing_ok=True)
             # Without a buffer, whose rest would still be written after a failure.
-            self._file = self.part.open("xb", buffering=0)
+            self._file = self.part.open("ab", buffering=0)
         except OSError as error:
             raise UsageError(f"{self.part}: cannot be written: {error.strerror}") from None
+        try:
+            self._claim()
+        except BaseException:
+            self._file.close()
+            raise
         return self
+
+    def _claim(self) -> None:
+        try:
+            # The system releases it when the process ends, however it ends.
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own = os.path.samestat(os.fstat(self._file.fileno()), self.part.stat())
+        except (BlockingIOError, FileNotFoundError):
+            own = False
+        if not own:
+            raise UsageError(
+                f"{self.part}: another process writes it; allowed: another file, or to wait for it"
+            )
+        if os.fstat(self._file.fileno()).st_size:
+            if not self._overwrite:
+                raise _left(self.part)
+            self._file.truncate(0)
 
     def __exit__(
         self,
@@ -90,9 +107,10 @@ class PredictionFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # Before another process can claim it.
         if not self.frames:
             self.part.unlink(missing_ok=True)
+        self._file.close()
 
     def append(self, predictions: Sequence[tuple[int, Labelled]]) -> None:
         """Adds frames, on the disk when this returns; all of them or, where it fails, none.
@@ -131,6 +149,13 @@ class PredictionFile:
                 f"{self._path}: cannot be written ({error.strerror}); the {self.frames} frames are in "
                 f"{self.part}"
             ) from error
+
+
+def _left(part: Path) -> UsageError:
+    return UsageError(
+        f"{part}: holds what a prediction that was stopped, or goes on, has written; allowed: "
+        "another file, to move that one away, or --overwrite"
+    )
 
 
 def _part(path: Path) -> Path:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.config import Config
 from experiments.errors import UsageError
 from experiments.explain import flatten
@@ -15,6 +17,8 @@ from experiments.load import dump_config, load_config
 
 # What may change between two starts of a run without changing a single bit of its result.
 _NEUTRAL = {"run", "data.cache", "train.checkpoint_every", "train.keep"}
+
+_ROUNDING = 1e-7
 
 
 class RunFolder:
@@ -102,18 +106,33 @@ class RunFolder:
         write_whole(self.config, dump_config(config))
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
-        """Stores what a task has learnt from its data but for the weights.
+        """Stores what a task has learnt from its data but for the weights, or checks it.
 
         Raises:
-          UsageError: if others are stored: the data are not those that the run began with.
+          UsageError: as `check_facts`, if something is stored.
         """
-        text = json.dumps(facts, indent=2) + "\n"
-        if self.facts.is_file() and self.facts.read_text(encoding="utf-8") != text:
+        if self.facts.is_file():
+            self.check_facts(facts)
+        else:
+            write_whole(self.facts, json.dumps(facts, indent=2) + "\n")
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Compares what a task has learnt from its data with what is stored.
+
+        Raises:
+          UsageError: if they differ by more than the last digits, in which machines differ: the data
+            are not those that the run began with.
+        """
+        stored = self.load_facts()
+        if stored.keys() != facts.keys() or not all(
+            np.shape(stored[name]) == np.shape(facts[name])
+            and np.allclose(stored[name], facts[name], rtol=_ROUNDING, atol=_ROUNDING)
+            for name in facts
+        ):
             raise UsageError(
                 f"run: {self.path} was trained on other data than are there now: its "
                 f"{self.facts.name} differs; allowed: the data it began with, or another folder"
             )
-        write_whole(self.facts, text)
 
     def load_facts(self) -> dict[str, Any]:
         """Reads what `keep_facts` stored.

@@ -227,7 +227,8 @@ def test_facts_belong_to_one_set_of_data(data, tmp_path):
     folder = RunFolder(tmp_path)
     facts = make(data).facts._asdict()
     folder.keep_facts(facts)
-    folder.keep_facts(facts)
+    # Machines differ in the last digits of a least-squares solution.
+    folder.keep_facts(facts | {"scale": facts["scale"] * (1 + 1e-12)})
     assert folder.load_facts() == json.loads(json.dumps(facts))
     with pytest.raises(UsageError, match="trained on other data"):
         folder.keep_facts(facts | {"scale": 2.0})

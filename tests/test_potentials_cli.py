@@ -160,10 +160,11 @@ def test_a_run_does_not_go_on_with_other_data(trained, config, tmp_path, capsys)
         atoms.calc.results["energy"] += 1
     ase.io.write(data, changed)
     try:
-        assert main(["train", str(config), f"run={run}"]) == 2
+        for arguments in (["train", str(config), f"run={run}"], ["evaluate", str(run)]):
+            assert main(arguments) == 2
+            assert "was trained on other data" in capsys.readouterr().err
     finally:
         data.write_text(text)
-    assert "was trained on other data" in capsys.readouterr().err
 
 
 def test_predictions_are_those_of_the_best_seed_and_need_no_data(

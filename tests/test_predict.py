@@ -22,6 +22,7 @@ from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 from experiments.potentials import batches
 from experiments.potentials.calculator import SymmetrizedCalculator
 from experiments.predict import predict
+from experiments.prediction_file import PredictionFile
 
 pytestmark = [
     pytest.mark.filterwarnings("error::UserWarning"),
@@ -376,6 +377,21 @@ def test_a_polite_kill_writes_what_is_done_and_says_where(tmp_path, monkeypatch)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_two_predictions_do_not_write_one_file(tmp_path, potential):
+    path = written(tmp_path / "in.xyz", waters(2))
+    with PredictionFile(tmp_path / "out.xyz", overwrite=True) as first:
+        first.append([])
+        for overwrite in (False, True):
+            with (
+                pytest.raises(UsageError, match="another process writes it"),
+                PredictionFile(tmp_path / "out.xyz", overwrite),
+            ):
+                pass
+        assert first.part.exists()
+    run(potential, path, tmp_path / "out.xyz")
+    assert sources(tmp_path / "out.xyz") == [1, 2]
+
+
 def test_a_full_disk_leaves_whole_frames(tmp_path, monkeypatch, potential):
     monkeypatch.setattr(experiments.predict, "_WINDOW", 4)
     synced = []
@@ -386,11 +402,14 @@ def test_a_full_disk_leaves_whole_frames(tmp_path, monkeypatch, potential):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    path = written(tmp_path / "in.xyz", waters(20))
+    texts = waters(21)
+    texts[1] = texts[1].replace("O", "Q")
+    path = written(tmp_path / "in.xyz", texts)
     message = failing(potential, path, tmp_path / "out.xyz", UsageError)
     assert "No space left on device" in message and "it holds 8 frames" in message
+    assert "frame 2, line 8: 'Q'" in message
     (tmp_path / "out.xyz.part").rename(tmp_path / "kept.xyz")
-    assert sources(tmp_path / "kept.xyz") == list(range(1, 9))
+    assert sources(tmp_path / "kept.xyz") == [1, *range(3, 10)]
 
 
 def test_cells_are_ignored_with_one_warning_and_tables_alone_are_read(tmp_path, potential):

@@ -32,9 +32,9 @@ def load_potential(folder: RunFolder, seed: int | None = None) -> tuple[Potentia
         known = MoleculeFacts(
             tuple(facts["elements"]), tuple(facts["references"]), float(facts["scale"])
         )
-        potential = Potential(config.model, known, config.data.targets)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder.facts}: is not that of a run on molecules: {error}") from None
+    potential = Potential(config.model, known, config.data.targets)
     state = load_state(config, folder, potential)
     seeds = list(config.train.seeds)
     if seed is not None and seed not in seeds:
