@@ -68,6 +68,7 @@ def predict(
     evaluate = Evaluator(potential, params, dtype)
     failures: list[_Failure] = []
     periodic: list[str] = []
+    strange: list[str] = []
     total = 0
     with (
         Interrupt() as interrupt,
@@ -80,9 +81,11 @@ def predict(
         def write_window() -> None:
             results = evaluate([(place, atoms) for _, place, atoms in window])
             good: list[tuple[int, Labelled]] = []
-            for (number, _, _), result in zip(window, results, strict=True):
+            for (number, place, atoms), result in zip(window, results, strict=True):
                 if isinstance(result, Labelled):
                     good.append((number, result))
+                    if not potential.determined(atoms.numbers):
+                        strange.append(place)
                 else:
                     failures.append(_Failure(number, str(result)))
             try:
@@ -121,6 +124,13 @@ def predict(
     if periodic:
         warnings.warn(
             f"{periodic[0]}: is periodic ({len(periodic)} of {total} frames are); cells are ignored",
+            stacklevel=2,
+        )
+    if strange:
+        warnings.warn(
+            f"{strange[0]}: no training molecules determine the energies of its atoms "
+            f"({len(strange)} of {total} frames): its energy has an unknown constant, which is the same "
+            "for all molecules of its composition",
             stacklevel=2,
         )
     if file.frames:

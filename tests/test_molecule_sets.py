@@ -157,15 +157,16 @@ def test_sets_in_one_archive_are_told_apart_by_the_ends_of_their_names(tmp_path)
     with pytest.raises(DataError, match="both.npz.*as split one of train, test"):
         loaded(path)
 
-    units = {"energy_unit": "kcal/mol", "length_unit": "bohr", "dipole_unit": "e*bohr"}
-    units |= {"forces_unit": "hartree/bohr", "train_split": "train", "dipole_key": "mu"}
+    units = {"energy_unit": "kcal/mol", "length_unit": "bohr"}
+    units |= {"forces_unit": "hartree/bohr", "train_split": "train"}
     scaled = loaded(path, **units)[0]["train"]
     bohr, hartree = 0.529177, 27.2114
     np.testing.assert_allclose(
         scaled["positions"], splits["train"]["positions"] * bohr, rtol=1e-5, atol=1e-7
     )
     np.testing.assert_allclose(scaled["forces"][:, 0, 0], order[:6] * hartree / bohr, rtol=1e-5)
-    moments = loaded(path, **units, targets="dipole")[0]["train"]["dipole"]
+    dipole = {"targets": "dipole", "dipole_unit": "e*bohr", "dipole_key": "mu"}
+    moments = loaded(path, train_split="train", **dipole)[0]["train"]["dipole"]
     np.testing.assert_allclose(moments, dipoles[order[:6]] * bohr, rtol=1e-5)
 
 
@@ -218,6 +219,7 @@ def test_references_are_the_energies_of_atoms_where_there_are_such(tmp_path):
 
     assert facts.elements == (1, 6, 8)
     np.testing.assert_allclose(facts.references, [-10.0, -360.0, -640.0], rtol=1e-12)
+    assert not np.any(facts.undetermined)
     for split in SPLITS:
         np.testing.assert_allclose(splits[split]["energy"], 0, atol=1e-9)
     assert json.loads(json.dumps(facts._asdict()))["elements"] == [1, 6, 8]
@@ -246,6 +248,9 @@ def test_references_of_one_molecule_are_the_smallest_that_give_the_mean_energy(t
     _, facts = loaded(written(tmp_path / "water.xyz"))
 
     np.testing.assert_allclose(facts.references, np.array([2, 1]) * -660 / 5, rtol=1e-12)
+    # Two hydrogens an oxygen are known, and any other proportion is not.
+    across = np.array([1.0, -2.0]) / np.sqrt(5)
+    np.testing.assert_allclose(facts.undetermined, np.outer(across, across), atol=1e-12)
 
 
 def test_scales_are_those_of_what_is_learnt(tmp_path):
@@ -309,7 +314,6 @@ def test_elements_that_training_lacks_are_refused(tmp_path):
         ({"test_path": "test"}, "test.xyz: has 1 frames, but num_test 2; allowed: at most 1"),
         ({"train_split": "train"}, "split is 'train' for .*all.xyz"),
         ({"energy_key": "E"}, r"all.xyz: frame 1, line 2: has no energies \(key 'E'\)"),
-        ({"energy_unit": "stone"}, "energy_unit is 'stone'"),
         ({"path": "lost.xyz"}, "lost.xyz: no such file"),
     ],
 )
@@ -433,11 +437,11 @@ def test_ethanol_has_its_own_test_set_and_a_validation_set_of_its_training_frame
 def test_amons_come_in_their_three_sets_and_in_our_units():
     path = shared("amons_forces_dipoles_qmllib.npz")
     options = {f"{split}_split": split for split in SPLITS}
-    options |= {"energy_key": "Etot", "forces_key": "F", "energy_unit": "kcal/mol"}
-    options |= {"dipole_unit": "Debye", "num_train": 800, "num_valid": 800, "num_test": 795}
+    options |= {"num_train": 800, "num_valid": 800, "num_test": 795}
+    keys = {"energy_key": "Etot", "forces_key": "F", "energy_unit": "kcal/mol"}
 
-    splits, facts = loaded(path, **options)
-    dipoles, _ = loaded(path, **options, targets="dipole")
+    splits, facts = loaded(path, **options, **keys)
+    dipoles, _ = loaded(path, **options, dipole_unit="Debye", targets="dipole")
 
     assert facts.elements == (1, 6, 7, 8)
     kcal, debye = 0.0433641, 0.208194

@@ -41,7 +41,7 @@ def data(tmp_path_factory):
         E=draw.normal(size=24) - 100,
         F=np.where(real, draw.normal(size=(24, 5, 3)), 0),
         dipole=draw.normal(size=(24, 3)),
-        polarizability=draw.normal(size=(24, 3, 3)) + np.eye(3),
+        polarizability=(alpha := draw.normal(size=(24, 3, 3))) + np.swapaxes(alpha, 1, 2),
     )
     return {"kind": "file", "path": str(path), "num_train": 8, "num_valid": 8, "num_test": 8}
 
@@ -255,6 +255,33 @@ def test_settings_that_nothing_reads_are_refused(model, words):
     make_config()
     with pytest.raises(ValueError, match=words):
         make_config(model=model)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"targets": "dipole", "energy_unit": "kcal/mol"}, "energy_unit"),
+        ({"targets": "energy", "forces_key": "F"}, "forces_key"),
+        ({"dipole_key": "mu"}, "dipole_key"),
+        ({"length_unit": "parsec"}, "length_unit is 'parsec'; allowed: Angstrom, bohr, nm"),
+        ({"targets": "energy", "weight": 1.0}, "energy_weight"),
+    ],
+)
+def test_keys_and_units_that_are_not_read_or_known_are_refused_at_once(data, words):
+    train = {"epochs": 1} | ({"energy_weight": data.pop("weight")} if "weight" in data else {})
+    file = {"kind": "file", "path": "unread.npz"}
+    rest = {"task": "molecules", "run": "unused", "train": {"epochs": 1}}
+    MoleculesConfig(data=file | {"targets": data.get("targets", "energy_forces")}, **rest)
+    with pytest.raises(ValueError, match=words):
+        MoleculesConfig(data=file | data, **rest | {"train": train})
+
+
+def test_a_frame_that_loses_elements_says_what_to_raise(data, keys):
+    task = make(data, frame="robust", threshold=0.1, choices=1)
+    params, batch = task.init(next(keys)), batch_of(task)
+    with pytest.warns(UserWarning, match=r"test molecule \d+ loses .* model\.choices"):
+        errors = task.equivariance(params, batch, next(keys))
+    assert errors["dropped weight worst"] > 1e-3
 
 
 def test_the_report_draws_the_predictions(data, keys, tmp_path):

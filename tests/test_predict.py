@@ -232,6 +232,18 @@ def test_units_of_labels_and_splits_of_arrays_do_not_matter(tmp_path, potential)
     failing(potential, path, tmp_path / "other.xyz", UsageError, split="test")
 
 
+def test_energies_with_an_unknown_constant_are_warned_of_once(tmp_path, potential, monkeypatch):
+    monkeypatch.setattr(TinyPotential, "determined", lambda self, numbers: 8 in numbers)
+    bare = [WATER.format(0.1).replace("O", "C"), WATER.format(0.2).replace("O", "N")]
+    path = written(tmp_path / "in.xyz", [*waters(1), *bare])
+    with pytest.warns(
+        UserWarning, match=r"frame 2, line 7: no training .*\(2 of 3 frames\)"
+    ) as found:
+        run(potential, path, tmp_path / "out.xyz")
+    assert sum(each.category is UserWarning for each in found) == 1
+    assert sources(tmp_path / "out.xyz") == [1, 2, 3]
+
+
 def test_of_many_failures_the_numbers_of_all_are_listed(tmp_path, potential):
     texts = [text.replace("O", "Q") if n != 70 else text for n, text in enumerate(waters(80))]
     message = failing(potential, written(tmp_path / "in.xyz", texts), tmp_path / "out.xyz")

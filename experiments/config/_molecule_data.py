@@ -5,12 +5,21 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from experiments.config._sections import Count, DataConfig, Positive, Seed
+from experiments.data._units import stated_units
+from experiments.errors import UsageError
 
 _OF_FILES = (
     *("path", "valid_path", "test_path", "train_split", "valid_split", "test_split"),
     *("energy_key", "forces_key", "dipole_key", "polarizability_key"),
     *("energy_unit", "length_unit", "forces_unit", "dipole_unit", "polarizability_unit"),
 )
+# Lengths are read whatever is learnt.
+_OF_TARGETS = {
+    "energy_forces": ("energy_key", "energy_unit", "forces_key", "forces_unit"),
+    "energy": ("energy_key", "energy_unit"),
+    "dipole": ("dipole_key", "dipole_unit"),
+    "polarizability": ("polarizability_key", "polarizability_unit"),
+}
 _OF_SIMULATIONS = ("molecule", "temperature", "steps_between", "cache")
 
 
@@ -80,6 +89,23 @@ class MoleculesDataConfig(DataConfig):
                     f"{key}: received {getattr(self, key)!r} with kind {self.kind!r}, which does "
                     f"not read it; allowed: leave it out, or kind {other!r}"
                 )
+        others = {key for keys in _OF_TARGETS.values() for key in keys}
+        for key in sorted(others - set(_OF_TARGETS[self.targets])):
+            if self.kind == "file" and getattr(self, key) != fields[key].default:
+                conflicts.append(
+                    f"{key}: received {getattr(self, key)!r} with targets {self.targets!r}, which do "
+                    "not read it; allowed: leave it out"
+                )
+        try:
+            stated_units(
+                self.energy_unit,
+                self.length_unit,
+                self.forces_unit,
+                self.dipole_unit,
+                self.polarizability_unit,
+            )
+        except UsageError as error:
+            conflicts.append(str(error))
         if self.kind == "tblite" and self.targets == "polarizability":
             conflicts.append(
                 "targets: received 'polarizability' with kind 'tblite', which computes none; allowed: "

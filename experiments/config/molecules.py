@@ -38,6 +38,8 @@ class MoleculesModelConfig(ModelConfig):
     """Finite group that closes a PCA frame."""
     capacity: Count = 48
     """Elements of a robust frame that are kept; what is dropped is part of every evaluation."""
+    choices: Count = 12
+    """Atoms that a robust frame keeps for each of its first two axes; what is dropped counts too."""
     threshold: Annotated[float, Field(gt=0, le=0.99)] = 0.9
     """Squared length, relative to the longest, at which an atom begins to count in a robust frame: a
     lower one makes the energy smoother and takes more elements."""
@@ -72,6 +74,7 @@ class MoleculesModelConfig(ModelConfig):
             "group": self.frame == "none",
             "closure": self.frame != "pca",
             "capacity": self.frame != "robust",
+            "choices": self.frame != "robust",
             "threshold": self.frame != "robust",
             "quadrature_degree": self.frame != "quadrature",
             "training_average": self.frame == "none",
@@ -134,6 +137,12 @@ class MoleculesConfig(Config):
 
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:
+        default = MoleculesTrainConfig.model_fields["energy_weight"].default
+        if self.data.targets != "energy_forces" and self.train.energy_weight != default:
+            raise ValueError(
+                f"train.energy_weight: received {self.train.energy_weight} with targets "
+                f"{self.data.targets!r}, which do not read it; allowed: leave it out"
+            )
         if self.model.backbone == "e3x" and "energy" not in self.data.targets:
             raise ValueError(
                 f"data.targets: received {self.data.targets!r} with backbone 'e3x', which returns "

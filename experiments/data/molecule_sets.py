@@ -41,11 +41,15 @@ class MoleculeFacts(NamedTuple):
         of energies alone, of what the references leave over the square root of the number of
         atoms, in eV; of the components of dipoles, in e*Angstrom, and of polarizabilities, in
         Angstrom^3. 1 where that is below 1e-6.
+      undetermined: the matrix that projects numbers of atoms of each element on what no training
+        molecule has, so that references there are arbitrary: with all of one composition, as in a
+        simulation, only its own energy is known. Empty without energies.
     """
 
     elements: tuple[int, ...]
     references: tuple[float, ...]
     scale: float
+    undetermined: tuple[tuple[float, ...], ...] = ()
 
 
 class _Part(NamedTuple):
@@ -270,10 +274,11 @@ def _refuse_strange(split: str, part: _Part, elements: Int[np.ndarray, " element
 def _facts(train: Molecules, elements: Int[np.ndarray, " elements"]) -> MoleculeFacts:
     real = train.species > 0
     references = np.zeros(len(elements))
-    values = np.zeros(1)
+    values, undetermined = np.zeros(1), np.zeros((0, len(elements)))
     if train.energies is not None:
         counts = _composition(train.species, elements)
         references = np.linalg.lstsq(counts, train.energies, rcond=None)[0]
+        undetermined = np.eye(len(elements)) - np.linalg.pinv(counts) @ counts
         values = (train.energies - counts @ references) / np.sqrt(np.sum(real, axis=1))
     if train.forces is not None:
         values = train.forces[real]
@@ -283,7 +288,11 @@ def _facts(train: Molecules, elements: Int[np.ndarray, " elements"]) -> Molecule
         values = train.polarizabilities
     scale = float(np.sqrt(np.mean(values**2)))
     return MoleculeFacts(
-        tuple(elements.tolist()), tuple(references.tolist()), scale if scale > _NOTHING else 1.0
+        tuple(elements.tolist()),
+        tuple(references.tolist()),
+        scale if scale > _NOTHING else 1.0,
+        # Zeros that are rounding are none.
+        tuple(map(tuple, np.where(np.abs(undetermined) < _NOTHING, 0.0, undetermined).tolist())),
     )
 
 

@@ -43,6 +43,9 @@ class PotentialLike(Protocol):
     def reference(self, numbers: Int[np.ndarray, " atoms"]) -> float:
         """The energy in eV of these atoms by themselves."""
 
+    def determined(self, numbers: Int[np.ndarray, " atoms"]) -> bool:
+        """Whether that energy is known, rather than that of another composition only."""
+
     def neighbours(self, positions: Array, species: Array, *, capacity: int) -> tuple[Any, Array]:
         """The graph that the energy takes, and the capacity that it takes to be whole."""
 

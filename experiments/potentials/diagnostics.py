@@ -86,10 +86,11 @@ def equivariance_errors(
     keys: Key[Array, " examples"],
     group: sf.Group,
     action: sf.Action | None,
+    floor: float,
 ) -> Float[np.ndarray, " examples"]:
     r"""How far what is predicted of each molecule is from turning with it.
 
-    Formula: $\max_g |\phi(g x) - \rho(g) \phi(x)|_\infty / |\phi(x)|_\infty$, as
+    Formula: $\max_g |\phi(g x) - \rho(g) \phi(x)|_\infty / \max(|\phi(x)|_\infty, c)$, as
     `symjax_frames.testing.equivariance_error`, with calls of one compiled program.
 
     Args:
@@ -98,6 +99,7 @@ def equivariance_errors(
       keys: draw the elements.
       group: where they are drawn from.
       action: how they act on a row, not at all if `None`.
+      floor: $c$, so that an energy near zero, which is arbitrary, makes no error large.
     """
     still, positions = predict(batch), batch["positions"]
     axes = tuple(range(1, still.ndim))
@@ -111,6 +113,6 @@ def equivariance_errors(
         elements = jax.vmap(lambda key: group.draw(key, positions.dtype))(each)
         turned = predict(batch | {"positions": jax.vmap(sf.points.push)(elements, positions)})
         expected = still if action is None else jax.vmap(action.push)(elements, still)
-        size = np.maximum(largest(expected), np.finfo(expected.dtype).tiny)
+        size = np.maximum(largest(expected), floor)
         worst = np.maximum(worst, largest(turned - expected) / size)
     return worst

@@ -78,6 +78,13 @@ class Potential:
         references = np.array((0.0, *self.facts.references))
         return float(np.sum(references[self.species_of(numbers)]))
 
+    def determined(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> bool:
+        """Whether the training molecules say what `reference` is for these atoms."""
+        elements = np.asarray(self.facts.elements)
+        counts = np.sum(np.asarray(numbers)[:, None] == elements, axis=0)
+        unknown = np.reshape(self.facts.undetermined, (-1, len(elements))) @ counts
+        return bool(np.all(np.abs(unknown) < 1e-3))
+
     def neighbours(
         self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"], *, capacity: int
     ) -> tuple[Graph, Int[Array, ""]]:
@@ -185,6 +192,7 @@ class Potential:
             sf.robust_frame,
             group=self.config.group,
             detach=self.config.detach,
+            capacity=(self.config.choices,) * 2,
             max_elements=self.config.capacity,
             threshold=self.config.threshold,
             # Signs leave matrices of a linear molecule undetermined.

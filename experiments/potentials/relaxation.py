@@ -123,7 +123,8 @@ def relax(
             downhill = (jnp.vdot(direction, gradient) > 0) & (state.steps >= 0)
             direction = jnp.where(downhill, direction, _SOFTNESS * gradient)
             candidate = positions - direction * jnp.minimum(1, max_step / _longest(direction))
-            return _State(positions, value, gradient, candidate, memory, state.steps + 1, failed)
+            steps = jnp.where(stays, state.steps, state.steps + 1)
+            return _State(positions, value, gradient, candidate, memory, steps, failed)
 
         dtype = positions.dtype
         memory = jax.tree.map(

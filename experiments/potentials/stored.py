@@ -30,7 +30,10 @@ def load_potential(folder: RunFolder, seed: int | None = None) -> tuple[Potentia
     facts = folder.load_facts()
     try:
         known = MoleculeFacts(
-            tuple(facts["elements"]), tuple(facts["references"]), float(facts["scale"])
+            tuple(facts["elements"]),
+            tuple(facts["references"]),
+            float(facts["scale"]),
+            tuple(map(tuple, facts["undetermined"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder.facts}: is not that of a run on molecules: {error}") from None

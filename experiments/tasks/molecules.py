@@ -1,6 +1,7 @@
 """Molecules: what energy, forces, dipole moment or polarizability do they have?"""
 
 import functools
+import warnings
 from pathlib import Path
 
 import jax
@@ -27,6 +28,8 @@ _DRAWN = 200
 """Test molecules whose forces a report draws."""
 _AT_A_TIME = 10
 """Molecules that are predicted at once for an audit or a report."""
+_DROPPED = 1e-3
+"""Lost weight of a frame that is warned of."""
 _MILLI = 1000.0
 _DEBYE = 0.20819434
 """In elementary charges times Angstrom."""
@@ -128,10 +131,11 @@ class MoleculesTask:
     ) -> dict[str, float]:
         """How far the model breaks its laws, on the median and on the worst molecule.
 
-        Relative errors of its forces (of what else is learnt where there are no forces) under SE(3)
-        and E(3); and for forces, their difference from differences of the energy, relative to their
-        length, and their net torque, relative to the sum of the moments; and for robust frames, the
-        weight of the elements that did not fit.
+        Errors of its forces (of what else is learnt where there are no forces) under SE(3) and E(3),
+        relative to the largest component or, where that is larger, the scale of the targets; and for
+        forces, their difference from differences of the energy, relative to their length, and their
+        net torque, relative to the sum of the moments; and for robust frames, the weight of the
+        elements that did not fit.
         """
         keys = jax.random.split(key, len(batch["species"]))
         name = "forces" if self.targets == "energy_forces" else self.targets
@@ -144,9 +148,18 @@ class MoleculesTask:
                 keys,
                 group,
                 ACTIONS.get(name),
+                floor=self.facts.scale,
             )
         if self.config.model.frame == "robust":
-            each["dropped weight"] = jax.jit(jax.vmap(self.potential.dropped))(*inputs)
+            dropped = np.asarray(jax.jit(jax.vmap(self.potential.dropped))(*inputs))
+            each["dropped weight"] = dropped
+            if dropped.max() > _DROPPED:
+                warnings.warn(
+                    f"test molecule {dropped.argmax()} loses {dropped.max():.2g} of the weight of its "
+                    "frame, and is not invariant to that degree; allowed: a larger model.capacity or "
+                    "model.choices",
+                    stacklevel=2,
+                )
         if name == "forces":
             forces = self._slowly(params, batch)["forces"]
             each["net torque"] = jax.vmap(net_torque)(*inputs, forces)
