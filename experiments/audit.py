@@ -133,7 +133,7 @@ def _model(path: Path, options: argparse.Namespace) -> Callable[[Any], Audited]:
     audited = getattr(task, "audited", None)
     if audited is None:
         raise UsageError(
-            f"{path}: runs of the task {config.task} cannot be audited; allowed: nbody"
+            f"{path}: runs of the task {config.task} cannot be audited; allowed: nbody and molecules"
         )
     state = load_state(config, folder, task)
     params = seed_params(state, int(np.argmin(np.asarray(state.best_metric))))

@@ -91,7 +91,7 @@ def read_molecule(target: str, split: str | None = None) -> tuple[str, "Atoms"]:
     except ImportError:
         raise UsageError(
             "the package ase, which ships molecules and reads them, is not installed; allowed: "
-            "`pip install 'symjax_frames[experiments]'`"
+            "`pip install -e '.[experiments]'`"
         ) from None
     # These need ase, which is there.
     from experiments.data.molecules import read_molecules

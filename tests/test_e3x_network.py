@@ -107,5 +107,5 @@ def test_its_parameters_leave_it_and_come_back():
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "e3x", None)
-    with pytest.raises(UsageError, match=r"pip install 'symjax_frames\[e3x\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '.\[e3x\]'"):
         nnx.eval_shape(lambda: build(nnx.Rngs(0)))

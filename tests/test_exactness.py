@@ -190,7 +190,7 @@ def test_ase_missing_is_one_message(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         exactness.main(["--quick"])
     assert stopped.value.code == 2
-    assert "pip install 'symjax_frames[experiments]'" in capsys.readouterr().err
+    assert "pip install -e '.[experiments]'" in capsys.readouterr().err
 
 
 def test_benchmarks_are_listed_and_run(monkeypatch, capsys):

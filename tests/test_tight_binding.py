@@ -311,5 +311,5 @@ def test_without_tblite_only_what_was_kept_is_to_be_had(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tblite.interface", None)
 
     assert_same(simulate_molecule("H2O", frames=8, cache=tmp_path, **WATER), kept, 8)
-    with pytest.raises(UsageError, match=r"tblite.*pip install 'symjax_frames\[molecules\]'"):
+    with pytest.raises(UsageError, match=r"tblite.*pip install -e '.\[molecules\]'"):
         simulate_molecule("H2O", frames=9, cache=tmp_path, **WATER)

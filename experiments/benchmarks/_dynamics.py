@@ -16,7 +16,7 @@ try:
 except ImportError:
     raise UsageError(
         "the package ase, which integrates the motion, is not installed; allowed: "
-        "`pip install 'symjax_frames[experiments]'`"
+        "`pip install -e '.[experiments]'`"
     ) from None
 
 

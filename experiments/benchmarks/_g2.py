@@ -81,7 +81,7 @@ def load_clouds(few: bool = False) -> Clouds:
     except ImportError:
         raise UsageError(
             "the package ase, which ships the molecules of G2, is not installed; allowed: "
-            "`pip install 'symjax_frames[experiments]'`"
+            "`pip install -e '.[experiments]'`"
         ) from None
     hard = hard_clouds()
     names = {MOLECULES: tuple(g2.names), HARD: tuple(hard)}

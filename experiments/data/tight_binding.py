@@ -140,7 +140,7 @@ def _build(name: str) -> "Atoms":
     except ImportError:
         raise UsageError(
             "the package ase, which knows the molecules, is not installed; allowed: "
-            "`pip install 'symjax_frames[experiments]'`"
+            "`pip install -e '.[experiments]'`"
         ) from None
     names = [each for each in (*g2.names, *extra) if len(molecule(each)) > 1]
     if name not in names:

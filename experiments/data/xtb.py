@@ -104,7 +104,7 @@ def _interface() -> Any:
     except ImportError as error:
         raise UsageError(
             f"the package tblite, which computes the energies, cannot be loaded ({error}); allowed: "
-            "`pip install 'symjax_frames[molecules]'`, or a file of molecules"
+            "`pip install -e '.[molecules]'`, or a file of molecules"
         ) from None
     finally:
         if before is None:

@@ -160,6 +160,6 @@ def _e3x() -> Any:
     except ImportError as error:
         raise UsageError(
             f"backbone: the package e3x, which 'e3x' is made of, cannot be loaded ({error}); "
-            "allowed: `pip install 'symjax_frames[e3x]'`, or another backbone"
+            "allowed: `pip install -e '.[e3x]'`, or another backbone"
         ) from None
     return e3x
