@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from experiments.benchmarks import _timing, averaging, eigh, group_conv
+from experiments.benchmarks import _timing, averaging, eigh, group_conv, wrapping
 from experiments.config import NBodyModelConfig
 from experiments.models import Network
 
@@ -38,10 +38,15 @@ def test_group_conv_prints_a_line_for_each_layer_and_size(capsys):
     assert "1.15" in out and "nan" not in out
 
 
-def test_options_are_checked(capsys):
+def test_options_are_checked(capsys, tmp_path):
     with pytest.raises(SystemExit):
         eigh.main(["--repeats=0"])
     assert "must be a positive integer, got 0" in capsys.readouterr().err
+    # Before anything is measured, which takes minutes.
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        wrapping.main([f"--out={tmp_path / 'file'}"])
+    assert "file cannot be written: File exists" in capsys.readouterr().err
 
 
 def test_medians_time_every_call():

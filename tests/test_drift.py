@@ -112,7 +112,7 @@ def test_a_missing_package_is_named(monkeypatch):
     name = "experiments.benchmarks._dynamics"
     monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ase", None)
-    with pytest.raises(UsageError, match=r"ase.*symjax_frames\[experiments\]"):
+    with pytest.raises(UsageError, match=r"ase.*pip install -e '.\[experiments\]'"):
         importlib.import_module(name)
 
 

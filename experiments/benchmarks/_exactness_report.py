@@ -48,7 +48,6 @@ def report(
         print_table(console, names, cells)
     if out is None:
         return
-    out.mkdir(parents=True, exist_ok=True)
     page = "\n\n".join([text, *(markdown_table(*each) for each in tables)])
     (out / "exactness.md").write_text(f"{page}\n", encoding="utf-8")
     (out / "exactness.json").write_text(

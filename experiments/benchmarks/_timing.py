@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from experiments.benchmarks._options import positive
+
 Call = Callable[[], Any]
 """A compiled function with its arguments."""
 
@@ -86,11 +88,3 @@ def _seconds(call: Call, count: int) -> float:
     for _ in range(count):
         jax.block_until_ready(call())
     return (time.perf_counter() - begin) / count
-
-
-def positive(text: str) -> int:
-    """The type of an option that is a positive integer."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text}")
-    return value

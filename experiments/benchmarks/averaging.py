@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._timing import Call, make_parser, medians, positive, prepare, start
+from experiments.benchmarks._options import positive
+from experiments.benchmarks._timing import Call, make_parser, medians, prepare, start
 from experiments.config import NBodyModelConfig
 from experiments.models import ACTIONS, Dynamics, Network, trained
 from experiments.table import print_table

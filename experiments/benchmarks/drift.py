@@ -7,7 +7,6 @@ import argparse
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from rich.console import Console
 import symjax_frames as sf
 from experiments.benchmarks._dynamics import Run, minima, simulate
 from experiments.benchmarks._molecules import Molecule, molecules, potential
+from experiments.benchmarks._options import new_folder
 from experiments.figures.drift import energy_drift
 from experiments.potentials.calculator import SymmetrizedCalculator
 from experiments.table import markdown_table, print_table
@@ -65,7 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table(console, names, rows)
     if options.out is None:
         return
-    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "drift.md").write_text(f"{caption}\n\n{markdown_table(names, rows)}\n")
     settings = {"time_fs": options.time, "steps_fs": [float(step) for step in steps]}
     document = settings | {"heat": options.heat, "molecules": found}
@@ -94,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="the folder to write the table and figure to")
+    parser.add_argument(
+        "--out", type=new_folder, help="the folder to write the table and figure to"
+    )
     parser.add_argument("--time", type=_positive, default=100.0, help="femtoseconds")
     parser.add_argument("--step", type=_positive, default=0.1, help="the longest step, in fs")
     parser.add_argument("--heat", type=_positive, default=1.0, help="factor of kinetic energies")

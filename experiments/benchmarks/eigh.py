@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from experiments.benchmarks._timing import make_parser, medians, positive, prepare, start
+from experiments.benchmarks._options import positive
+from experiments.benchmarks._timing import make_parser, medians, prepare, start
 from experiments.table import print_table
 from symjax_frames.linalg import eigh
 

@@ -6,7 +6,6 @@ Run with `python -m experiments benchmark exactness --out DIR`.
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from experiments.benchmarks._exactness_methods import METHODS, Method, backbone,
 from experiments.benchmarks._exactness_record import Evaluations, Found, Results
 from experiments.benchmarks._exactness_report import report
 from experiments.benchmarks._g2 import MOLECULES, Clouds, load_clouds
+from experiments.benchmarks._options import new_folder
 from experiments.errors import ExperimentError
 
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--out", type=Path, help="the folder to write tables, picture and errors in"
+        "--out", type=new_folder, help="the folder to write tables, picture and errors in"
     )
     parser.add_argument(
         "--dtype", action="append", choices=list(TOLERANCES), help="this one alone; may be repeated"

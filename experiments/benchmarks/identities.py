@@ -6,7 +6,6 @@ Run with `python -m experiments benchmark identities --out DIR`.
 import argparse
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from rich.console import Console
 
 import symjax_frames as sf
 from experiments import figures
-from experiments.benchmarks._timing import positive
+from experiments.benchmarks._options import new_folder, positive
 from experiments.table import print_table
 from symjax_frames.correlation import correlate, harmonic_basis
 
@@ -52,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     print_table(console, names, _rows(errors, kernels))
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / "identities.png"
         figures.identity_errors(path, errors, kernels, _WIDTHS)
         console.print(f"{path}", soft_wrap=True)
@@ -60,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="the folder to draw the figure in")
+    parser.add_argument("--out", type=new_folder, help="the folder to draw the figure in")
     parser.add_argument("--size", type=positive, default=41, help="pixels along an image")
     parser.add_argument("--kernel", type=positive, default=5, help="pixels along a kernel, odd")
     parser.add_argument("--images", type=positive, default=4, help="images of each band-width")

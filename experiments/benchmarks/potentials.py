@@ -21,7 +21,8 @@ from ase.md.verlet import VelocityVerlet
 from jaxtyping import Array, PyTree
 from rich.console import Console
 
-from experiments.benchmarks._timing import Call, make_parser, medians, positive, prepare, start
+from experiments.benchmarks._options import new_folder, positive
+from experiments.benchmarks._timing import Call, make_parser, medians, prepare, start
 from experiments.config import MoleculesConfig
 from experiments.errors import UsageError
 from experiments.optimizer import make_optimizer
@@ -105,7 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_table(console, names, rows)
     if options.out is None:
         return
-    options.out.mkdir(parents=True, exist_ok=True)
     page = "\n\n".join([caption, *(markdown_table(*table) for table in tables)])
     (options.out / "potentials.md").write_text(f"{page}\n", encoding="utf-8")
     settings = {name: value for name, value in vars(options).items() if name != "out"}
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=positive, default=2, help="their layers")
     parser.add_argument("--e3x-hidden", type=positive, default=32, help="width of e3x")
     parser.add_argument("--e3x-layers", type=positive, default=3, help="layers of e3x")
-    parser.add_argument("--out", type=Path, help="the folder to write the tables to")
+    parser.add_argument("--out", type=new_folder, help="the folder to write the tables to")
     return parser
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from rich.console import Console
 
 import symjax_frames as sf
+from experiments.benchmarks._options import new_folder
 from experiments.config import MoleculesConfig
 from experiments.errors import ExperimentError, UsageError
 from experiments.evaluate import load_state, seed_params
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
-    parser.add_argument("--out", type=Path, help="the folder to write the table and its numbers in")
+    parser.add_argument(
+        "--out", type=new_folder, help="the folder to write the table and its numbers in"
+    )
     options = parser.parse_args(arguments)
     console = Console()
     try:
@@ -65,7 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names, rows = _table(found)
     print_table(console, names, rows)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "shapes.md").write_text(f"{caption}\n\n{markdown_table(names, rows)}\n")
         (options.out / "shapes.json").write_text(json.dumps(found, indent=2) + "\n")
 

@@ -22,6 +22,7 @@ from experiments.benchmarks._conservation import (
     thermalize,
 )
 from experiments.benchmarks._nve import Motion
+from experiments.benchmarks._options import new_folder
 from experiments.benchmarks._trained_models import load_models, molecule_of
 from experiments.benchmarks._trajectories_report import table_of, write_trajectories
 from experiments.errors import UsageError
@@ -52,11 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--time: received {options.time:g} ps with steps of {options.step:g} fs; allowed: at "
             f"least {_FEWEST * EVERY} steps"
         )
-    if options.out is not None:
-        try:
-            options.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--out: {options.out} cannot be written: {error.strerror}") from None
     folders = [RunFolder(path) for path in options.runs]
     models = load_models(folders, options.also, options.detached, dtype)
     atoms = molecule_of(folders[0], models[0].potential, options.frame, options.molecule)
@@ -144,7 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--temperatures", type=_positive, nargs="+", default=[300.0, 500.0])
     parser.add_argument("--time", type=_positive, default=20.0, help="picoseconds")
     parser.add_argument("--step", type=_positive, default=0.5, help="femtoseconds")
-    parser.add_argument("--out", type=Path, help="the folder to write the tables and figures to")
+    parser.add_argument(
+        "--out", type=new_folder, help="the folder to write the tables and figures to"
+    )
     parser.add_argument(
         "--detached", action="store_true", help="run the same weights with detached frames too"
     )

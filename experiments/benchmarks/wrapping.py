@@ -15,7 +15,6 @@ norms are taken over the whole image: centring is also what makes it possible to
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -25,7 +24,7 @@ from jaxtyping import Array, Float, Int
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._timing import positive
+from experiments.benchmarks._options import new_folder, positive
 from experiments.classifiers import ACTIONS, Image, Logits, group_named
 from experiments.data.digits import load_digits
 from experiments.errors import ExperimentError
@@ -92,7 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(legend, soft_wrap=True, highlight=False)
     print_table(console, names, rows)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / "wrapping.md"
         path.write_text(f"{legend}\n\n{markdown_table(names, rows)}\n", encoding="utf-8")
         console.print(f"{path}", soft_wrap=True)
@@ -107,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "canonical", metavar="RUN_CANONICAL", nargs="?", help="a run whose network scores poses"
     )
     parser.add_argument("--digits", type=positive, default=1000, help="test digits")
-    parser.add_argument("--out", type=Path, help="the folder to write the table in")
+    parser.add_argument("--out", type=new_folder, help="the folder to write the table in")
     return parser
 
 
