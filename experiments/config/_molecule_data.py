@@ -48,7 +48,7 @@ class MoleculesDataConfig(DataConfig):
     forces_key: str = "forces"
     """What files call the forces."""
     dipole_key: str = "dipole"
-    """What files call the dipole moment."""
+    """What files call the dipole moment; that of an ion depends on the origin, and is not learnt."""
     polarizability_key: str = "polarizability"
     """What files call the polarizability, a matrix of three rows."""
     energy_unit: str = "eV"

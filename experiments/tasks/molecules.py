@@ -68,7 +68,12 @@ class MoleculesTask:
         return self.potential.init(key)
 
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
-        """Errors of tensors and weighted energies in units of the scale of the targets."""
+        r"""Mean over the molecules of errors in units of the scale $c$ of the targets.
+
+        Formula: $\frac1N \sum_i p(\Delta F_i / c) + w \, p(\Delta E / c)$ with the energy weight $w$ and
+        forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the loss `mse`
+        $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
+        """
         settings, scale = self.config.train, self.facts.scale
         model = self.potential.trained(params)
         keys = jax.random.split(key, len(batch["species"]))
@@ -92,7 +97,12 @@ class MoleculesTask:
         return jnp.mean(jax.vmap(of_one)(keys, batch))
 
     def predict(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
-        """What the model that is averaged over its whole frame says, in the units of the data."""
+        """What the model that is averaged over its whole frame says.
+
+        Returns:
+          `energy` in eV above the references of the atoms, and `forces` in eV/Angstrom; or `dipole`
+          in e*Angstrom, or `polarizability` in Angstrom^3.
+        """
         model = self.potential.energy(params)
         inputs = batch["positions"], batch["species"]
         if self.targets != "energy_forces":
