@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from experiments.config import MoleculesModelConfig
-from experiments.potentials.basis import Graph
+from experiments.potentials.basis import Graph, from_centroid
 from experiments.potentials.message_passing import MessagePassing
 from experiments.potentials.point_sum import PointSum
 from experiments.potentials.transformer import PointTransformer
@@ -61,12 +61,10 @@ class Network(nnx.Module):
         graph: Graph,
     ) -> Float[Array, "*tensor"]:
         """What the targets say."""
-        real = (species > 0)[:, None]
-        outputs = jnp.where(real, self.backbone(positions, species, graph), 0)
+        real = species > 0
+        outputs = jnp.where(real[:, None], self.backbone(positions, species, graph), 0)
         if self.targets == "polarizability":
             return jnp.sum(outputs, axis=0)[_VOIGT]
         if self.targets != "dipole":
             return jnp.sum(outputs)
-        count = jnp.maximum(jnp.sum(real), 1).astype(positions.dtype)
-        centroid = jnp.sum(jnp.where(real, positions, 0), axis=0, keepdims=True) / count
-        return jnp.sum(outputs[:, :1] * (positions - centroid) + outputs[:, 1:], axis=0)
+        return jnp.sum(outputs[:, :1] * from_centroid(positions, real) + outputs[:, 1:], axis=0)

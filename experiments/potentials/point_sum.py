@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from experiments.potentials.basis import Graph
+from experiments.potentials.basis import Graph, from_centroid
 from symjax_frames import nn
 
 
@@ -44,10 +44,9 @@ class PointSum(nnx.Module):
     ) -> Float[Array, "atoms outputs"]:
         """The outputs of each atom; of the graph, only which atoms are real is read."""
         real = graph.mask[:, None]
-        count = jnp.maximum(jnp.sum(real), 1).astype(positions.dtype)
-        centroid = jnp.sum(jnp.where(real, positions, 0), axis=0, keepdims=True) / count
         embedded = self.embedding(species).astype(positions.dtype)
-        features = self.single(jnp.concatenate([positions - centroid, embedded], axis=-1))
+        arms = from_centroid(positions, graph.mask)
+        features = self.single(jnp.concatenate([arms, embedded], axis=-1))
         total = jnp.sum(jnp.where(real, features, 0), axis=0, keepdims=True)
         total = jnp.broadcast_to(total, features.shape)
         return self.readout(jnp.concatenate([features, total], axis=-1))
