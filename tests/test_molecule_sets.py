@@ -251,6 +251,13 @@ def test_references_of_one_molecule_are_the_smallest_that_give_the_mean_energy(t
     # Two hydrogens an oxygen are known, and any other proportion is not.
     across = np.array([1.0, -2.0]) / np.sqrt(5)
     np.testing.assert_allclose(facts.undetermined, np.outer(across, across), atol=1e-12)
+    # However many frames there are.
+    ethanol = np.array([6, 2, 1.0])
+    many = written(tmp_path / "ethanol.xyz", ("CH3CH2OH",) * 200)
+    matrix = np.array(loaded(many, num_train=190)[1].undetermined)
+    np.testing.assert_allclose(matrix @ matrix, matrix, atol=1e-12)
+    np.testing.assert_allclose(matrix @ ethanol, 0, atol=1e-12)
+    assert np.trace(matrix) == pytest.approx(2)
 
 
 def test_scales_are_those_of_what_is_learnt(tmp_path):

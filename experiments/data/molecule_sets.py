@@ -29,6 +29,9 @@ _GAP = 4000
 _NOTHING = 1e-6
 """In eV, eV/Angstrom or e*Angstrom: what no method computes to, so no scale of targets."""
 
+_RANK = 1e-9
+"""Singular values of compositions below it, relative to the largest, are rounding."""
+
 
 class MoleculeFacts(NamedTuple):
     """What the training frames of a set say about it; plain numbers, to be stored as JSON.
@@ -278,7 +281,9 @@ def _facts(train: Molecules, elements: Int[np.ndarray, " elements"]) -> Molecule
     if train.energies is not None:
         counts = _composition(train.species, elements)
         references = np.linalg.lstsq(counts, train.energies, rcond=None)[0]
-        undetermined = np.eye(len(elements)) - np.linalg.pinv(counts) @ counts
+        # Hundreds of equal rows leave rounding that looks like more of them.
+        distinct = np.unique(counts, axis=0)
+        undetermined = np.eye(len(elements)) - np.linalg.pinv(distinct, rcond=_RANK) @ distinct
         values = (train.energies - counts @ references) / np.sqrt(np.sum(real, axis=1))
     if train.forces is not None:
         values = train.forces[real]
