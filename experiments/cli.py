@@ -94,9 +94,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     except ExperimentError as error:
         if not options.overrides:
             raise
+        # The first line says what is different; what follows is of damaged checkpoints.
+        reason = str(error).splitlines()[0]
         raise UsageError(
             f"command line: the weights in {folder.path} do not fit {' '.join(options.overrides)}; "
-            f"allowed: what leaves the parameters as they are, such as another average ({error})"
+            f"allowed: what leaves the parameters as they are, such as another average ({reason})"
         ) from None
     if options.overrides:
         # What is stored belongs to the configuration that is stored.

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +99,7 @@ def read_molecule(target: str, split: str | None = None) -> tuple[str, "Atoms"]:
     from experiments.data.tight_binding import COMMON_NAMES
 
     path = Path(target)
-    if path.is_file():
+    if os.path.isfile(path):
         read = read_molecules(path, energy_key=None, forces_key=None, need=(), split=split)
         real = read.species[0] > 0
         return path.stem, _check(target, Atoms(read.species[0][real], read.positions[0][real]))

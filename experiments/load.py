@@ -10,15 +10,18 @@ from pydantic import ValidationError
 
 from experiments.config import CONFIGS, Config
 from experiments.errors import UsageError
-from experiments.explain import explain, refusal
+from experiments.explain import allowed_values, explain, refusal
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, stored: bool = False) -> Config:
     """Reads the configuration file at `path`.
 
     Args:
       path: a YAML file.
-      overrides: assignments such as `train.epochs=3`, whose values are YAML.
+      overrides: assignments such as `train.epochs=3`, whose values are YAML; a text that may be
+        any, such as the path of a file, is taken as it is.
+      stored: whether the file is that of a run, whose values were all read once: then those of the
+        model that are not read any more beside the overrides are left out.
 
     Returns:
       The checked configuration; `run` is filled in from the name of the file.
@@ -34,6 +37,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise UsageError(f"command line: {twice}: given twice; allowed: once")
     values.setdefault("run", str(Path("runs") / Path(path).stem))
     kind = _config_class(values, "command line" if "task" in replaced else str(path))
+    if stored and isinstance(values.get("model"), dict):
+        section: Any = kind.model_fields["model"].annotation
+        for key in section.model_construct(**values["model"]).unread():
+            if f"model.{key}" not in replaced:
+                values["model"].pop(key, None)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -131,5 +139,15 @@ def _override(values: dict[str, Any], assignment: str) -> str:
                 "section.key=value, such as train.epochs=3"
             )
         section = section[part]
-    section[parts[-1]] = _parse(text, f"command line: {key}")
+    plain = text not in ("", "~", "null") and text[0] not in "'\""
+    raw = plain and any(_is_text(kind, parts) for kind in CONFIGS.values())
+    section[parts[-1]] = text if raw else _parse(text, f"command line: {key}")
     return key
+
+
+def _is_text(kind: type[Config], parts: Sequence[str]) -> bool:
+    """Whether any text may stand at a key, as the name of a file, which may look like YAML."""
+    try:
+        return allowed_values(kind, tuple(parts)) in ("a text", "a text, or null")
+    except KeyError:
+        return False

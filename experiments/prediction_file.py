@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 
 from experiments.errors import UsageError
 from experiments.potentials.batches import Labelled
@@ -33,17 +34,17 @@ def refuse_output(source: Path, target: Path, overwrite: bool) -> None:
     """
     if target.suffix.lower() not in (".xyz", ".extxyz"):
         raise UsageError(f"{target}: allowed for predictions: a name ending in .xyz or .extxyz")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise UsageError(f"{target}: a folder; allowed: a file to write to")
     part = _part(target)
     for path in (target, part):
-        if path.exists() and source.exists() and path.samefile(source):
+        if os.path.exists(path) and os.path.exists(source) and path.samefile(source):
             raise UsageError(f"{path}: is being read or written; allowed: another file")
     if overwrite:
         return
-    if target.exists():
+    if os.path.exists(target):
         raise UsageError(f"{target}: is there already; allowed: another file, or --overwrite")
-    if part.exists():
+    if os.path.exists(part):
         raise _left(part)
 
 
@@ -119,13 +120,14 @@ class PredictionFile:
           predictions: numbers of frames and what was predicted.
 
         Raises:
-          UsageError: the disk is full, or the file is gone.
+          UsageError: the disk is full, or the file was removed.
         """
         text = io.StringIO()
         for number, prediction in predictions:
             _write(text, number, prediction)
         content = memoryview(text.getvalue().encode())
         size = self._size + len(content)
+        self._refuse_gone()
         try:
             while content:
                 content = content[self._file.write(content) :]
@@ -142,6 +144,7 @@ class PredictionFile:
 
     def finish(self) -> None:
         """Gives the file its name."""
+        self._refuse_gone()
         try:
             self.part.replace(self._path)
         except OSError as error:
@@ -149,6 +152,13 @@ class PredictionFile:
                 f"{self._path}: cannot be written ({error.strerror}); the {self.frames} frames are in "
                 f"{self.part}"
             ) from error
+
+    def _refuse_gone(self) -> None:
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise UsageError(
+                f"{self.part}: was removed while it was written, with {self.frames} frames; allowed: to "
+                "leave it in its place until the end"
+            )
 
 
 def _left(part: Path) -> UsageError:
@@ -171,11 +181,29 @@ def _write(text: io.StringIO, number: int, prediction: Labelled) -> None:
 
 def _kept(info: Mapping[str, Any]) -> dict[str, Any]:
     """What a frame says of itself in words and numbers, but for what is predicted and its units."""
-    return {
-        key: value
-        for key, value in info.items()
-        if isinstance(value, str | int | float | np.integer | np.bool_)
-        and key not in _RESERVED
-        and not key.lower().endswith(("unit", "units"))
-        and not {"\n", "\r"} & set(f"{key}{value}")
-    }
+    kept = {}
+    for key, value in info.items():
+        if (
+            isinstance(value, str | int | float | np.integer | np.bool_)
+            and key not in _RESERVED
+            and not key.lower().endswith(("unit", "units"))
+        ):
+            # ASE escapes quotes, and writes a backslash as if it escaped what follows.
+            written = value.replace("\\", "\\\\") if isinstance(value, str) else value
+            if _reads_back(key, written, value):
+                kept[key] = written
+    return kept
+
+
+def _reads_back(key: str, written: Any, value: Any) -> bool:
+    """Whether a word in a comment line is read as it was, and does no harm to the next one."""
+    comment = f"{key_val_dict_to_str({key: written})} after=1"
+    try:
+        comment.encode()
+        found = key_val_str_to_dict(comment)
+    except (ValueError, IndexError, KeyError, TypeError):
+        return False
+    if {"\n", "\r", "\0"} & set(comment) or list(found) != [key, "after"]:
+        return False
+    # A text of digits is read as a number, which is no loss.
+    return not isinstance(found[key], str) or found[key] == value

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments import figures
 from experiments.config import Config
+from experiments.errors import UsageError
 from experiments.evaluate import evaluate, load_state, seed_params, stored_evaluation
 from experiments.load import dump_config
 from experiments.run import RunFolder
@@ -21,23 +22,31 @@ from experiments.tasks._task import Task
 def comparison(
     folders: Sequence[RunFolder], configs: Sequence[Config], results: Sequence[dict[str, Any]]
 ) -> tuple[list[str], list[list[str]]]:
-    """The table of several runs: the test error of each with its equivariance error beside it."""
+    """The table of several runs: the test error of each with its equivariance error beside it.
+
+    Raises:
+      UsageError: if the error of the first run is one that another does not have.
+    """
     kinds = list(dict.fromkeys(kind for result in results for kind in result["equivariance"]))
     metric = results[0]["metric"]
     names = ["run", "model", "parameters", "seeds", f"test {metric}"]
     names += [f"{kind} error" for kind in kinds]
     rows = []
     for folder, config, result in zip(folders, configs, results, strict=True):
-        errors = [max(result["equivariance"].get(kind, [np.nan])) for kind in kinds]
-        name = result["metric"]
+        if metric not in result["mean"]:
+            raise UsageError(
+                f"{folder.path}: has no test {metric}, as {folders[0].path} has; received: "
+                f"{', '.join(result['mean'])}; allowed: runs that learn the same"
+            )
+        errors = [result["equivariance"].get(kind) for kind in kinds]
         rows.append(
             [
                 folder.path.name,
                 config.model.description,
                 f"{result['parameters']:,}",
                 str(len(result["seeds"])),
-                spread(result["mean"][name], result["deviation"][name]),
-                *(f"{error:.1e}" for error in errors),
+                spread(result["mean"][metric], result["deviation"][metric]),
+                *("-" if error is None else f"{max(error):.1e}" for error in errors),
             ]
         )
     return names, rows
@@ -74,7 +83,7 @@ def write_report(
     pictures = [("Learning curves", _draw_curves(folder, config, task.metric, records))]
     published = getattr(task, "published", {})
     # A logarithmic axis has no place for the error of a classifier that is always right.
-    if all(each["mean"][each["metric"]] > 0 for each in results):
+    if all(each["mean"][result["metric"]] > 0 for each in results):
         pictures.append(("Test errors", _draw_errors(folder, folders, results, published)))
     if all("profile" in each for each in results):
         pictures.append(("Error against angle", _draw_profiles(folder, folders, results)))

@@ -42,7 +42,8 @@ class RunFolder:
         """Reads the configuration of a run that was started before.
 
         Args:
-          overrides: assignments that replace values, as those of `load_config`.
+          overrides: assignments that replace values, as those of `load_config`; stored values that
+            have no meaning beside them are forgotten.
 
         Raises:
           UsageError: if the folder is not that of a run.
@@ -53,7 +54,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: is not the folder of a run: it has no {self.config.name}"
             )
-        return load_config(self.config, overrides)
+        return load_config(self.config, overrides, stored=True)
 
     @contextmanager
     def training(self, config: Config) -> Iterator[None]:

@@ -139,8 +139,8 @@ def test_configuration_is_final(load):
         ("train.seeds=[0, 0.5]", "train.seeds.1", ["received 0.5"]),
         ("train.seeds=[-1]", "train.seeds.0", ["received -1", "at least 0"]),
         ("train.seeds=[3, 3]", "train.seeds", ["received [3, 3]", "distinct"]),
-        ("data.path=3", "data.path", ["received 3", "a text, or null"]),
-        ("run=3", "run", ["received 3", "a text"]),
+        ("data.path='3'", None, []),
+        ("run=", "run", ["received None", "a text"]),
     ],
 )
 def test_one_wrong_value_makes_one_line(load, tmp_path, override, key, words):
@@ -384,7 +384,7 @@ def test_defaults_of_digits(load):
             "model.pretrained",
             ["received 'runs/x' with symmetrization 'group'", "or symmetrization 'canonical'"],
         ),
-        (["model.pretrained=3"], "model.pretrained", ["received 3", "a text, or null"]),
+        (["model.pretrained=3"], "model.pretrained", ["received '3' with symmetrization 'none'"]),
         (["model.prior_weight=-1"], "model.prior_weight", ["received -1", "at least 0"]),
         (["data.rotation=no"], "data.rotation", ["received False", "'none', 'uniform'"]),
         (["train.batch_size=4000"], "train.batch_size", ["at most data.num_train", "3500"]),
@@ -436,3 +436,15 @@ def test_digits_that_go_together_are_described(load, overrides, description):
     config = load(DIGITS, "data.rotation=none", *(f"model.{each}" for each in overrides))
     assert config.model.description == description
     assert load(dump_config(config)) == config
+
+
+@pytest.mark.parametrize("name", ["set #2.xyz", "a: b.xyz", "2024", "[x].xyz", "no"])
+def test_the_name_of_a_file_is_taken_as_it_is(load, name):
+    assert load(BASE, f"data.path={name}").data.path == name
+    assert load(BASE, "data.path=null").data.path is None
+    assert load(BASE, "data.path='null'").data.path == "null"
+
+
+def test_a_number_in_a_configuration_is_no_name_of_a_file(mistakes):
+    (line,) = mistakes(BASE + "data: {path: 3}\n")
+    assert "data.path: received 3; allowed: a text, or null" in line

@@ -17,6 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from experiments.cli import main
 from experiments.potentials.calculator import SymmetrizedCalculator
 from experiments.potentials.stored import load_potential
+from experiments.report import comparison
 from experiments.run import RunFolder
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
@@ -165,6 +166,41 @@ def test_a_run_does_not_go_on_with_other_data(trained, config, tmp_path, capsys)
             assert "was trained on other data" in capsys.readouterr().err
     finally:
         data.write_text(text)
+
+
+def test_the_same_weights_are_evaluated_without_their_frame(trained, capsys):
+    """What has no meaning without a frame, the degree and the sampling, need not be taken back."""
+    assert main(["evaluate", str(trained)]) == 0
+    averaged = capsys.readouterr().out
+    assert main(["evaluate", str(trained), "model.frame=none"]) == 0
+    alone = capsys.readouterr().out
+    assert alone.splitlines()[0] == averaged.splitlines()[0] and alone != averaged
+    assert main(["evaluate", str(trained), "model.frame=none", "model.capacity=4"]) == 2
+    assert "model.capacity: received 4" in capsys.readouterr().err
+    assert main(["evaluate", str(trained), "model.hidden=8"]) == 2
+    error = capsys.readouterr().err
+    assert "the weights in" in error and error.count("\n") == 1 and "remove the run" not in error
+
+
+def test_a_report_compares_what_all_runs_have(trained, tmp_path, capsys):
+    """An energy is in both runs, in other columns; forces are not, in whichever order."""
+    other = tmp_path / "energies"
+    shutil.copytree(trained, other)
+    path = other / "evaluation.json"
+    stored = json.loads(path.read_text())
+    for part in ("test", "mean", "deviation"):
+        del stored[part]["forces_meV_A"]
+    path.write_text(json.dumps(stored | {"metric": "energy_meV", "equivariance": {}}))
+    assert main(["report", str(trained), str(other)]) == 2
+    error = capsys.readouterr().err
+    assert f"{other}: has no test forces_meV_A" in error and error.count("\n") == 1
+    kept = json.loads((trained / "evaluation.json").read_text())
+    config = RunFolder(trained).load_config()
+    folders = RunFolder(other), RunFolder(trained)
+    names, rows = comparison(folders, [config, config], [json.loads(path.read_text()), kept])
+    column = [row[names.index("test energy_meV")] for row in rows]
+    assert column[0] == column[1] != f"{kept['mean']['forces_meV_A']:.4g}"
+    assert "-" in rows[0] and "nan" not in rows[0]
 
 
 def test_predictions_are_those_of_the_best_seed_and_need_no_data(

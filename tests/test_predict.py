@@ -253,6 +253,99 @@ def test_of_many_failures_the_numbers_of_all_are_listed(tmp_path, potential):
     assert lines[-1] == "  and 29 more, frames 51-70, 72-80"
 
 
+def test_zeros_on_the_disk_cost_the_frames_they_are_in(tmp_path, potential):
+    texts = waters(20)
+    texts[6] = texts[6].replace("0.763", "0.\x0063")
+    path = written(tmp_path / "in.xyz", [*texts, "\0" * 512])
+    message = failing(potential, path, tmp_path / "out.xyz")
+    assert "2 of 21 frames" in message and "frame 7, line 34" in message
+    assert len(max(message.splitlines(), key=len)) < 700
+    assert sources(tmp_path / "out.xyz") == [*range(1, 7), *range(8, 21)]
+
+
+def test_a_frame_of_an_archive_without_elements_costs_that_frame_alone(tmp_path, potential):
+    positions = np.stack([molecule("H2O").positions + 1e-3 * n for n in range(6)])
+    numbers = np.tile(molecule("H2O").numbers, (6, 1))
+    numbers[1, 0], numbers[3, 1], numbers[4] = 200, 0, 0
+    np.savez(tmp_path / "in.npz", R=positions, z=numbers)
+    message = failing(potential, tmp_path / "in.npz", tmp_path / "out.xyz")
+    assert "3 of 6 frames" in message
+    assert "frame 2: species are [-1, 1, 1], where -1 stands for no element" in message
+    assert "frame 4: species are [8, 0, 1]; allowed" in message
+    assert sources(tmp_path / "out.xyz") == [1, 3, 6]
+
+
+def test_what_a_frame_says_of_itself_is_kept_or_left_out_but_harms_no_energy(tmp_path, potential):
+    info = {
+        "smiles": r"C/C=C\C",
+        "folder": "C:\\x\\",
+        "quoted": 'a "b" {c}',
+        "count": 3,
+        "empty": "",
+        "two": "a\tb",
+        "lines": "a b\nc",
+        "k=ey": "a",
+        "half": "\ud800",
+    }
+    atoms = molecule("H2O")
+    atoms.info = dict(info)
+    ase.io.write(tmp_path / "in.traj", atoms)
+    run(potential, tmp_path / "in.traj", tmp_path / "out.xyz")
+    (found,) = frames(tmp_path / "out.xyz")
+    assert np.isfinite(found.get_potential_energy())
+    kept = {key: info[key] for key in ("smiles", "folder", "quoted", "count")}
+    assert found.info == kept | {"source_frame": 1}
+
+
+def test_a_large_molecule_has_lists_of_neighbours_and_the_same_forces(
+    tmp_path, potential, monkeypatch
+):
+    path = written(tmp_path / "in.xyz", waters(2))
+    run(potential, path, tmp_path / "together.xyz")
+    # As if three atoms were too many to evaluate two molecules at once.
+    monkeypatch.setattr(batches, "PAIRS", 9)
+    capacities = []
+    listed = TinyPotential()
+
+    def neighbours(positions, species, *, capacity):
+        capacities.append(capacity)
+        return TinyPotential.neighbours(listed, positions, species, capacity=capacity)
+
+    monkeypatch.setattr(listed, "neighbours", neighbours, raising=False)
+    run(listed, path, tmp_path / "alone.xyz")
+    assert len(capacities) == listed.traces == 1
+    for alone, together in zip(
+        frames(tmp_path / "alone.xyz"), frames(tmp_path / "together.xyz"), strict=True
+    ):
+        # Texts of eight digits.
+        np.testing.assert_allclose(alone.get_forces(), together.get_forces(), atol=1e-6)
+        assert alone.get_potential_energy() == pytest.approx(together.get_potential_energy())
+
+
+def test_a_file_that_is_removed_meanwhile_is_missed_at_once(tmp_path, monkeypatch, potential):
+    monkeypatch.setattr(experiments.predict, "_WINDOW", 4)
+    append = PredictionFile.append
+
+    def removed(self, predictions):
+        append(self, predictions)
+        self.part.unlink(missing_ok=True)
+
+    monkeypatch.setattr(PredictionFile, "append", removed)
+    path = written(tmp_path / "in.xyz", waters(12))
+    message = failing(potential, path, tmp_path / "out.xyz", UsageError)
+    assert "out.xyz.part: was removed while it was written, with 4 frames" in message
+
+
+def test_a_name_that_is_too_long_is_one_error(tmp_path, potential):
+    for ending in ("xyz", "npz"):
+        path = tmp_path / f"{'x' * 300}.{ending}"
+        message = failing(potential, path, tmp_path / "out.xyz", DataError)
+        assert f"{path}: cannot be read (File name too long)" in message
+    path = written(tmp_path / "in.xyz", waters(1))
+    message = failing(potential, path, tmp_path / f"{'x' * 300}.xyz", UsageError)
+    assert "cannot be written: File name too long" in message
+
+
 def test_where_nothing_can_be_predicted_nothing_is_written(tmp_path, potential):
     old = written(tmp_path / "old.xyz", "what was there before")
     path = written(tmp_path / "in.xyz", waters(1)[0].replace("O", "Q"))

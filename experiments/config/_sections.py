@@ -44,6 +44,10 @@ class ModelConfig(Section):
     def description(self) -> str:
         """The model in a few words."""
 
+    def unread(self) -> list[str]:
+        """Keys without a meaning beside the values of the others, as far as a task names them."""
+        return []
+
 
 class TrainConfig(Section):
     """The optimisation and its bookkeeping."""

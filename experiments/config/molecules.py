@@ -67,7 +67,21 @@ class MoleculesModelConfig(ModelConfig):
                 f"hidden: received {self.hidden} with backbone 'transformer', which has four heads; "
                 "allowed: a multiple of 4"
             )
-        unread = {
+        fields = type(self).model_fields
+        for key in self.unread():
+            if getattr(self, key) != fields[key].default:
+                conflicts.append(
+                    f"{key}: received {getattr(self, key)!r} with backbone {self.backbone!r}, frame "
+                    f"{self.frame!r} and training_average {self.training_average!r}, which do not "
+                    "read it; allowed: leave it out"
+                )
+        if conflicts:
+            raise ValueError("\n".join(conflicts))
+        return self
+
+    def unread(self) -> list[str]:
+        """Keys without a meaning beside the values of the others."""
+        ignored = {
             "cutoff": self.backbone == "point_sum",
             "radial": self.backbone == "point_sum",
             "degree": self.backbone == "point_sum",
@@ -78,21 +92,11 @@ class MoleculesModelConfig(ModelConfig):
             "threshold": self.frame != "robust",
             "quadrature_degree": self.frame != "quadrature",
             "training_average": self.frame == "none",
-            "num_samples": self.training_average == "full",
+            "num_samples": self.frame == "none" or self.training_average == "full",
             "augmentation": self.frame != "none",
             "detach": self.frame not in ("pca", "robust"),
         }
-        fields = type(self).model_fields
-        for key, ignored in unread.items():
-            if ignored and getattr(self, key) != fields[key].default:
-                conflicts.append(
-                    f"{key}: received {getattr(self, key)!r} with backbone {self.backbone!r}, frame "
-                    f"{self.frame!r} and training_average {self.training_average!r}, which do not "
-                    "read it; allowed: leave it out"
-                )
-        if conflicts:
-            raise ValueError("\n".join(conflicts))
-        return self
+        return [key for key, unread in ignored.items() if unread]
 
     @property
     def description(self) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from experiments.data._units import Units, check_declared
-from experiments.data.checks import refuse_where
 from experiments.data.npz import DataError, read_npz
 
 # Names that files have for the same arrays, in any letter case.
@@ -25,7 +24,7 @@ def read_arrays(
     need: Collection[str],
     split: str | None,
     units: Units,
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], dict[int, DataError]]:
     """Molecules of a `.npz` file, in the units of the file.
 
     Args:
@@ -38,7 +37,8 @@ def read_arrays(
       units: what the caller states, to be checked against what the file declares.
 
     Returns:
-      `species`, `positions`, and those of `keys` that are there.
+      `species`, `positions`, and those of `keys` that are there; and of frames whose elements are
+      none, by their index, what is wrong with them. Their species are zeros.
 
     Raises:
       DataError: an array is missing or ambiguous, or has a wrong type or shape.
@@ -86,7 +86,9 @@ def _numeric(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.n
     return array
 
 
-def _shaped(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _shaped(
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[int, DataError]]:
     positions, species = arrays["positions"], arrays["species"]
     if positions.ndim != 3 or 0 in positions.shape or positions.shape[2] != 3:
         raise DataError(
@@ -99,17 +101,7 @@ def _shaped(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict
             f"{path}: species have shape {species.shape}; allowed: ({atoms},) or "
             f"({frames}, {atoms}), as the positions have {frames} frames of {atoms} atoms"
         )
-    wrong = (species < 0) | (species > 118) | (species % 1 != 0)
-    refuse_where(path, "of species", species, wrong, "no element", "1 to 118, and 0 for padding")
-    species = np.broadcast_to(species, (frames, atoms)).astype(np.int32)
-    gaps = np.argwhere(
-        (species[:, :1] == 0).any(1) | (np.diff((species > 0).astype(int)) > 0).any(1)
-    )
-    if len(gaps):
-        raise DataError(
-            f"{path}: frame {gaps[0, 0] + 1}: species are {species[gaps[0, 0]].tolist()}; "
-            "allowed: at least one element, and zeros only after the last"
-        )
+    species, defects = _checked_species(path, np.broadcast_to(species, (frames, atoms)))
     if arrays.get("energies", positions).shape == (frames, 1):
         arrays = arrays | {"energies": arrays["energies"][:, 0]}
     shapes = {"energies": (frames,), "forces": positions.shape, "dipoles": (frames, 3)}
@@ -126,4 +118,21 @@ def _shaped(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> dict
         for name in ("positions", "forces")
         if name in arrays
     }
-    return arrays | padded | {"species": species}
+    return arrays | padded | {"species": species}, defects
+
+
+def _checked_species(
+    path: str | os.PathLike[str], species: np.ndarray
+) -> tuple[np.ndarray, dict[int, DataError]]:
+    strange = ~((species >= 0) & (species <= 118) & (species % 1 == 0))
+    species = np.where(strange, -1, species.astype(np.float64)).astype(np.int32)
+    empty = (species[:, :1] == 0).any(1) | (np.diff((species > 0).astype(int)) > 0).any(1)
+    defects = {}
+    for frame in np.flatnonzero(strange.any(1) | empty).tolist():
+        defects[frame] = DataError(
+            f"{path}: frame {frame + 1}: species are {species[frame].tolist()}"
+            f"{', where -1 stands for no element' if strange[frame].any() else ''}; allowed: at "
+            "least one element, 1 to 118, and zeros only after the last"
+        )
+    species[list(defects)] = 0
+    return species, defects

@@ -14,6 +14,9 @@ from ase.io.extxyz import key_val_str_to_dict
 from experiments.data._xyz_rows import PLAIN, checked_rows, columns_of, is_atom
 from experiments.data.npz import DataError
 
+_LONGEST = 100
+"""Characters of a line that are shown in an error."""
+
 Frames = Iterator[tuple[str, Atoms | DataError]]
 """The place of each frame, for errors, and the frame or what is wrong with it."""
 
@@ -37,7 +40,8 @@ def xyz_frames(path: str | os.PathLike[str], content: bytes) -> Frames:
     Raises:
       DataError: the file is no text.
     """
-    if b"\0" in content:
+    # Further on, as where a disk was full or the power failed, it costs the frame that it is in.
+    if b"\0" in content.partition(b"\n")[0]:
         raise DataError(f"{path}: holds binary data; allowed: XYZ, which is text in UTF-8")
     # Comments may be in any encoding: an invalid byte is an error only where it matters.
     lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig", errors="replace"))
@@ -109,8 +113,8 @@ def _checked_count(where: str, lines: Sequence[str], start: int) -> int:
     line = lines[start].strip()
     if not re.fullmatch(r"\d{1,9}", line, re.ASCII) or int(line) < 1:
         raise DataError(
-            f"{where}, line {start + 1}: received {line!r}; allowed: the number of atoms, at least "
-            "1, then a comment line, then a line for each atom"
+            f"{where}, line {start + 1}: received {_shown(line)}; allowed: the number of atoms, at "
+            "least 1, then a comment line, then a line for each atom"
         )
     count = int(line)
     for found in range(count):
@@ -120,7 +124,7 @@ def _checked_count(where: str, lines: Sequence[str], start: int) -> int:
         # A lone integer is the beginning of the next frame.
         if line and not line.isdecimal():
             continue
-        received = "the file ends" if ended else f"received {line!r}" if line else "is blank"
+        received = "the file ends" if ended else f"received {_shown(line)}" if line else "is blank"
         hint = ""
         if start + 1 < len(lines) and is_atom(lines[start + 1]):
             hint = f" (line {start + 2} looks like an atom: is the comment line missing?)"
@@ -137,6 +141,10 @@ def _checked_count(where: str, lines: Sequence[str], start: int) -> int:
     return count
 
 
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")
+
+
 def _frame(where: str, line: int, comment: str, body: Mapping[int, str], notes: list[str]) -> Atoms:
     try:
         declared: Any = key_val_str_to_dict(comment).get("Properties", PLAIN)
@@ -147,7 +155,9 @@ def _frame(where: str, line: int, comment: str, body: Mapping[int, str], notes: 
                 f"{where}, line {line}: the comment cannot be parsed ({error}); "
                 f"allowed: key=value text with Properties such as {PLAIN}:forces:R:3"
             ) from error
-        notes.append(f"{where}, line {line}: the comment is no key=value text, and is ignored")
+        notes.append(
+            f"{where}, line {line}: the comment is no key=value text ({error}), and is ignored"
+        )
         comment, columns = "", columns_of(PLAIN)
     rows, dropped = checked_rows(where, body, columns)
     if dropped:

@@ -103,6 +103,8 @@ def _checked(where: str, words: list[str], columns: Sequence[Column]) -> list[st
         if column.name == "species" and atomic_numbers.get(word.capitalize(), 0) < 1:
             close = difflib.get_close_matches(word.capitalize(), list(atomic_numbers)[1:], n=1)
             hint = f" (meant {close[0]}?)" if close else ""
+            if word in ("D", "T"):
+                hint = " (an isotope of H, which has the same energies?)"
             raise DataError(f"{received} is no element{hint}; allowed: symbols such as H, C, Cl")
         if column.kind == "I" and not re.fullmatch(r"[+-]?\d{1,18}", word, re.ASCII):
             raise DataError(f"{received} is not an integer; allowed: integers")

@@ -16,7 +16,7 @@ from ase.io.trajectory import Trajectory
 from experiments.data._molecule_npz import read_arrays
 from experiments.data._units import stated_units
 from experiments.data._xyz import Frames, xyz_frames
-from experiments.data.npz import DataError
+from experiments.data.npz import DataError, refuse_unreadable
 from experiments.errors import UsageError
 
 # What the name says is binding for these; for all others ASE looks at the content too.
@@ -47,9 +47,7 @@ def stream_frames(path: str | os.PathLike[str], split: str | None = None) -> Fra
     npz = file.suffix.lower() == ".npz"
     if split is not None and not npz:
         raise UsageError(f"split is {split!r} for {path}; allowed: None, or an .npz file")
-    if not file.is_file():
-        defect = "a folder" if file.is_dir() else "no such file"
-        raise DataError(f"{path}: {defect}; allowed: a readable file with molecules")
+    refuse_unreadable(path, "a readable file with molecules")
     if npz:
         return _arrays(path, split)
     # Absolute: ASE takes names such as `-` and `postgres...` for something else than files.
@@ -85,11 +83,14 @@ def stream_frames(path: str | os.PathLike[str], split: str | None = None) -> Fra
 
 
 def _arrays(path: str | os.PathLike[str], split: str | None) -> Frames:
-    arrays = read_arrays(path, {}, (), split, stated_units())
+    arrays, defects = read_arrays(path, {}, (), split, stated_units())
     pairs = zip(arrays["species"], arrays["positions"], strict=True)
     return (
-        (f"{path}: frame {index}", Atoms(numbers[numbers > 0], positions[numbers > 0]))
-        for index, (numbers, positions) in enumerate(pairs, start=1)
+        (
+            f"{path}: frame {index + 1}",
+            defects.get(index) or Atoms(numbers[numbers > 0], positions[numbers > 0]),
+        )
+        for index, (numbers, positions) in enumerate(pairs)
     )
 
 

@@ -97,7 +97,9 @@ def read_molecules(
                 f"{allowed or 'none here'}"
             )
     if Path(path).suffix.lower() == ".npz":
-        arrays = read_arrays(path, keys, need, split, units)
+        arrays, defects = read_arrays(path, keys, need, split, units)
+        for defect in defects.values():
+            raise defect
         places = [f"{path}: frame {index + 1}" for index in range(len(arrays["species"]))]
     else:
         if split is not None:
@@ -156,7 +158,8 @@ def refuse_coincident(molecules: Molecules, places: Sequence[str]) -> None:
     chunk = max(1, _PAIRS_AT_A_TIME // max(1, len(first)))
     for start in range(0, frames, chunk):
         part = positions[start : start + chunk]
-        near = np.sum((part[:, first] - part[:, second]) ** 2, axis=-1) < _COINCIDENT**2
+        with np.errstate(over="ignore"):
+            near = np.sum((part[:, first] - part[:, second]) ** 2, axis=-1) < _COINCIDENT**2
         # Padding comes last, so a pair is real if its second atom is.
         pairs = np.argwhere(near & (species[start : start + chunk, second] > 0))
         if len(pairs):

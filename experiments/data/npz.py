@@ -1,6 +1,7 @@
 """Named arrays in `.npz` files: read with one clear error a defect, written whole or not at all."""
 
 import os
+import stat
 import uuid
 import zipfile
 import zlib
@@ -14,6 +15,28 @@ from experiments.errors import UsageError
 
 class DataError(UsageError):
     """Data that cannot be used: says which file and array, what was received, what is allowed."""
+
+
+def refuse_unreadable(path: str | os.PathLike[str], allowed: str) -> None:
+    """Refuses a path that is no file or that may not be read.
+
+    Args:
+      path: what was given.
+      allowed: what to say is allowed.
+
+    Raises:
+      DataError: it is missing, a folder, or cannot be opened.
+    """
+    try:
+        kind = "a folder" if stat.S_ISDIR(os.stat(path).st_mode) else None
+        if kind is None:
+            open(path, "rb").close()
+    except FileNotFoundError:
+        kind = "no such file"
+    except OSError as error:
+        kind = f"cannot be read ({error.strerror})"
+    if kind is not None:
+        raise DataError(f"{path}: {kind}; allowed: {allowed}")
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -30,9 +53,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         something else than arrays of numbers, booleans or text.
     """
     path = Path(path)
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {kind}; allowed: a readable .npz file")
+    refuse_unreadable(path, "a readable .npz file")
     try:
         # np.load takes any file that is not an archive for a pickle, and says so.
         if not zipfile.is_zipfile(path):

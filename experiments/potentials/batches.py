@@ -1,4 +1,4 @@
-"""Energies and forces of many molecules: those of one size together, compiled once for a size."""
+"""Energies and forces of many molecules: those of one size together, large ones by themselves."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
 from jaxtyping import Array, Float, PyTree
 
 from experiments.data._units import check_declared, stated_units
@@ -15,6 +16,7 @@ from experiments.errors import UsageError
 from experiments.potentials.calculator import (
     PotentialLike,
     Precision,
+    SymmetrizedCalculator,
     centred,
     enabled,
     value_and_slope,
@@ -54,6 +56,8 @@ class Evaluator:
         self._potential = potential
         self._dtype = dtype
         self._evaluate = jax.jit(jax.vmap(value_and_slope(potential.energy(params))))
+        # Large molecules have lists of neighbours, and the elements of a frame take turns.
+        self._calculator = SymmetrizedCalculator.of(potential, params, dtype=dtype)
 
     def __call__(self, molecules: Sequence[tuple[str, Atoms]]) -> list[Labelled | DataError]:
         """Energies and forces.
@@ -75,7 +79,11 @@ class Evaluator:
             else:
                 sizes.setdefault(len(atoms), []).append((index, species))
         for size, members in sizes.items():
-            rows = min(max(PAIRS // size**2, 1), _MOST_ROWS)
+            rows = min(PAIRS // size**2, _MOST_ROWS)
+            if rows < 2:
+                for index, _ in members:
+                    results[index] = self._alone(*molecules[index])
+                continue
             for start in range(0, len(members), rows):
                 results |= self._batch(molecules, members[start : start + rows], rows)
         return [results[index] for index in range(len(molecules))]
@@ -96,6 +104,17 @@ class Evaluator:
         refuse_coincident(whole, [place])
         return np.asarray(self._potential.species_of(numbers), np.int32)
 
+    def _alone(self, place: str, atoms: Atoms) -> Labelled | DataError:
+        # Cells are ignored.
+        molecule = Atoms(atoms.numbers, atoms.positions)
+        try:
+            energy = self._calculator.get_potential_energy(molecule)
+            return Labelled(atoms, energy, self._calculator.get_forces(molecule))
+        except CalculationFailed as error:
+            return DataError(f"{place}: {error}")
+        except (ValueError, RuntimeError) as error:
+            return _too_large(place, atoms, error)
+
     def _batch(
         self,
         molecules: Sequence[tuple[str, Atoms]],
@@ -104,22 +123,16 @@ class Evaluator:
     ) -> dict[int, Labelled | DataError]:
         # Always as many rows, or each number of them would be compiled for.
         filled = [members[min(row, len(members) - 1)] for row in range(rows)]
-        positions = np.stack([centred(molecules[index][1].positions) for index, _ in filled])
+        with np.errstate(over="ignore"):
+            places = [centred(molecules[index][1].positions) for index, _ in filled]
+            positions = np.stack(places).astype(self._dtype)
         species = np.stack([each for _, each in filled])
         try:
             with enabled(self._dtype):
-                values, slopes = self._evaluate(positions.astype(self._dtype), species)
+                values, slopes = self._evaluate(positions, species)
                 energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
         except (ValueError, RuntimeError) as error:
-            # Of JAX, when memory does not suffice, or of a model that cannot have so many atoms.
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            size = len(species[0])
-            return {
-                index: DataError(
-                    f"{molecules[index][0]}: {size} atoms cannot be evaluated: {reason}"
-                )
-                for index, _ in members
-            }
+            return {index: _too_large(*molecules[index], error) for index, _ in members}
         return {
             index: self._labelled(*molecules[index], float(energies[row]), forces[row])
             for row, (index, _) in enumerate(members)
@@ -135,3 +148,9 @@ class Evaluator:
                 "eV/Angstrom; allowed: finite numbers, which molecules like those of the training give"
             )
         return Labelled(atoms, energy + float(self._potential.reference(atoms.numbers)), forces)
+
+
+def _too_large(place: str, atoms: Atoms, error: Exception) -> DataError:
+    """Of JAX, when memory does not suffice, or of a model that cannot have so many atoms."""
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return DataError(f"{place}: {len(atoms)} atoms cannot be evaluated: {reason}")

@@ -35,7 +35,7 @@ class PotentialLike(Protocol):
         """The energy above the reference, as a function of positions and species."""
 
     def alone(self, params: PyTree[Array]) -> Energy:
-        """The same energy, for one molecule at a time and once differentiable."""
+        """The same energy, for one molecule at a time and with a first derivative at least."""
 
     def species_of(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
         """The species of atomic numbers; a `UsageError` for an element it was not trained on."""

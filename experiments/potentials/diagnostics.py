@@ -16,6 +16,8 @@ Batch = dict[str, Array]
 
 _DRAWS = 4
 """Elements of a group that a model is tried on, for each molecule."""
+_AT_A_TIME = 10
+"""Molecules whose energies are differentiated at once."""
 _STEP = 1e-4
 """In Angstrom; differences of energies in float64 are then right to about eight digits."""
 
@@ -63,7 +65,9 @@ def consistency_errors(
 
         @jax.jit
         def of_each(positions: Array) -> tuple[Array, Array]:
-            return jax.vmap(forces_of(potential.energy(params)))(positions, species)
+            model = forces_of(potential.energy(params))
+            # All at once, the frames of large molecules would take gigabytes.
+            return jax.lax.map(lambda one: model(*one), (positions, species), batch_size=_AT_A_TIME)
 
         directions = np.where(np.asarray(species)[..., None] > 0, directions, 0)
         directions = directions / np.linalg.norm(directions, axis=(1, 2), keepdims=True)

@@ -119,8 +119,9 @@ class Potential:
         return averaged
 
     def alone(self, params: PyTree[Array]) -> Property:
-        """The same as `energy`, faster for one molecule at a time; energies have first derivatives."""
-        if self.config.frame == "none" or self.targets in ACTIONS:
+        """The same as `energy`, of robust frames faster for one molecule and once differentiable."""
+        if self.config.frame != "robust" or self.targets in ACTIONS:
+            # Of all other frames every element has a weight.
             return self.energy(params)
         return sparse_average(self.bare(params), self.frame)
 
