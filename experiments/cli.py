@@ -143,10 +143,6 @@ def _predict(options: argparse.Namespace) -> None:
     from experiments.predict import predict
 
     potential, params = load_potential(folder, options.seed)
-    if "energy" not in potential.targets:
-        raise UsageError(
-            f"{folder.path}: was trained on {potential.targets}; allowed: a run trained on energies"
-        )
     source = Path(options.file)
     output = options.out or source.with_name(f"{source.stem}_predicted.extxyz")
     predict(

@@ -51,10 +51,6 @@ def load_models(
     for folder, short in zip(folders, names, strict=True):
         name = short if names.count(short) == 1 else str(folder.path)
         potential, params = load_potential(folder)
-        if "energy" not in potential.targets:
-            raise UsageError(
-                f"{folder.path}: was trained on {potential.targets}; allowed: a run trained on energies"
-            )
         with enabled(dtype):
             params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), dtype), params)
         models.append(Model(name, potential, params))

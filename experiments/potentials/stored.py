@@ -20,12 +20,17 @@ def load_potential(folder: RunFolder, seed: int | None = None) -> tuple[Potentia
       seed: one of its seeds; by default that with the lowest validation error.
 
     Raises:
-      UsageError: if the run is of another kind, was not validated yet, or has no such seed.
+      UsageError: if the run is of another kind, was not trained on energies or not validated yet, or
+        has no such seed.
     """
     config = folder.load_config()
     if not isinstance(config, MoleculesConfig):
         raise UsageError(
             f"{folder.path}: is a run of the task {config.task!r}; allowed: one of 'molecules'"
+        )
+    if "energy" not in config.data.targets:
+        raise UsageError(
+            f"{folder.path}: was trained on {config.data.targets}; allowed: a run trained on energies"
         )
     facts = folder.load_facts()
     try:
