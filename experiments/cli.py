@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 
@@ -243,7 +243,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--out", metavar="FILE", type=Path, help="by default FILE_predicted.extxyz beside FILE"
     )
-    predict.add_argument("--seed", type=int, help="by default that with the best validation")
+    predict.add_argument(
+        "--seed",
+        type=_seed,
+        metavar="SEED",
+        help="one of the run, or all for their mean; by default that with the best validation",
+    )
     predict.add_argument("--split", metavar="NAME", help=_SPLIT)
     predict.add_argument("--float64", action="store_true", help="in double precision")
     predict.add_argument("--overwrite", action="store_true", help="replace what is there")
@@ -313,6 +318,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark.set_defaults(command=_benchmark)
     return parser
+
+
+def _seed(text: str) -> int | Literal["all"]:
+    try:
+        return "all" if text == "all" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"received {text!r}; allowed: a whole number, or all"
+        ) from None
 
 
 class _TrainHelp(argparse.RawDescriptionHelpFormatter):

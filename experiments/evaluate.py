@@ -73,8 +73,9 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
     Returns:
       `test`, every metric of each seed, with its `mean` and `deviation` over seeds
       (the sample deviation, `None` for a single seed); `equivariance`, every kind of error of each
-      seed; what they belong to; and for a task that has one, its `profile` of each seed: angles and
-      the error at each.
+      seed; what they belong to; for a task that has one, its `profile` of each seed: angles and
+      the error at each; and for a task that has one, and several seeds, every metric of its
+      `committee`, which predicts the mean of what they predict.
     """
     chunks = cut(task.splits["test"], config.train.evaluation_batch_size)
 
@@ -109,6 +110,11 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
     profile = getattr(task, "profile", None)
     if profile is not None:
         result["profile"] = [profile(params) for params in weights]
+    committee = getattr(task, "committee", None)
+    if committee is not None and len(weights) > 1:
+        together = committee()
+        found = jax.jit(lambda best: mean_metrics(together, best, chunks))(state.best)
+        result["committee"] = {name: float(value) for name, value in found.items()}
     return result
 
 
@@ -133,8 +139,10 @@ def print_evaluation(console: Console, result: dict[str, Any]) -> None:
         numbers += [f"{each[place]:.1e}" for each in result["equivariance"].values()]
         rows.append([str(seed), str(result["best_step"][place]), *numbers])
     blank = [""] * len(kinds)
-    for label in ("mean", "deviation"):
-        rows.append([label, "", "", *(number(result[label][name]) for name in metrics), *blank])
+    for label in ("mean", "deviation", "committee"):
+        if label in result:
+            numbers = [number(result[label][name]) for name in metrics]
+            rows.append([label, "", "", *numbers, *blank])
     print_table(console, names, rows)
     if result["step"] < result["steps"]:
         console.print(f"the run is at step {result['step']} of {result['steps']}", soft_wrap=True)

@@ -15,7 +15,7 @@ from experiments.load import dump_config
 from experiments.run import RunFolder
 from experiments.session import make_task
 from experiments.state import State
-from experiments.table import markdown_table, spread
+from experiments.table import markdown_table, number, spread
 from experiments.tasks._task import Task
 
 
@@ -101,6 +101,11 @@ def write_report(
         "relative, the largest over seeds.",
         markdown_table(names, rows),
     ]
+    if "committee" in result:
+        error = number(result["committee"][result["metric"]])
+        parts.append(
+            f"The mean of what the seeds predict has a test {result['metric']} of {error}."
+        )
     for title, path in pictures:
         where = os.path.relpath(path, folder.path)
         # A page cannot be shown in a page.

@@ -125,6 +125,9 @@ def test_training_keeps_the_facts_and_evaluates_forces(trained, capsys):
     assert facts["elements"] == [1, 7, 8]
     stored = json.loads((trained / "evaluation.json").read_text())
     assert set(stored["test"]) == {"energy_meV", "forces_meV_A"}
+    for name, errors in stored["test"].items():
+        # The absolute error of a mean is at most the mean of the absolute errors.
+        assert min(errors) / 2 < stored["committee"][name] < np.mean(errors)
     assert len(stored["equivariance"]["E(3) worst"]) == 2
     assert main(["evaluate", str(trained)]) == 0
     assert json.loads((trained / "evaluation.json").read_text()) == stored
@@ -132,6 +135,7 @@ def test_training_keeps_the_facts_and_evaluates_forces(trained, capsys):
     page = (trained / "report.md").read_text()
     pictures = [line.split("](")[1][:-1] for line in page.splitlines() if line.startswith("![")]
     assert "forces.png" in pictures
+    assert f"has a test forces_meV_A of {stored['committee']['forces_meV_A']:.4g}." in page
     assert all((trained / picture).stat().st_size > 1000 for picture in pictures)
 
 
@@ -223,6 +227,22 @@ def test_predictions_are_those_of_the_best_seed_and_need_no_data(
         texts[seed] = other.read_text()
     assert output.read_text() == texts[best] != texts[worse]
 
+    arguments = ["predict", str(moved), str(path), "--seed=all", f"--out={tmp_path / 'all.xyz'}"]
+    assert main(arguments) == 0
+    for together, *each in zip(
+        *(
+            ase.io.read(tmp_path / name, ":")
+            for name in ("all.xyz", f"{best}.extxyz", f"{worse}.extxyz")
+        ),
+        strict=True,
+    ):
+        energies = [atoms.get_potential_energy() for atoms in each]
+        # As in `assert_predicted`.
+        assert together.get_potential_energy() == pytest.approx(np.mean(energies), abs=1e-5)
+        forces = [atoms.get_forces() for atoms in each]
+        np.testing.assert_allclose(together.get_forces(), np.mean(forces, axis=0), atol=1e-5)
+        assert np.max(np.abs(forces[0] - forces[1])) > 1e-3
+
 
 def test_frames_that_cannot_be_predicted_cost_no_others(moved, frames, expected, tmp_path, capsys):
     path = tmp_path / "frames.xyz"
@@ -245,7 +265,7 @@ def test_frames_that_cannot_be_predicted_cost_no_others(moved, frames, expected,
 @pytest.mark.parametrize(
     ("run", "options", "words"),
     [
-        ("{trained}", ["--seed=4"], "seed: received 4; allowed: one of [3, 5]"),
+        ("{trained}", ["--seed=4"], "seed: received 4; allowed: one of [3, 5], or 'all'"),
         ("{folder}/nothing", [], "no such folder"),
         ("{folder}", [], "is not the folder of a run"),
         ("{folder}/bodies", [], "is a run of the task 'nbody'"),

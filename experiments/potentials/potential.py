@@ -210,6 +210,25 @@ class Potential:
         }
 
 
+class Committee(Potential):
+    r"""The mean of networks that differ by their seeds, as invariant and conservative as each of them.
+
+    Formula: $E(x) = \frac1S \sum_s E_s(x)$. Its parameters are those of the networks with a leading
+    axis `seed`. As averages are linear, it is the average of the mean of the bare networks, and has one
+    frame for all of them.
+    """
+
+    def bare(self, params: PyTree[Array]) -> Property:
+        """The mean of the networks as they are, in the units of each."""
+        of_one = super().bare
+
+        def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
+            each = jax.vmap(lambda params: of_one(params)(positions, species, graph))(params)
+            return jnp.mean(each, axis=0)
+
+        return value
+
+
 def forces_of(energy: Property) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:
     """`(positions, *rest)` to the energy and the forces, minus its gradient."""
 

@@ -1,5 +1,7 @@
 """The potential that a run has trained, without the data it was trained on."""
 
+from typing import Literal
+
 import jax
 import numpy as np
 from jaxtyping import Array, PyTree
@@ -8,16 +10,19 @@ from experiments.config import MoleculesConfig
 from experiments.data.molecule_sets import MoleculeFacts
 from experiments.errors import UsageError
 from experiments.evaluate import load_state, seed_params
-from experiments.potentials.potential import Potential
+from experiments.potentials.potential import Committee, Potential
 from experiments.run import RunFolder
 
 
-def load_potential(folder: RunFolder, seed: int | None = None) -> tuple[Potential, PyTree[Array]]:
+def load_potential(
+    folder: RunFolder, seed: int | Literal["all"] | None = None
+) -> tuple[Potential, PyTree[Array]]:
     """The potential of a run on molecules and its best parameters.
 
     Args:
       folder: the folder of the run.
-      seed: one of its seeds; by default that with the lowest validation error.
+      seed: one of its seeds, or `"all"` for the mean of what they have trained; by default that with
+        the lowest validation error.
 
     Raises:
       UsageError: if the run is of another kind, was not trained on energies or not validated yet, or
@@ -45,7 +50,9 @@ def load_potential(folder: RunFolder, seed: int | None = None) -> tuple[Potentia
     potential = Potential(config.model, known, config.data.targets)
     state = load_state(config, folder, potential)
     seeds = list(config.train.seeds)
+    if seed == "all":
+        return Committee(config.model, known, config.data.targets), jax.device_get(state.best)
     if seed is not None and seed not in seeds:
-        raise UsageError(f"seed: received {seed}; allowed: one of {seeds}")
+        raise UsageError(f"seed: received {seed}; allowed: one of {seeds}, or 'all'")
     place = int(np.argmin(np.asarray(state.best_metric))) if seed is None else seeds.index(seed)
     return potential, jax.device_get(seed_params(state, place))

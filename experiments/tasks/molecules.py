@@ -1,5 +1,6 @@
 """Molecules: what energy, forces, dipole moment or polarizability do they have?"""
 
+import copy
 import functools
 import warnings
 from pathlib import Path
@@ -19,7 +20,7 @@ from experiments.potentials.diagnostics import (
     equivariance_errors,
     net_torque,
 )
-from experiments.potentials.potential import ACTIONS, Potential, forces_of
+from experiments.potentials.potential import ACTIONS, Committee, Potential, forces_of
 from experiments.tasks._task import Audited, Batch
 
 _AUDITED = 4
@@ -135,6 +136,13 @@ class MoleculesTask:
         if "polarizability" in errors:
             metrics["polarizability_A3"] = jnp.mean(jnp.abs(errors["polarizability"]), axis=(1, 2))
         return metrics
+
+    def committee(self) -> "MoleculesTask":
+        """This task with the mean of several networks: parameters have a leading axis `seed`."""
+        together = copy.copy(self)
+        together.potential = Committee(self.config.model, self.facts, self.targets)
+        together._slowly = jax.jit(together._predict_in_turn)
+        return together
 
     def equivariance(
         self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]
