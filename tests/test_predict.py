@@ -336,11 +336,14 @@ def test_a_file_that_is_removed_meanwhile_is_missed_at_once(tmp_path, monkeypatc
     assert "out.xyz.part: was removed while it was written, with 4 frames" in message
 
 
-def test_a_name_that_is_too_long_is_one_error(tmp_path, potential):
+def test_a_name_that_is_too_long_and_a_pipe_are_one_error(tmp_path, potential):
     for ending in ("xyz", "npz"):
         path = tmp_path / f"{'x' * 300}.{ending}"
         message = failing(potential, path, tmp_path / "out.xyz", DataError)
         assert f"{path}: cannot be read (File name too long)" in message
+    os.mkfifo(tmp_path / "pipe.xyz")
+    message = failing(potential, tmp_path / "pipe.xyz", tmp_path / "out.xyz", DataError)
+    assert "pipe.xyz: no regular file" in message
     path = written(tmp_path / "in.xyz", waters(1))
     message = failing(potential, path, tmp_path / f"{'x' * 300}.xyz", UsageError)
     assert "cannot be written: File name too long" in message

@@ -28,15 +28,17 @@ def refuse_unreadable(path: str | os.PathLike[str], allowed: str) -> None:
       DataError: it is missing, a folder, or cannot be opened.
     """
     try:
-        kind = "a folder" if stat.S_ISDIR(os.stat(path).st_mode) else None
-        if kind is None:
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
             open(path, "rb").close()
+            return
+        # To open a pipe would wait for somebody to write into it.
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
     except FileNotFoundError:
         kind = "no such file"
     except OSError as error:
         kind = f"cannot be read ({error.strerror})"
-    if kind is not None:
-        raise DataError(f"{path}: {kind}; allowed: {allowed}")
+    raise DataError(f"{path}: {kind}; allowed: {allowed}")
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
