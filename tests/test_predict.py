@@ -317,7 +317,7 @@ def test_a_large_molecule_has_lists_of_neighbours_and_the_same_forces(
     for alone, together in zip(
         frames(tmp_path / "alone.xyz"), frames(tmp_path / "together.xyz"), strict=True
     ):
-        # Texts of eight digits.
+        # Eight epsilons of float32, of forces of about an eV/Angstrom.
         np.testing.assert_allclose(alone.get_forces(), together.get_forces(), atol=1e-6)
         assert alone.get_potential_energy() == pytest.approx(together.get_potential_energy())
 

@@ -151,6 +151,6 @@ class Evaluator:
 
 
 def _too_large(place: str, atoms: Atoms, error: Exception) -> DataError:
-    """Of JAX, when memory does not suffice, or of a model that cannot have so many atoms."""
+    """What JAX says when memory does not suffice, or a model that cannot have so many atoms."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return DataError(f"{place}: {len(atoms)} atoms cannot be evaluated: {reason}")
