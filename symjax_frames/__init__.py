@@ -3,7 +3,6 @@
 from importlib.metadata import version as _version
 
 from symjax_frames._types import Action as Action
-from symjax_frames._types import Affine as Affine
 from symjax_frames._types import Frame as Frame
 from symjax_frames.actions import fields as fields
 from symjax_frames.actions import images as images
@@ -13,9 +12,7 @@ from symjax_frames.actions import pseudovectors as pseudovectors
 from symjax_frames.actions import regular as regular
 from symjax_frames.actions import tensors as tensors
 from symjax_frames.actions import vectors as vectors
-from symjax_frames.average import frame_average as frame_average
-from symjax_frames.average import group_average as group_average
-from symjax_frames.average import sampled_average as sampled_average
+from symjax_frames.elements import Isometry as Isometry
 from symjax_frames.frames import canonical_frame as canonical_frame
 from symjax_frames.frames import centre_of_mass as centre_of_mass
 from symjax_frames.frames import close as close
@@ -49,5 +46,8 @@ from symjax_frames.groups import special_euclidean as special_euclidean
 from symjax_frames.groups import special_orthogonal as special_orthogonal
 from symjax_frames.groups import tetrahedral as tetrahedral
 from symjax_frames.groups import translation as translation
+from symjax_frames.transforms import frame_average as frame_average
+from symjax_frames.transforms import group_average as group_average
+from symjax_frames.transforms import sampled_average as sampled_average
 
 __version__ = _version("symjax_frames")

@@ -93,7 +93,7 @@ def _textbook(points: Array, mask: Array) -> sf.Frame:
     centroid = jnp.sum(jnp.where(real, points, 0), axis=0) / jnp.sum(mask, dtype=points.dtype)
     arms = jnp.where(real, points - centroid[None], 0)
     _, axes = jnp.linalg.eigh(arms.T @ arms)
-    base = sf.Affine(axes[None], centroid[None])
+    base = sf.Isometry(axes[None], centroid[None])
     return sf.close(sf.Frame(base, jnp.ones(1, points.dtype)), sf.signs(3))
 
 

@@ -21,8 +21,8 @@ from experiments.benchmarks._exactness_record import (
     tally,
 )
 from experiments.benchmarks._g2 import MOLECULES, Clouds
-from experiments.figures.exactness import exactness_map
-from experiments.table import markdown_table, print_table
+from experiments.benchmarks.figures.exactness import exactness_map
+from experiments.results.table import markdown_table, print_table
 
 _DRAWN = ("PCA", "robust")
 

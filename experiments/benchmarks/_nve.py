@@ -10,7 +10,7 @@ from ase.data import covalent_radii
 from jaxtyping import Array, Float, Key
 
 import symjax_frames as sf
-from experiments.potentials.calculator import Energy, Precision, enabled, value_and_slope
+from experiments.tasks.molecules.calculator import Energy, Precision, enabled, value_and_slope
 
 _BONDED = 1.3
 """Sums of the covalent radii: the length below which two atoms are bonded where a molecule starts."""

@@ -9,13 +9,13 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Array, PyTree
 
-from experiments.config import MoleculesConfig
 from experiments.errors import UsageError
-from experiments.potentials.calculator import Precision, enabled
-from experiments.potentials.potential import Potential
-from experiments.potentials.stored import load_potential
-from experiments.run import RunFolder
-from experiments.session import make_task
+from experiments.runs.folder import RunFolder
+from experiments.tasks.molecules.calculator import Precision, enabled
+from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.potential import Potential
+from experiments.tasks.molecules.stored import load_potential
+from experiments.tasks.registry import make_task
 
 
 class Model(NamedTuple):
@@ -90,7 +90,7 @@ def molecule_of(
       UsageError: there is no such molecule, or it has a single atom.
     """
     if name is not None:
-        from experiments.frames import read_molecule
+        from experiments.tasks.molecules.commands.frames import read_molecule
 
         atoms = read_molecule(name)[1]
     else:

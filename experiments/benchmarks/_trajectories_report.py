@@ -8,8 +8,8 @@ from typing import Any
 from experiments.benchmarks._conservation import Trajectory
 from experiments.figures.curves import Curve, Panel, draw_curves
 from experiments.figures.curves_html import interactive_curves
-from experiments.run import write_whole
-from experiments.table import markdown_table
+from experiments.files import write_whole
+from experiments.results.table import markdown_table
 
 _COLUMNS = {
     "drift, meV/atom/ps": "drift_mev_per_atom_ps",

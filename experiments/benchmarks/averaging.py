@@ -19,9 +19,9 @@ from rich.console import Console
 import symjax_frames as sf
 from experiments.benchmarks._options import positive
 from experiments.benchmarks._timing import Call, make_parser, medians, prepare, start
-from experiments.config import NBodyModelConfig
-from experiments.models import ACTIONS, Dynamics, Network, trained
-from experiments.table import print_table
+from experiments.results.table import print_table
+from experiments.tasks.nbody.config import NBodyModelConfig
+from experiments.tasks.nbody.model import ACTIONS, Dynamics, Network, trained
 from symjax_frames.linalg import eigh
 
 Transform = Callable[[Dynamics], Callable[..., Array]]

@@ -18,9 +18,9 @@ import symjax_frames as sf
 from experiments.benchmarks._dynamics import Run, minima, simulate
 from experiments.benchmarks._molecules import Molecule, molecules, potential
 from experiments.benchmarks._options import new_folder
-from experiments.figures.drift import energy_drift
-from experiments.potentials.calculator import SymmetrizedCalculator
-from experiments.table import markdown_table, print_table
+from experiments.benchmarks.figures.drift import energy_drift
+from experiments.results.table import markdown_table, print_table
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 
 Runs = Mapping[str, Mapping[str, Sequence[Run]]]
 """For every molecule and frame the runs, one for each time step."""

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments import figures
 from experiments.benchmarks._options import new_folder, positive
-from experiments.table import print_table
+from experiments.benchmarks.figures.identities import identity_errors
+from experiments.results.table import print_table
 from symjax_frames.correlation import correlate, harmonic_basis
 
 Turn = Callable[[sf.Group], Float[Array, "order size size 1 kernels"]]
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table(console, names, _rows(errors, kernels))
     if options.out is not None:
         path = options.out / "identities.png"
-        figures.identity_errors(path, errors, kernels, _WIDTHS)
+        identity_errors(path, errors, kernels, _WIDTHS)
         console.print(f"{path}", soft_wrap=True)
 
 
@@ -147,10 +147,10 @@ def _relative(value: Array, reference: Array) -> Float[Array, " widths"]:
 
 
 @jax.jit
-def _rotation(image: Array, moved: Array, elements: sf.Affine) -> Float[Array, "widths angles"]:
+def _rotation(image: Array, moved: Array, elements: sf.Isometry) -> Float[Array, "widths angles"]:
     response = correlate(image, moved[0])
 
-    def error(pair: tuple[sf.Affine, Array]) -> Float[Array, " widths"]:
+    def error(pair: tuple[sf.Isometry, Array]) -> Float[Array, " widths"]:
         g, kernel = pair
         return _relative(correlate(_images.push(g, image), kernel), _images.push(g, response))
 
@@ -159,14 +159,14 @@ def _rotation(image: Array, moved: Array, elements: sf.Affine) -> Float[Array, "
 
 @functools.partial(jax.jit, static_argnums=3)
 def _lifting(
-    image: Array, moved: Array, elements: sf.Affine, group: sf.Group
+    image: Array, moved: Array, elements: sf.Isometry, group: sf.Group
 ) -> Float[Array, "widths angles"]:
     maps = sf.fields(sf.regular(group), channel_axes=2, order=3)
     # As `lift`, which takes kernels that are not turned yet.
     lift = jax.vmap(correlate, in_axes=(None, 0), out_axes=-2)
     lifted = lift(image, moved)
 
-    def error(g: sf.Affine) -> Float[Array, " widths"]:
+    def error(g: sf.Isometry) -> Float[Array, " widths"]:
         return _relative(lift(_images.push(g, image), moved), maps.push(g, lifted))
 
     return jax.lax.map(error, elements).T

@@ -23,15 +23,15 @@ from rich.console import Console
 
 from experiments.benchmarks._options import new_folder, positive
 from experiments.benchmarks._timing import Call, make_parser, medians, prepare, start
-from experiments.config import MoleculesConfig
 from experiments.errors import UsageError
-from experiments.optimizer import make_optimizer
-from experiments.potentials.calculator import SymmetrizedCalculator
-from experiments.state import State, initial_state, map_seeds
-from experiments.steps import Trace, take_steps
-from experiments.table import markdown_table, print_table
-from experiments.tasks._task import Batch
-from experiments.tasks.molecules import MoleculesTask
+from experiments.results.table import markdown_table, print_table
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
+from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.task import MoleculesTask
+from experiments.training.optimizer import make_optimizer
+from experiments.training.state import State, initial_state, map_seeds
+from experiments.training.steps import Trace, take_steps
+from experiments.training.task import Batch
 
 _BASELINE = "e3x"
 _SAMPLED = {"frame": "pca", "training_average": "sampled"}

@@ -19,16 +19,16 @@ from rich.console import Console
 
 import symjax_frames as sf
 from experiments.benchmarks._options import new_folder
-from experiments.config import MoleculesConfig
 from experiments.errors import ExperimentError, UsageError
-from experiments.evaluate import load_state, seed_params
-from experiments.metrics import cut
-from experiments.potentials.potential import ACTIONS
-from experiments.run import RunFolder
-from experiments.session import make_task
-from experiments.table import markdown_table, number, print_table
-from experiments.tasks._task import Batch
-from experiments.tasks.molecules import MoleculesTask
+from experiments.results.table import markdown_table, number, print_table
+from experiments.runs.folder import RunFolder
+from experiments.runs.restore import load_state, seed_params
+from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.potential import ACTIONS
+from experiments.tasks.molecules.task import MoleculesTask
+from experiments.tasks.registry import make_task
+from experiments.training.metrics import cut
+from experiments.training.task import Batch
 
 _FLAT = 1e-4
 """The smallest variance along an axis, relative to the largest, below which a molecule is planar."""

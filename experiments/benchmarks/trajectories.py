@@ -26,9 +26,9 @@ from experiments.benchmarks._options import new_folder
 from experiments.benchmarks._trained_models import load_models, molecule_of
 from experiments.benchmarks._trajectories_report import table_of, write_trajectories
 from experiments.errors import UsageError
-from experiments.potentials.calculator import Precision, enabled
-from experiments.run import RunFolder
-from experiments.table import number, print_table
+from experiments.results.table import number, print_table
+from experiments.runs.folder import RunFolder
+from experiments.tasks.molecules.calculator import Precision, enabled
 
 _HALVED = 2.0
 """Picoseconds that are run again with half the time step."""

@@ -25,11 +25,11 @@ from rich.console import Console
 
 import symjax_frames as sf
 from experiments.benchmarks._options import new_folder, positive
-from experiments.classifiers import ACTIONS, Image, Logits, group_named
-from experiments.data.digits import load_digits
 from experiments.errors import ExperimentError
-from experiments.pretrained import best_weights
-from experiments.table import markdown_table, number, print_table
+from experiments.results.table import markdown_table, number, print_table
+from experiments.tasks.digits.data import load_digits
+from experiments.tasks.digits.model import ACTIONS, Image, Logits, group_named
+from experiments.tasks.digits.pretrained import best_weights
 
 _SHIFT = 6
 _CHUNK = 100
@@ -187,7 +187,7 @@ def moved(
 
     def shift(key: Array, image: Image) -> Image:
         steps = jax.random.randint(key, (2,), -_SHIFT, _SHIFT + 1).astype(image.dtype)
-        return sf.images.push(sf.Affine(jnp.eye(2, dtype=image.dtype), steps), image)
+        return sf.images.push(sf.Isometry(jnp.eye(2, dtype=image.dtype), steps), image)
 
     # With the margin no shift takes ink out of the image.
     framed = jnp.pad(digits, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)))

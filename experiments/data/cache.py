@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments.data.npz import DataError, read_npz, write_npz
+from experiments.files import digest_arrays
 
 Arrays = dict[str, np.ndarray]
 
@@ -49,7 +50,10 @@ def cached(
                 f"{error}; generating it again", soft_wrap=True, markup=False
             )
     arrays = generate()
-    stamp = {_CHECKSUM: np.array(checksum(arrays)), _PARAMETERS: np.array(_canonical(parameters))}
+    stamp = {
+        _CHECKSUM: np.array(digest_arrays(arrays)),
+        _PARAMETERS: np.array(_canonical(parameters)),
+    }
     write_npz(path, arrays | stamp)
     return arrays
 
@@ -58,16 +62,6 @@ def cache_path(folder: str | os.PathLike[str], name: str, parameters: Mapping[st
     """The file that holds the data of these parameters: `folder/name-<hash>.npz`."""
     key = hashlib.sha256(_canonical(parameters).encode()).hexdigest()[:16]
     return Path(folder) / f"{name}-{key}.npz"
-
-
-def checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the names, types, shapes and values of arrays, in hexadecimal."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 def announced[Item](items: Sequence[Item], description: str) -> Iterator[Item]:
@@ -91,7 +85,7 @@ def _canonical(parameters: Mapping[str, Any]) -> str:
 def _read_verified(path: Path, parameters: Mapping[str, Any]) -> Arrays:
     arrays = read_npz(path)
     stored = {name: str(arrays.pop(name, None)) for name in (_CHECKSUM, _PARAMETERS)}
-    if stored[_CHECKSUM] != checksum(arrays):
+    if stored[_CHECKSUM] != digest_arrays(arrays):
         raise DataError(f"{path}: the arrays do not match their checksum")
     if stored[_PARAMETERS] != _canonical(parameters):
         raise DataError(f"{path}: made with other parameters, {stored[_PARAMETERS]}")

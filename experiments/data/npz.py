@@ -2,7 +2,6 @@
 
 import os
 import stat
-import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.errors import UsageError
+from experiments.files import replaced_whole
 
 
 class DataError(UsageError):
@@ -86,9 +86,6 @@ def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays so that `path` holds either all of them or what it held before.
 
-    The arrays go to a temporary file in the same folder, which reaches the disk before it takes
-    the name `path`; so a reader never sees a part, even after a power cut in the middle.
-
     Args:
       path: the file; its folder is created.
       arrays: the arrays by name.
@@ -97,17 +94,10 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
       DataError: the folder or the file cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                np.savez(file, allow_pickle=False, **dict(arrays))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replaced_whole(path) as file:
+            np.savez(file, allow_pickle=False, **dict(arrays))
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written ({error}); allowed: a writable folder"

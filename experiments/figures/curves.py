@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from experiments.figures._style import INK, Path, checked, styled
+from experiments.figures.style import INK, Path, checked, styled
 
 COLOURS = (
     *("#0b6e4f", "#c8401f", "#1f5fa8", "#d08700"),

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from experiments.errors import UsageError
-from experiments.figures._style import INK, NEUTRAL, Path
 from experiments.figures.curves import COLOURS, Panel, check_panels
-from experiments.run import write_whole
+from experiments.figures.style import INK, NEUTRAL, Path
+from experiments.files import write_whole
 
 _HINT = (
     "Drag over a part to enlarge it, double-click to see all again. Click a name to hide or show it, "

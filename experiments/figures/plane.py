@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from experiments.figures._style import INK, NEGATIVE, POSITIVE, TRAIN, VALID, Path, checked, styled
+from experiments.figures.style import INK, NEGATIVE, POSITIVE, TRAIN, VALID, Path, checked, styled
 
 
 @styled

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from experiments.figures._style import FAINT, INK, VALID, Path, checked, styled
+from experiments.figures.style import FAINT, INK, VALID, Path, checked, styled
 
 
 @styled

@@ -1,4 +1,4 @@
-"""Actions of `Affine` elements on Euclidean data: points, vectors, pseudovectors, tensors."""
+"""Actions of `Isometry` elements on Euclidean data: points, vectors, pseudovectors, tensors."""
 
 import functools
 
@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symjax_frames._matrices import apply, determinant
-from symjax_frames._types import Action, Affine
+from symjax_frames._types import Action
+from symjax_frames.elements import Isometry
 
 
-def _check(g: Affine, x: Array, rank: int, kind: str) -> None:
+def _check(g: Isometry, x: Array, rank: int, kind: str) -> None:
     if g.linear.ndim != 2:
         raise ValueError(
             f"{kind} are moved by one element at a time, got elements of shape {g.linear.shape}; data "
@@ -35,12 +36,12 @@ def _shifted(
     return x + jnp.broadcast_to(shift, x.shape)
 
 
-def _push_point(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def _push_point(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     _check(g, x, 1, "points")
     return _shifted(apply(g.linear, x), g.shift)
 
 
-def _pull_point(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def _pull_point(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     _check(g, x, 1, "points")
     return apply(g.linear.T, _shifted(x, -g.shift))
 
@@ -72,23 +73,23 @@ def tensors(rank: int) -> Action:
         raise ValueError(f"rank must be a non-negative integer, got {rank!r}")
     kind = "vectors" if rank == 1 else f"tensors of rank {rank}"
 
-    def push(g: Affine, x: Array) -> Array:
+    def push(g: Isometry, x: Array) -> Array:
         _check(g, x, rank, kind)
         return _turn(g.linear, x, rank)
 
-    def pull(g: Affine, x: Array) -> Array:
+    def pull(g: Isometry, x: Array) -> Array:
         _check(g, x, rank, kind)
         return _turn(g.linear.T, x, rank)
 
     return Action(push, pull)
 
 
-def _push_pseudovector(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def _push_pseudovector(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     _check(g, x, 1, "pseudovectors")
     return jnp.sign(determinant(g.linear)) * apply(g.linear, x)
 
 
-def _pull_pseudovector(g: Affine, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def _pull_pseudovector(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     _check(g, x, 1, "pseudovectors")
     return jnp.sign(determinant(g.linear)) * apply(g.linear.T, x)
 

@@ -1,4 +1,4 @@
-"""Actions of planar `Affine` elements on images and on the feature maps of image networks."""
+"""Actions of planar `Isometry` elements on images and on the feature maps of image networks."""
 
 import functools
 import math
@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from symjax_frames._matrices import apply, at_least_float32
-from symjax_frames._types import Action, Affine
+from symjax_frames._types import Action
+from symjax_frames.elements import Isometry
 
 
 @functools.cache
@@ -36,7 +37,7 @@ def fields(
     Example:
       >>> import jax.numpy as jnp, numpy as np, symjax_frames as sf
       >>> image = jnp.arange(9.0).reshape(3, 3, 1)
-      >>> quarter_turn = sf.Affine(*(leaf[1] for leaf in sf.cyclic(4).cast(jnp.float32)))
+      >>> quarter_turn = sf.Isometry(*(leaf[1] for leaf in sf.cyclic(4).cast(jnp.float32)))
       >>> bool(jnp.all(sf.images.push(quarter_turn, image) == jnp.rot90(image)))
       True
       >>> flow = sf.fields(sf.vectors)  # two channels, the x and y of a vector
@@ -73,7 +74,7 @@ def fields(
     if isinstance(order, bool) or order not in _WEIGHTS:
         raise ValueError(f"order must be 0 (nearest), 1 (linear) or 3 (cubic), got {order!r}")
 
-    def moved(g: Affine, image: Array, inverse: bool) -> Array:
+    def moved(g: Isometry, image: Array, inverse: bool) -> Array:
         _check(g, image, channel_axes, order, rectangular)
         flat = _flatten(image, channel_axes)
         height, width = image.shape[image.ndim - channel_axes - 2 : image.ndim - channel_axes]
@@ -86,7 +87,7 @@ def fields(
         if channels is None:
             return result
         if jnp.issubdtype(result.dtype, jnp.floating):
-            g = Affine(g.linear.astype(result.dtype), g.shift.astype(result.dtype))
+            g = Isometry(g.linear.astype(result.dtype), g.shift.astype(result.dtype))
         return channels.pull(g, result) if inverse else channels.push(g, result)
 
     return Action(
@@ -95,7 +96,7 @@ def fields(
     )
 
 
-def _check(g: Affine, image: Array, channel_axes: int, order: int, rectangular: bool) -> None:
+def _check(g: Isometry, image: Array, channel_axes: int, order: int, rectangular: bool) -> None:
     if g.linear.ndim != 2:
         raise ValueError(
             f"images are moved by one element at a time, got elements of shape {g.linear.shape}; data "
@@ -145,7 +146,7 @@ def _cut(flat: Array, height: int, width: int) -> Array:
 
 
 def _sources(
-    g: Affine, height: int, width: int, inverse: bool
+    g: Isometry, height: int, width: int, inverse: bool
 ) -> tuple[Float[Array, " pixels"], Float[Array, " pixels"]]:
     """The row and column at which the image is sampled for every pixel of the moved one."""
     linear, shift = at_least_float32(g.linear), at_least_float32(g.shift)

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Int, Shaped
 
 from symjax_frames._matrices import at_least_float32
-from symjax_frames._types import Action, Affine
+from symjax_frames._types import Action
+from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group
 from symjax_frames.groups._table import quotient_table
 
@@ -21,7 +22,7 @@ def regular(group: Group) -> Action:
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
-      >>> turn = sf.Affine(*(leaf[1] for leaf in sf.cyclic(4).cast(jnp.float32)))
+      >>> turn = sf.Isometry(*(leaf[1] for leaf in sf.cyclic(4).cast(jnp.float32)))
       >>> sf.regular(sf.cyclic(4)).push(turn, jnp.arange(4)[:, None])[:, 0].tolist()
       [3, 0, 1, 2]
 
@@ -40,7 +41,7 @@ def regular(group: Group) -> Action:
     # Row g^-1 of the table, at row g: the index of g^-1 is that of g^-1 e, and e comes first.
     inverses = table[table[:, 0]]
 
-    def moved(g: Affine, x: Shaped[Array, "..."], rows: np.ndarray) -> Shaped[Array, "..."]:
+    def moved(g: Isometry, x: Shaped[Array, "..."], rows: np.ndarray) -> Shaped[Array, "..."]:
         if g.linear.shape != (group.dim, group.dim):
             raise ValueError(
                 f"regular({group.name}) is moved by one element of {group.dim} dimensions at a time, "
@@ -59,7 +60,7 @@ def regular(group: Group) -> Action:
     )
 
 
-def _index(g: Affine, group: Group) -> Int[Array, ""]:
+def _index(g: Isometry, group: Group) -> Int[Array, ""]:
     linear = at_least_float32(g.linear)
     elements = group.cast(linear.dtype).linear
     difference = elements - jnp.broadcast_to(linear, elements.shape)

@@ -35,7 +35,7 @@ def correlate(
       >>> import jax.numpy as jnp, symjax_frames as sf
       >>> from symjax_frames.correlation import correlate, kernels
       >>> image, kernel = jnp.arange(16.0).reshape(4, 4, 1), jnp.arange(9.0).reshape(3, 3, 1, 1)
-      >>> turn = sf.Affine(jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.zeros(2))
+      >>> turn = sf.Isometry(jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.zeros(2))
       >>> turned = correlate(sf.images.push(turn, image), kernels.push(turn, kernel))
       >>> bool(jnp.allclose(turned, sf.images.push(turn, correlate(image, kernel))))
       True

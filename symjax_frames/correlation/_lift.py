@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import describe
-from symjax_frames.average import group_average
 from symjax_frames.correlation._correlate import correlate, kernels
 from symjax_frames.groups import Group, check_group
 from symjax_frames.groups._table import quotient_table
+from symjax_frames.transforms import group_average
 
 
 def lift(

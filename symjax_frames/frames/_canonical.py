@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 from symjax_frames import groups
 from symjax_frames._checks import check_cloud
 from symjax_frames._matrices import apply
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.frames._close import close
 from symjax_frames.frames._pca import (
     _WHOLE,
@@ -99,7 +100,7 @@ def canonical_frame(
     proper = group in ("SO", "SE")
     if sharpness is None:
         signed = axes * _signs(skewness, proper)[None]
-        return Frame(Affine(signed[None], base.elements.shift), base.weights)
+        return Frame(Isometry(signed[None], base.elements.shift), base.weights)
     flips = groups.signs(points.shape[1], proper=proper)
     signs = jnp.diagonal(flips.cast(points.dtype).linear, axis1=1, axis2=2)
     # Logarithms: every product may vanish where a rotation must go against large moments. Far below

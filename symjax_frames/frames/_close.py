@@ -8,7 +8,8 @@ import numpy as np
 
 from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group
 from symjax_frames.groups._table import right_cosets
 
@@ -38,7 +39,7 @@ def close(
       (48,)
 
     Args:
-      frame: a frame of `Affine` elements, or a function that returns one.
+      frame: a frame of `Isometry` elements, or a function that returns one.
       group: a finite group about the origin, of the same dimension.
       already: a subgroup of `group` that `frame` is closed under; the trivial one by default. Not
         verified of the frame.
@@ -67,7 +68,9 @@ def close(
     steps = jnp.asarray(matrices, linear.dtype).reshape(1, order, *[1] * len(graphs), dim, dim)
     product = multiply(linear[:, None], steps)
     return Frame(
-        Affine(product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)),
+        Isometry(
+            product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)
+        ),
         jnp.repeat(frame.weights / order, order, axis=0),
     )
 

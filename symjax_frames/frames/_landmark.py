@@ -7,7 +7,8 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import describe
 from symjax_frames._matrices import at_least_float32
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.linalg import power_of_two
 
 
@@ -65,7 +66,7 @@ def landmark_frame(
             f"{describe(location)}"
         )
     shift = at_least_float32(location)[None]
-    return Frame(Affine(jnp.eye(2, dtype=shift.dtype)[None], shift), jnp.ones(1, shift.dtype))
+    return Frame(Isometry(jnp.eye(2, dtype=shift.dtype)[None], shift), jnp.ones(1, shift.dtype))
 
 
 def centre_of_mass(image: Float[Array, "height width channels"]) -> Float[Array, "2"]:

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.frames._local_bases import LocalGroup, local_bases
 from symjax_frames.frames._robust import Closure
 
@@ -112,7 +113,7 @@ def local_frames(
     )
     linear = jnp.swapaxes(bases.linear, 0, 1).astype(points.dtype)
     shifts = jnp.broadcast_to(points[None], linear.shape[:-1])
-    frame = Frame(Affine(linear, shifts), bases.weights.T.astype(points.dtype))
+    frame = Frame(Isometry(linear, shifts), bases.weights.T.astype(points.dtype))
     return jax.lax.stop_gradient(frame) if detach else frame
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax_frames import groups
 from symjax_frames._checks import check_cloud, check_positive, describe
 from symjax_frames._matrices import determinant
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.frames._close import close
 from symjax_frames.linalg import eigh, power_of_two
 
@@ -228,5 +229,5 @@ def _axes(moments: _Moments, group: GroupName, detach: bool) -> Frame:
         # elements stays static. The sign is constant where the frame is differentiable.
         handedness = jnp.where(determinant(jax.lax.stop_gradient(axes)) < 0, -1, 1)
         axes = axes.at[..., 0].multiply(handedness.astype(axes.dtype)[..., None])
-    base = Frame(Affine(axes[None], centroid[None]), jnp.ones((1, *graphs), centroid.dtype))
+    base = Frame(Isometry(axes[None], centroid[None]), jnp.ones((1, *graphs), centroid.dtype))
     return jax.lax.stop_gradient(base) if detach else base

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Real
 from symjax_frames import groups
 from symjax_frames._checks import check_cloud, check_positive, describe
 from symjax_frames._matrices import at_least_float32
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._pca import _WHOLE, _moments
 from symjax_frames.groups import Group
@@ -108,7 +109,7 @@ def robust_frame(
         points, mask, group, capacity, max_elements, threshold, closure, attributes
     )
     shifts = jnp.broadcast_to(shift[None], bases.linear.shape[:-1])
-    frame = Frame(Affine(bases.linear, shifts), bases.weights)
+    frame = Frame(Isometry(bases.linear, shifts), bases.weights)
     return jax.lax.stop_gradient(frame) if detach else frame
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive, describe
 from symjax_frames._matrices import at_least_float32
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, check_group
 
 ScoredKind = Literal["hard", "soft", "straight_through"]
@@ -83,7 +84,7 @@ def scored_frame(
     if kind == "hard":
         _, kept = jax.lax.top_k(jax.lax.stop_gradient(scores), capacity)
         weights = shared[kept] / jnp.sum(shared[kept])
-        return Frame(Affine(elements.linear[kept], elements.shift[kept]), weights)
+        return Frame(Isometry(elements.linear[kept], elements.shift[kept]), weights)
     soft = jax.nn.softmax(scores)
     if kind == "soft":
         return Frame(elements, soft)

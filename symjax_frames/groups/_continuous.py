@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from symjax_frames._checks import check_positive
 from symjax_frames._matrices import at_least_float32, determinant
-from symjax_frames._types import Affine
+from symjax_frames.elements import Isometry
 from symjax_frames.groups._group import Group
 
 
@@ -35,13 +35,13 @@ def _identity(key: Key[Array, ""], dim: int, dtype: Any) -> Float[Array, "dim di
 def _make(letters: str, dim: int, linear: Callable, shifts: bool) -> Group:
     check_positive("dim", dim)
 
-    def draw(key: Key[Array, ""], dtype: Any) -> Affine:
+    def draw(key: Key[Array, ""], dtype: Any) -> Isometry:
         turn, move = jax.random.split(key)
         if shifts:
             shift = jax.random.normal(move, (dim,), dtype)
         else:
             shift = jnp.zeros(dim, dtype)
-        return Affine(linear(turn, dim, dtype), shift)
+        return Isometry(linear(turn, dim, dtype), shift)
 
     return Group(f"{letters}({dim})", dim, None, draw, compact=not shifts)
 

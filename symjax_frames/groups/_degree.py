@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax_frames._checks import describe
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.groups._quadrature import check_degree
 
 _PROBES = 64
@@ -57,9 +58,9 @@ def degree_of(rule: Frame, max_degree: int = 32) -> int:
 
 
 def _arrays(rule: Frame) -> tuple[np.ndarray, np.ndarray, float]:
-    if not isinstance(rule, Frame) or not isinstance(rule.elements, Affine):
+    if not isinstance(rule, Frame) or not isinstance(rule.elements, Isometry):
         raise ValueError(
-            "rule must be a Frame of Affine elements, such as quadrature(orthogonal(3), 5), got "
+            "rule must be a Frame of Isometry elements, such as quadrature(orthogonal(3), 5), got "
             f"{describe(rule)}"
         )
     linear, weights = rule.elements.linear, rule.weights

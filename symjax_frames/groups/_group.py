@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from symjax_frames._types import Affine
+from symjax_frames.elements import Isometry
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Group:
 
     name: str
     dim: int
-    elements: Affine | None
-    draw: Callable[[Key[Array, ""], Any], Affine]
+    elements: Isometry | None
+    draw: Callable[[Key[Array, ""], Any], Isometry]
     compact: bool
 
     @property
@@ -38,7 +38,7 @@ class Group:
         """The number of elements, `None` if infinite."""
         return None if self.elements is None else len(self.elements.linear)
 
-    def cast(self, dtype: Any) -> Affine:
+    def cast(self, dtype: Any) -> Isometry:
         """All elements of a finite group as arrays of `dtype`.
 
         Raises:
@@ -61,9 +61,9 @@ def make_finite(name: str, matrices: np.ndarray) -> Group:
     matrices = matrices.copy()
     # Groups are cached and shared: nobody may change them.
     matrices.setflags(write=False)
-    elements = Affine(matrices, np.zeros((order, dim)))  # type: ignore[arg-type]
+    elements = Isometry(matrices, np.zeros((order, dim)))  # type: ignore[arg-type]
 
-    def draw(key: Key[Array, ""], dtype: Any) -> Affine:
+    def draw(key: Key[Array, ""], dtype: Any) -> Isometry:
         index = jax.random.randint(key, (), 0, order)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype)[index], elements)
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax_frames._types import Affine, Frame
+from symjax_frames._types import Frame
+from symjax_frames.elements import Isometry
 from symjax_frames.groups._finite import (
     cyclic,
     dihedral,
@@ -97,7 +98,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
         raise ValueError(f"dtype must be floating, got {dtype}")
     linear, weights = _rule(group.name, degree)
     shift = jnp.zeros(linear.shape[:2], dtype)
-    return Frame(Affine(jnp.asarray(linear, dtype), shift), jnp.asarray(weights, dtype))
+    return Frame(Isometry(jnp.asarray(linear, dtype), shift), jnp.asarray(weights, dtype))
 
 
 def check_degree(name: str, degree: int) -> None:

@@ -9,11 +9,11 @@ from jaxtyping import Array, Bool, Float
 from symjax_frames._checks import check_callable, check_positive
 from symjax_frames._types import Frame
 from symjax_frames.actions import vectors
-from symjax_frames.average import frame_average
 from symjax_frames.frames import pca_frame
 from symjax_frames.nn._checks import check_features
 from symjax_frames.nn._graph import CompleteGraph, without_padding
 from symjax_frames.nn._message import MessagePassing
+from symjax_frames.transforms import frame_average
 
 
 class _Layer(nnx.Module):

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from symjax_frames._average import apply_action
 from symjax_frames._checks import check_positive
 from symjax_frames._trees import argument_actions, check_actions, map_actions, moved_dtype
-from symjax_frames._types import Action, Affine
+from symjax_frames._types import Action
+from symjax_frames._weighted_sum import apply_action
+from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, check_group
 
 
@@ -62,7 +63,7 @@ def equivariance_error(
     check_actions(out_actions, "out_actions")
     dtype = moved_dtype(in_actions, args)
 
-    def move(g: Affine, actions: PyTree, tree: PyTree, where: str) -> PyTree:
+    def move(g: Isometry, actions: PyTree, tree: PyTree, where: str) -> PyTree:
         return map_actions(
             lambda action, leaf, place: (
                 leaf if action is None else apply_action(action.push, g, leaf, place)

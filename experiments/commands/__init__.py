@@ -1,0 +1,1 @@
+"""The commands of `python -m experiments`: one file a command, with its own arguments."""

@@ -1,0 +1,36 @@
+"""What a command is: a name, its help, its arguments, and a function that runs it."""
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# The modules of commands import no more than this: JAX and Orbax take seconds to load, and so wait
+# until a command is known to make sense.
+
+
+class Command(NamedTuple):
+    """A command of `python -m experiments`.
+
+    Attributes:
+      name: what is typed.
+      help: one line, for the list of commands.
+      add_arguments: adds the arguments to the parser of the command.
+      run: does what is asked; its errors are `ExperimentError`.
+      description: what the help of the command begins with; by default `help`.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+    description: str | None = None
+
+
+def make_console() -> "Console":
+    """The console that commands print to."""
+    from rich.console import Console
+
+    return Console()

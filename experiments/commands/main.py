@@ -1,0 +1,57 @@
+"""The command line: finds the command, and turns its errors into one line and an exit code."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+from experiments.commands import audit, benchmark, evaluate, report, train
+from experiments.errors import ExperimentError, InterruptedRunError
+from experiments.tasks.registry import task_commands
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      arguments: what follows the program's name; by default what the process was started with.
+
+    Returns:
+      The exit code: 0 when all went well, 2 for a mistake in what was asked, 3 for a run whose loss
+      stopped being finite, 130 for one that was interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            options.run_command(options)
+    except InterruptedRunError as interruption:
+        print(interruption, file=sys.stderr)
+        return interruption.exit_code
+    except ExperimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped at once; what was saved before is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments",
+        description="Trains, evaluates and reports on networks made equivariant by averaging.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shared = (train.COMMAND, evaluate.COMMAND, report.COMMAND, audit.COMMAND, benchmark.COMMAND)
+    for command in (*shared, *task_commands()):
+        subparser = commands.add_parser(
+            command.name, help=command.help, description=command.description or command.help
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(run_command=command.run)
+    return parser
+
+
+def _print_warning(message: Warning | str, *unused: object, **unnamed: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,72 @@
+"""The command `train`: trains what a configuration file describes, or goes on with it."""
+
+import argparse
+
+from experiments.commands.command import Command, make_console
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = _TrainHelp
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="replaces a value, as train.epochs=3"
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from experiments.config.load import load_config
+    from experiments.runs.folder import RunFolder
+
+    config = load_config(options.config, options.overrides)
+    folder = RunFolder(config.run)
+    with folder.training(config):
+        from experiments.results.evaluate import evaluate, print_evaluation, stored_evaluation
+        from experiments.results.report import write_report
+        from experiments.tasks.registry import make_task
+        from experiments.training.train import train
+
+        console = make_console()
+        result = stored_evaluation(folder)
+        if result is not None and result["step"] == config.num_steps and folder.report.is_file():
+            console.print(f"{folder.path} is finished; nothing to do", soft_wrap=True)
+            print_evaluation(console, result)
+            return
+        task = make_task(config)
+        facts = task.facts()
+        if facts is not None:
+            folder.keep_facts(facts)
+        state = train(config, folder, task, console)
+        print_evaluation(console, evaluate(config, folder, task, state))
+        console.print(f"report: {write_report(config, folder, task, state)}", soft_wrap=True)
+
+
+class _TrainHelp(argparse.RawDescriptionHelpFormatter):
+    """Adds the keys of a configuration, which are only worth collecting when help is asked for."""
+
+    def format_help(self) -> str:
+        from experiments.config.explain import list_keys
+        from experiments.tasks.registry import TASKS, task_entry
+
+        tasks = {task: list(list_keys(task_entry(task).config)) for task in TASKS}
+        first, *others = tasks.values()
+        shared = [key for key in first if all(key in keys for keys in others)]
+        lines = ["keys of every task (and their defaults):", *map(_help_text, shared)]
+        for task, keys in tasks.items():
+            lines += ["", f"keys of the task {task}:"]
+            lines += [_help_text(key) for key in keys if key not in shared]
+        return "\n".join([super().format_help(), *lines, ""])
+
+
+def _help_text(described: tuple[str, str, str]) -> str:
+    key, default, meaning = described
+    return f"  {key} ({default})\n      {meaning}"
+
+
+COMMAND = Command(
+    "train",
+    "train what a configuration file describes, or go on with it",
+    _add_arguments,
+    _run,
+    "Trains what a configuration file describes. A run that was stopped, however it was stopped, "
+    "goes on where it was; a finished one is left alone.",
+)

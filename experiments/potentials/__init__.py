@@ -1,1 +1,0 @@
-"""Energies, dipoles and polarizabilities of molecules from networks that know no symmetry."""

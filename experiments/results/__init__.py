@@ -1,0 +1,1 @@
+"""What a run has found: its evaluation, its report, and pages of published results."""

@@ -1,0 +1,122 @@
+"""The result of a run: test errors at the best validation, and equivariance errors."""
+
+import json
+import statistics
+from typing import Any
+
+import jax
+from jaxtyping import Array, PyTree
+from rich.console import Console
+
+from experiments.config import Config
+from experiments.files import write_whole
+from experiments.results.table import number, print_table
+from experiments.runs.checkpoint import Checkpoints
+from experiments.runs.folder import RunFolder
+from experiments.training.metrics import Chunks, cut, mean_metrics
+from experiments.training.state import State, map_seeds
+from experiments.training.task import Task
+
+_EQUIVARIANCE_EXAMPLES = 100
+
+
+def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dict[str, Any]:
+    """Evaluates the best weights of every seed, and stores the result in the run folder.
+
+    Args:
+      config: the configuration of the run.
+      folder: the folder of the run.
+      task: what was learnt.
+      state: the state of the run, from `load_state` or from training.
+
+    Returns:
+      What `measure` returns, which is what is stored.
+    """
+    result = measure(config, task, state)
+    write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
+    """Evaluates the best weights of every seed.
+
+    Args:
+      config: the configuration.
+      task: what was learnt, with the model to evaluate.
+      state: the state of the run.
+
+    Returns:
+      `test`, every metric of each seed, with its `mean` and `deviation` over seeds
+      (the sample deviation, `None` for a single seed); `equivariance`, every kind of error of each
+      seed; what they belong to; for a task that has one, its `profile` of each seed; and for a task
+      that has one, and several seeds, every metric of its `committee`, which predicts the mean of
+      what they predict.
+    """
+    chunks = cut(task.splits["test"], config.train.evaluation_batch_size)
+
+    @jax.jit
+    def means_of_seeds(best: PyTree, chunks: Chunks) -> dict[str, Array]:
+        return map_seeds(task, lambda params: mean_metrics(task, params, chunks), best)
+
+    metrics = means_of_seeds(state.best, chunks)
+    test = {name: values.tolist() for name, values in metrics.items()}
+    batch = {
+        name: jax.numpy.asarray(array[:_EQUIVARIANCE_EXAMPLES])
+        for name, array in task.splits["test"].items()
+    }
+    weights = [seed_params(state, place) for place in range(len(config.train.seeds))]
+    errors = [task.equivariance(params, batch, jax.random.key(0)) for params in weights]
+    result = {
+        "metric": task.metric,
+        "seeds": list(config.train.seeds),
+        "step": int(state.step[0]),
+        "steps": config.num_steps,
+        "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.best)),
+        "best_step": state.best_step.tolist(),
+        "valid": state.best_metric.tolist(),
+        "test": test,
+        "mean": {name: statistics.fmean(values) for name, values in test.items()},
+        "deviation": {
+            name: statistics.stdev(values) if len(values) > 1 else None
+            for name, values in test.items()
+        },
+        "equivariance": {kind: [float(each[kind]) for each in errors] for kind in errors[0]},
+    }
+    profiles = [task.profile(params) for params in weights]
+    if None not in profiles:
+        result["profile"] = profiles
+    committee = task.committee() if len(weights) > 1 else None
+    if committee is not None:
+        means = jax.jit(lambda best: mean_metrics(committee, best, chunks))(state.best)
+        result["committee"] = {name: float(value) for name, value in means.items()}
+    return result
+
+
+def stored_evaluation(folder: RunFolder) -> dict[str, Any] | None:
+    """The evaluation in a run folder, if it is that of the newest checkpoint."""
+    steps = Checkpoints(folder.checkpoints).steps()
+    try:
+        result = json.loads(folder.evaluation.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if steps and result["step"] == steps[0] else None
+
+
+def print_evaluation(console: Console, result: dict[str, Any]) -> None:
+    """Prints the result of each seed, and their mean and deviation."""
+    metrics, kinds = list(result["test"]), list(result["equivariance"])
+    names = ["seed", "best step", f"valid {result['metric']}"]
+    names += [f"test {name}" for name in metrics] + [f"{kind} error" for kind in kinds]
+    rows = []
+    for place, seed in enumerate(result["seeds"]):
+        numbers = [number(each[place]) for each in (result["valid"], *result["test"].values())]
+        numbers += [f"{each[place]:.1e}" for each in result["equivariance"].values()]
+        rows.append([str(seed), str(result["best_step"][place]), *numbers])
+    blank = [""] * len(kinds)
+    for label in ("mean", "deviation", "committee"):
+        if label in result:
+            numbers = [number(result[label][name]) for name in metrics]
+            rows.append([label, "", "", *numbers, *blank])
+    print_table(console, names, rows)
+    if result["step"] < result["steps"]:
+        console.print(f"the run is at step {result['step']} of {result['steps']}", soft_wrap=True)

@@ -1,0 +1,180 @@
+"""The folder of a run: what lies where in it, and who may write there."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.config import Config
+from experiments.config.explain import flatten
+from experiments.config.load import dump_config, load_config
+from experiments.errors import UsageError
+from experiments.files import write_whole
+
+# What may change between two starts of a run without changing a single bit of its result.
+_NEUTRAL = {"run", "data.cache", "train.checkpoint_every", "train.keep"}
+
+_ROUNDING = 1e-7
+
+
+class RunFolder:
+    """The paths in the folder of a run, and its metrics file.
+
+    Args:
+      path: the folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.evaluation = self.path / "evaluation.json"
+        self.report = self.path / "report.md"
+        self.facts = self.path / "facts.json"
+
+    def load_config(self, overrides: Sequence[str] = ()) -> Config:
+        """Reads the configuration of a run that was started before.
+
+        Args:
+          overrides: assignments that replace values, as those of `load_config`; stored values that
+            have no meaning beside them are forgotten.
+
+        Raises:
+          UsageError: if the folder is not that of a run.
+        """
+        if not self.path.is_dir():
+            raise UsageError(f"{self.path}: no such folder; allowed: the folder of a run")
+        if not self.config.is_file():
+            raise UsageError(
+                f"{self.path}: is not the folder of a run: it has no {self.config.name}"
+            )
+        return load_config(self.config, overrides, stored=True)
+
+    @contextmanager
+    def training(self, config: Config) -> Iterator[None]:
+        """Claims the folder for one process that trains, and stores the configuration in it.
+
+        Raises:
+          UsageError: if another process trains in the folder, or a run with another configuration
+            is in it, or something that is not a run.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise UsageError(f"run: {self.path} cannot be written: {error.strerror}") from None
+        try:
+            try:
+                # The system releases it when the process ends, however it ends.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.read(lock, 32).decode().strip()
+                raise UsageError(
+                    f"run: process {owner} trains in {self.path}; allowed: one process at a time"
+                ) from None
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            self._claim(config)
+            yield
+        finally:
+            os.close(lock)
+
+    def _claim(self, config: Config) -> None:
+        for unfinished in (*self.path.glob(".*.tmp"), *self.path.glob("*.unfinished")):
+            unfinished.unlink()
+        others = {path.name for path in self.path.iterdir()} - {"lock"}
+        if self.config.is_file():
+            stored, asked = flatten(self.load_config()), flatten(config)
+            different = [
+                f"{key}: {stored[key]!r} in the folder, {asked[key]!r} asked for"
+                for key in asked
+                if asked[key] != stored[key] and key not in _NEUTRAL
+            ]
+            if different:
+                raise UsageError(
+                    f"run: {self.path} holds a run with another configuration; allowed: the same "
+                    "one, or another folder with run=FOLDER\n  " + "\n  ".join(different)
+                )
+        elif others:
+            raise UsageError(
+                f"run: {self.path} holds {sorted(others)[0]} and no run; allowed: an empty or new "
+                "folder, or that of a run"
+            )
+        write_whole(self.config, dump_config(config))
+
+    def keep_facts(self, facts: Mapping[str, Any]) -> None:
+        """Stores what a task has learnt from its data but for the weights, or checks it.
+
+        Raises:
+          UsageError: as `check_facts`, if something is stored.
+        """
+        if self.facts.is_file():
+            self.check_facts(facts)
+        else:
+            write_whole(self.facts, json.dumps(facts, indent=2) + "\n")
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Compares what a task has learnt from its data with what is stored.
+
+        Raises:
+          UsageError: if they differ by more than the last digits, in which machines differ: the data
+            are not those that the run began with.
+        """
+        stored = self.load_facts()
+        if stored.keys() != facts.keys() or not all(
+            np.shape(stored[name]) == np.shape(facts[name])
+            and np.allclose(stored[name], facts[name], rtol=_ROUNDING, atol=_ROUNDING)
+            for name in facts
+        ):
+            raise UsageError(
+                f"run: {self.path} was trained on other data than are there now: its "
+                f"{self.facts.name} differs; allowed: the data it began with, or another folder"
+            )
+
+    def load_facts(self) -> dict[str, Any]:
+        """Reads what `keep_facts` stored.
+
+        Raises:
+          UsageError: if it is not there, or not whole.
+        """
+        try:
+            return json.loads(self.facts.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UsageError(
+                f"{self.path}: must hold a readable {self.facts.name}, which training writes"
+            ) from None
+
+    def truncate_metrics(self, step: int) -> float:
+        """Deletes the metrics after a step.
+
+        Returns:
+          The seconds of training that the metrics up to the step took.
+        """
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        write_whole(self.metrics, "".join(_line(record) for record in kept))
+        return kept[-1]["seconds"] if kept else 0.0
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Adds a line to the metrics, on the disk when this returns."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The metrics of every validation so far, without a last line that is half written."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"

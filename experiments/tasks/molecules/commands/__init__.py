@@ -1,0 +1,1 @@
+"""The commands that molecules have of their own."""

@@ -1,0 +1,43 @@
+"""The command `frames`: draws a molecule with its frames as coordinate systems."""
+
+import argparse
+from pathlib import Path
+
+from experiments.commands.command import Command, make_console
+from experiments.tasks.molecules.commands.split import add_split
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "molecule",
+        metavar="MOLECULE",
+        nargs="?",
+        default="pyridine",
+        help="a name, such as pyridine (the default) or CH4, or a file that ase reads",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path(), help="a folder, by default this one"
+    )
+    parser.add_argument(
+        "--frame",
+        choices=("pca", "robust", "canonical"),
+        help="by default pca and robust side by side",
+    )
+    parser.add_argument("--group", choices=("E", "SE"), default="E", help="by default E")
+    add_split(parser)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from experiments.tasks.molecules.shown_frames import show_frames
+
+    show_frames(options, make_console())
+
+
+COMMAND = Command(
+    "frames",
+    "draw a molecule with its frames as coordinate systems",
+    _add_arguments,
+    _run,
+    "Prints the frames of a molecule, and draws them as a picture and as an interactive page that "
+    "opens in a browser without a network.",
+)

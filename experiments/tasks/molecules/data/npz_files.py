@@ -1,0 +1,138 @@
+"""Molecules in `.npz` files: the layouts of MD17, revised MD17 and padded collections."""
+
+import os
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from experiments.data.npz import DataError, read_npz
+from experiments.tasks.molecules.data.units import Units, check_declared
+
+# Names that files have for the same arrays, in any letter case.
+_NAMES = {
+    "species": ("z", "nuclear_charges", "atomic_numbers", "species", "numbers"),
+    "positions": ("r", "coords", "coordinates", "positions"),
+    "energies": ("e", "energy", "energies"),
+    "forces": ("f", "force", "forces"),
+}
+_DEFAULTS = {"energies": "energy", "forces": "forces"}
+
+
+def read_arrays(
+    path: str | os.PathLike[str],
+    keys: Mapping[str, str | None],
+    need: Collection[str],
+    split: str | None,
+    units: Units,
+) -> tuple[dict[str, np.ndarray], dict[int, DataError]]:
+    """Molecules of a `.npz` file, in the units of the file.
+
+    Args:
+      path: the file.
+      keys: what the quantities of `Molecules` are called; `None` for nothing. The keys
+        `energy` and `forces` stand for all names that are usual.
+      need: those that must be there.
+      split: the end of the names of arrays after an underscore, as in `R_train`; the elements may
+        lack it.
+      units: what the caller states, to be checked against what the file declares.
+
+    Returns:
+      `species`, `positions`, and those of `keys` that are there; and of frames whose elements are
+      none, by their index, what is wrong with them. Their species are zeros.
+
+    Raises:
+      DataError: an array is missing or ambiguous, or has a wrong type or shape.
+    """
+    stored = read_npz(path)
+    end = f"_{split}" if split else ""
+    arrays: dict[str, np.ndarray] = {}
+    for name in ("species", "positions", *keys):
+        key = keys.get(name)
+        usual = name not in keys or (key is not None and key == _DEFAULTS.get(name))
+        words = _NAMES[name] if usual else () if key is None else (key,)
+        found = _among(stored, words, end, usual)
+        if name == "species" and not found:
+            found = _among(stored, words, "", usual)
+        if len(found) > 1 and f"{key}{end}" in found:
+            found = [f"{key}{end}"]
+        if len(found) > 1 or (not found and (name in need or name not in keys)):
+            raise DataError(
+                f"{path}: has {' and '.join(found) or 'no array'} for {name}; received: "
+                f"{', '.join(stored) or 'none'}; allowed: one of "
+                f"{', '.join(word + end for word in words)}{' in any letter case' * usual}"
+                f"{_splits(stored, words)}"
+            )
+        if found:
+            arrays[name] = _numeric(path, found[0], stored[found[0]])
+    check_declared(str(path), stored, units, arrays)
+    return _shaped(path, arrays)
+
+
+def _among(names: Collection[str], words: Collection[str], end: str, any_case: bool) -> list[str]:
+    if any_case:
+        lower = [word + end.lower() for word in words]
+        return [name for name in names if name.lower() in lower]
+    return [name for name in names if name in [word + end for word in words]]
+
+
+def _splits(names: Collection[str], words: Collection[str]) -> str:
+    ends = [name.partition("_")[2] for name in names if name.lower().partition("_")[0] in words]
+    return f"; or as split one of {', '.join(ends)}" if any(ends) else ""
+
+
+def _numeric(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{path}: array {name} is {array.dtype}; allowed: numbers")
+    return array
+
+
+def _shaped(
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[int, DataError]]:
+    positions, species = arrays["positions"], arrays["species"]
+    if positions.ndim != 3 or 0 in positions.shape or positions.shape[2] != 3:
+        raise DataError(
+            f"{path}: positions have shape {positions.shape}; allowed: (frames, atoms, 3), with at "
+            "least one frame and one atom"
+        )
+    frames, atoms, _ = positions.shape
+    if species.shape not in ((atoms,), (frames, atoms)):
+        raise DataError(
+            f"{path}: species have shape {species.shape}; allowed: ({atoms},) or "
+            f"({frames}, {atoms}), as the positions have {frames} frames of {atoms} atoms"
+        )
+    species, defects = _checked_species(path, np.broadcast_to(species, (frames, atoms)))
+    if arrays.get("energies", positions).shape == (frames, 1):
+        arrays = arrays | {"energies": arrays["energies"][:, 0]}
+    shapes = {"energies": (frames,), "forces": positions.shape, "dipoles": (frames, 3)}
+    shapes["polarizabilities"] = (frames, 3, 3)
+    for name, shape in shapes.items():
+        if name in arrays and arrays[name].shape != shape:
+            raise DataError(
+                f"{path}: {name} have shape {arrays[name].shape}; allowed: {shape}, as the "
+                f"positions have {frames} frames of {atoms} atoms"
+            )
+    # What a file has in its padding, even nan, is of no meaning.
+    padded = {
+        name: np.where(species[..., None] > 0, arrays[name], 0.0)
+        for name in ("positions", "forces")
+        if name in arrays
+    }
+    return arrays | padded | {"species": species}, defects
+
+
+def _checked_species(
+    path: str | os.PathLike[str], species: np.ndarray
+) -> tuple[np.ndarray, dict[int, DataError]]:
+    strange = ~((species >= 0) & (species <= 118) & (species % 1 == 0))
+    species = np.where(strange, -1, species.astype(np.float64)).astype(np.int32)
+    empty = (species[:, :1] == 0).any(1) | (np.diff((species > 0).astype(int)) > 0).any(1)
+    defects = {}
+    for frame in np.flatnonzero(strange.any(1) | empty).tolist():
+        defects[frame] = DataError(
+            f"{path}: frame {frame + 1}: species are {species[frame].tolist()}"
+            f"{', where -1 stands for no element' if strange[frame].any() else ''}; allowed: at "
+            "least one element, 1 to 118, and zeros only after the last"
+        )
+    species[list(defects)] = 0
+    return species, defects

@@ -1,0 +1,120 @@
+"""Laws of forces that a trained model is held to: they come from an energy and turn nothing."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+import symjax_frames as sf
+from experiments.tasks.molecules.networks.basis import from_centroid
+from experiments.tasks.molecules.potential import Potential, forces_of
+from symjax_frames.linalg import safe_norm
+
+Batch = dict[str, Array]
+
+_DRAWS = 4
+"""Elements of a group that a model is tried on, for each molecule."""
+_AT_A_TIME = 10
+"""Molecules whose energies are differentiated at once."""
+_STEP = 1e-4
+"""In Angstrom; differences of energies in float64 are then right to about eight digits."""
+
+
+def net_torque(
+    positions: Float[Array, "atoms 3"],
+    species: Int[Array, " atoms"],
+    forces: Float[Array, "atoms 3"],
+) -> Float[Array, ""]:
+    r"""The torque on a molecule relative to the moments of its atoms.
+
+    Formula: $|\sum_i r_i \times F_i| / \sum_i |r_i| |F_i|$, with $r_i$ from the mean of the atoms. It
+    is zero for the gradient of an energy that no rotation changes.
+    """
+    arms = from_centroid(positions, species > 0)
+    torque = safe_norm(jnp.sum(jnp.cross(arms, forces), axis=0))
+    moments = jnp.sum(safe_norm(arms) * safe_norm(forces))
+    return torque / jnp.where(moments > 0, moments, 1)
+
+
+def consistency_errors(
+    potential: Potential,
+    params: PyTree[Array],
+    keys: Key[Array, " examples"],
+    batch: Batch,
+) -> Float[np.ndarray, " examples"]:
+    r"""How far forces are from differences of the energy along a random direction, in float64.
+
+    Formula: $|(E(x + h v) - E(x - h v)) / 2 h + F \cdot v| / |F|$, with $v$ of length one in all
+    coordinates of the molecule.
+
+    Args:
+      potential: the model.
+      params: its parameters.
+      keys: draw the directions.
+      batch: `positions` and `species` of molecules.
+    """
+    directions = np.asarray(
+        jax.vmap(lambda key: jax.random.normal(key, batch["positions"].shape[1:]))(keys), float
+    )
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), float), params)
+        positions = jnp.asarray(np.asarray(batch["positions"]), float)
+        species = jnp.asarray(np.asarray(batch["species"]))
+
+        @jax.jit
+        def of_each(positions: Array) -> tuple[Array, Array]:
+            model = forces_of(potential.energy(params))
+            # All at once, the frames of large molecules would take gigabytes.
+            return jax.lax.map(lambda one: model(*one), (positions, species), batch_size=_AT_A_TIME)
+
+        directions = np.where(np.asarray(species)[..., None] > 0, directions, 0)
+        directions = directions / np.linalg.norm(directions, axis=(1, 2), keepdims=True)
+        # Calls of one compiled program: to compile a robust frame takes longer than to run it.
+        (ahead, _), (behind, _) = (
+            of_each(positions + side * _STEP * directions) for side in (1, -1)
+        )
+        forces = np.asarray(of_each(positions)[1])
+        change = np.asarray(ahead - behind) / (2 * _STEP)
+        off = np.abs(change + np.sum(forces * directions, axis=(1, 2)))
+        lengths = np.linalg.norm(forces, axis=(1, 2))
+        return off / np.where(lengths > 0, lengths, 1)
+
+
+def equivariance_errors(
+    predict: Callable[[Batch], Array],
+    batch: Batch,
+    keys: Key[Array, " examples"],
+    group: sf.Group,
+    action: sf.Action | None,
+    floor: float,
+) -> Float[np.ndarray, " examples"]:
+    r"""How far what is predicted of each molecule is from turning with it.
+
+    Formula: $\max_g |\phi(g x) - \rho(g) \phi(x)|_\infty / \max(|\phi(x)|_\infty, c)$, as
+    `symjax_frames.testing.equivariance_error`, with calls of one compiled program.
+
+    Args:
+      predict: a batch to an array with one row a molecule.
+      batch: `positions` and `species` of molecules.
+      keys: draw the elements.
+      group: where they are drawn from.
+      action: how they act on a row, not at all if `None`.
+      floor: $c$, so that an energy near zero, which is arbitrary, makes no error large.
+    """
+    still, positions = predict(batch), batch["positions"]
+    axes = tuple(range(1, still.ndim))
+
+    def largest(values: Array) -> np.ndarray:
+        return np.max(np.abs(np.asarray(values)), axis=axes)
+
+    worst = np.zeros(len(still))
+    for draw in range(_DRAWS):
+        each = jax.vmap(lambda key, draw=draw: jax.random.fold_in(key, draw))(keys)
+        elements = jax.vmap(lambda key: group.draw(key, positions.dtype))(each)
+        turned = predict(batch | {"positions": jax.vmap(sf.points.push)(elements, positions)})
+        expected = still if action is None else jax.vmap(action.push)(elements, still)
+        size = np.maximum(largest(expected), floor)
+        worst = np.maximum(worst, largest(turned - expected) / size)
+    return worst

@@ -1,0 +1,1 @@
+"""The backbones for molecules, and what they see of them."""

@@ -1,0 +1,70 @@
+"""A backbone for molecules with what makes an energy, a dipole or a polarizability of its outputs."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from experiments.tasks.molecules.config import MoleculesModelConfig
+from experiments.tasks.molecules.networks.basis import Graph, from_centroid
+from experiments.tasks.molecules.networks.message_passing import MessagePassing
+from experiments.tasks.molecules.networks.point_sum import PointSum
+from experiments.tasks.molecules.networks.transformer import PointTransformer
+
+_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+"""Where a symmetric matrix has which of its six numbers, in the order of Voigt."""
+
+
+class Network(nnx.Module):
+    r"""An energy, a dipole or a polarizability of a molecule, in units of those of the training set.
+
+    Formula, of the outputs $y_i$ of the backbone, the positions $x_i$ and their mean $t$:
+    $$E = \sum_i y_i, \qquad \mu = \sum_i y_{i0} (x_i - t) + (y_{i1}, y_{i2}, y_{i3}), \qquad
+      \alpha = \sum_i \begin{pmatrix} y_{i0} & y_{i5} & y_{i4} \\ y_{i5} & y_{i1} & y_{i3} \\
+      y_{i4} & y_{i3} & y_{i2} \end{pmatrix}$$
+
+    Args:
+      config: the model section of a configuration.
+      num_species: number of chemical elements.
+      targets: what it returns: `energy_forces`, `energy`, `dipole` or `polarizability`.
+      rngs: where the parameters are drawn from.
+    """
+
+    def __init__(
+        self, config: MoleculesModelConfig, num_species: int, targets: str, *, rngs: nnx.Rngs
+    ):
+        self.targets = targets
+        sizes = (num_species, {"dipole": 4, "polarizability": 6}.get(targets, 1))
+        options: dict[str, Any] = {"hidden": config.hidden, "layers": config.layers, "rngs": rngs}
+        if config.backbone == "point_sum":
+            self.backbone = PointSum(*sizes, **options)
+            return
+        for name in ("cutoff", "radial", "degree"):
+            options[name] = getattr(config, name)
+        match config.backbone:
+            case "message_passing":
+                self.backbone = MessagePassing(*sizes, **options)
+            case "transformer":
+                self.backbone = PointTransformer(*sizes, **options)
+            case "e3x":
+                # Imported late: the package is an extra.
+                from experiments.tasks.molecules.networks.e3x_network import E3xNetwork
+
+                self.backbone = E3xNetwork(*sizes, **options)
+
+    def __call__(
+        self,
+        positions: Float[Array, "atoms 3"],
+        species: Int[Array, " atoms"],
+        graph: Graph,
+    ) -> Float[Array, "*tensor"]:
+        """What the targets say."""
+        real = species > 0
+        outputs = jnp.where(real[:, None], self.backbone(positions, species, graph), 0)
+        if self.targets == "polarizability":
+            return jnp.sum(outputs, axis=0)[_VOIGT]
+        if self.targets != "dipole":
+            return jnp.sum(outputs)
+        return jnp.sum(outputs[:, :1] * from_centroid(positions, real) + outputs[:, 1:], axis=0)

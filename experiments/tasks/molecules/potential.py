@@ -1,0 +1,239 @@
+"""From the model section of a configuration to the energy of a molecule and its averages."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.data import chemical_symbols
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+import symjax_frames as sf
+from experiments.errors import UsageError
+from experiments.tasks.molecules.config import MoleculesModelConfig
+from experiments.tasks.molecules.data.sets import MoleculeFacts, Targets
+from experiments.tasks.molecules.networks.basis import Graph
+from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
+from experiments.tasks.molecules.networks.network import Network
+from experiments.tasks.molecules.sparse import sparse_average
+from symjax_frames import nn
+
+Property = Callable[..., Array]
+"""`(positions, species, graph=None)` to an energy in eV, a dipole in e*Angstrom or a polarizability."""
+
+ACTIONS = {"dipole": sf.vectors, "forces": sf.vectors, "polarizability": sf.tensors(2)}
+"""How motions act on what is predicted; what is not named is invariant."""
+
+
+class Potential:
+    """A network for molecules and its averages, as pure functions of the parameters.
+
+    Args:
+      config: the model section of a configuration.
+      facts: what the training set says: the elements, their energies, and a scale.
+      targets: what is learnt: energies, with or without forces, dipoles or polarizabilities.
+
+    Raises:
+      ValueError: if the backbone cannot be built as configured.
+      UsageError: if its package is not installed.
+    """
+
+    def __init__(self, config: MoleculesModelConfig, facts: MoleculeFacts, targets: Targets):
+        if targets not in get_args(Targets):
+            raise ValueError(f"targets: received {targets!r}; allowed: {get_args(Targets)}")
+        self.config = config
+        self.facts = facts
+        self.targets = targets
+        self._graph = nnx.graphdef(nnx.eval_shape(lambda: self._network(nnx.Rngs(0))))
+
+    def _network(self, rngs: nnx.Rngs) -> Network:
+        return Network(self.config, len(self.facts.elements), self.targets, rngs=rngs)
+
+    def init(self, key: Key[Array, ""]) -> PyTree[Array]:
+        """Draws the parameters."""
+        return nnx.to_pure_dict(nnx.state(self._network(nnx.Rngs(key))))
+
+    def species_of(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> np.ndarray:
+        """The species the network knows, counted from one, of atomic numbers; 0 of 0.
+
+        Raises:
+          UsageError: if there was no such element in the training set.
+        """
+        numbers = np.asarray(numbers)
+        elements = np.array((0, *self.facts.elements))
+        strange = sorted(set(numbers.ravel().tolist()) - set(elements.tolist()))
+        if strange:
+            known = ", ".join(chemical_symbols[each] for each in self.facts.elements)
+            raise UsageError(
+                f"received the element {chemical_symbols[strange[0]]}, which was not trained on; "
+                f"allowed: {known}"
+            )
+        return np.searchsorted(elements, numbers).astype(np.int32)
+
+    def reference(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> float:
+        """The sum of the energies of the atoms in eV, which the network does not learn."""
+        references = np.array((0.0, *self.facts.references))
+        return float(np.sum(references[self.species_of(numbers)]))
+
+    def determined(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> bool:
+        """Whether the training molecules say what `reference` is for these atoms."""
+        elements = np.asarray(self.facts.elements)
+        counts = np.sum(np.asarray(numbers)[:, None] == elements, axis=0)
+        unknown = np.reshape(self.facts.undetermined, (-1, len(elements))) @ counts
+        return bool(np.all(np.abs(unknown) < 1e-3))
+
+    def neighbours(
+        self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"], *, capacity: int
+    ) -> tuple[Graph, Int[Array, ""]]:
+        """The graph that `energy` takes, as `nearest_neighbours` makes it."""
+        if self.config.backbone == "point_sum":
+            # It sees all atoms, through a sum, and no edges.
+            capacity = len(species)
+        return nearest_neighbours(positions, species, cutoff=self.config.cutoff, capacity=capacity)
+
+    def bare(self, params: PyTree[Array]) -> Property:
+        """The network as it is, without any average, in eV, e*Angstrom or Angstrom^3."""
+        network = nnx.merge(self._graph, nnx.State(params))
+
+        def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
+            graph = nn.CompleteGraph(species > 0) if graph is None else graph
+            scale = jnp.asarray(self.facts.scale, positions.dtype)
+            return scale * network(positions, species, graph)
+
+        return value
+
+    def energy(self, params: PyTree[Array]) -> Property:
+        """The model as it is evaluated: averaged over the whole frame."""
+        bare = self.bare(params)
+        if self.config.frame == "none":
+            return bare
+
+        def averaged(positions: Array, species: Array, graph: Graph | None = None) -> Array:
+            fn = functools.partial(bare, graph=graph)
+            average = sf.frame_average(fn, self.frame, **self._actions(), frame_argnums=(0, 1))
+            return average(positions, species)
+
+        return averaged
+
+    def alone(self, params: PyTree[Array]) -> Property:
+        """The same as `energy`, of robust frames faster for one molecule and once differentiable."""
+        if self.config.frame != "robust" or self.targets in ACTIONS:
+            # Of all other frames every element has a weight.
+            return self.energy(params)
+        return sparse_average(self.bare(params), self.frame)
+
+    def trained(self, params: PyTree[Array]) -> Property:
+        """The model as it is trained, a function of `(key, positions, species)`.
+
+        The weights of the elements that are drawn from are constants: every element is to have the
+        energy of the molecule, and where all agree, the derivatives of the weights add up to nothing.
+        With them each draw would be unbiased, and its forces mostly noise.
+        """
+        config, bare, actions = self.config, self.bare(params), self._actions()
+
+        def value(positions: Array, species: Array) -> Array:
+            return bare(positions, species)
+
+        if config.frame == "none" and config.augmentation != "none":
+            reflected = config.augmentation == "reflections"
+            group = sf.orthogonal(3) if reflected else sf.special_orthogonal(3)
+            # A group turns about the origin, where the data have the mean of the atoms.
+            return sf.sampled_average(value, group, **actions | {"in_actions": (sf.vectors, None)})
+        if config.training_average == "full":
+            model = self.energy(params)
+            return lambda key, *args: model(*args)
+
+        def drawn_from(positions: Array, species: Array) -> sf.Frame:
+            frame = self.frame(positions, species)
+            return frame._replace(weights=jax.lax.stop_gradient(frame.weights))
+
+        return sf.sampled_average(
+            value, drawn_from, **actions, frame_argnums=(0, 1), num_samples=config.num_samples
+        )
+
+    def frame(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> sf.Frame:
+        """The frame of a molecule; the identity at its centroid for no frame."""
+        config, mask = self.config, species > 0
+        options: dict[str, Any] = {"group": config.group, "detach": config.detach}
+        match config.frame:
+            case "pca":
+                frame: Callable[..., sf.Frame] = functools.partial(sf.pca_frame, **options)
+                flips = sf.signs(3, proper=config.group == "SE")
+                match config.closure:
+                    case "permutations":
+                        group = sf.signed_permutations(3, proper=config.group == "SE")
+                        frame = sf.close(frame, group, already=flips)
+                    case "icosahedral":
+                        group = sf.icosahedral(inversion=config.group == "E")
+                        frame = sf.close(frame, group, already=flips)
+                return frame(positions, mask)
+            case "robust":
+                return self._robust(species)(positions, mask)
+        centred = sf.pca_frame(positions, mask, group="T")
+        if config.frame == "none":
+            return centred
+        rotations = sf.special_orthogonal(3) if config.group == "SE" else sf.orthogonal(3)
+        rule = sf.quadrature(rotations, config.quadrature_degree, positions.dtype)
+        shift = jnp.broadcast_to(centred.elements.shift, rule.elements.shift.shape)
+        return sf.Frame(sf.Isometry(rule.elements.linear, shift), rule.weights)
+
+    def dropped(
+        self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]
+    ) -> Float[Array, ""]:
+        """The weight of the elements that did not fit into `capacity`; 0 for all but robust frames."""
+        if self.config.frame != "robust":
+            return jnp.zeros((), positions.dtype)
+        return sf.frame_diagnostics(self._robust(species), positions, species > 0).dropped
+
+    def _robust(self, species: Int[Array, " atoms"]) -> Callable[..., sf.Frame]:
+        return functools.partial(
+            sf.robust_frame,
+            group=self.config.group,
+            detach=self.config.detach,
+            capacity=(self.config.choices,) * 2,
+            max_elements=self.config.capacity,
+            threshold=self.config.threshold,
+            # Signs leave matrices of a linear molecule undetermined.
+            closure="octahedral" if self.targets == "polarizability" else "signs",
+            # Elements tell atoms apart, which leaves fewer ties between them.
+            attributes=jnp.asarray((0, *self.facts.elements), jnp.float32)[species],
+        )
+
+    def _actions(self) -> dict[str, Any]:
+        """What the network takes and returns, as the group moves it."""
+        return {
+            "in_actions": (sf.points, None),
+            "out_actions": ACTIONS.get(self.targets),
+        }
+
+
+class Committee(Potential):
+    r"""The mean of networks that differ by their seeds, as invariant and conservative as each of them.
+
+    Formula: $E(x) = \frac1S \sum_s E_s(x)$. Its parameters are those of the networks with a leading
+    axis `seed`. As averages are linear, it is the average of the mean of the bare networks, and has one
+    frame for all of them.
+    """
+
+    def bare(self, params: PyTree[Array]) -> Property:
+        """The mean of the networks as they are, in the units of each."""
+        of_one = super().bare
+
+        def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
+            each = jax.vmap(lambda params: of_one(params)(positions, species, graph))(params)
+            return jnp.mean(each, axis=0)
+
+        return value
+
+
+def forces_of(energy: Property) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:
+    """`(positions, *rest)` to the energy and the forces, minus its gradient."""
+
+    def both(positions: Float[Array, "atoms 3"], *rest: Any) -> tuple[Array, Array]:
+        value, gradient = jax.value_and_grad(energy)(positions, *rest)
+        return value, -gradient
+
+    return both

@@ -1,0 +1,168 @@
+"""The command `predict`: energies and forces of the molecules of a file, as extended XYZ."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ase import Atoms
+from jaxtyping import Array, PyTree
+from rich.console import Console
+
+from experiments.data.npz import DataError
+from experiments.errors import ExperimentError, InterruptedRunError, UsageError
+from experiments.tasks.molecules.batches import PAIRS, Evaluator, Labelled
+from experiments.tasks.molecules.calculator import PotentialLike, Precision
+from experiments.tasks.molecules.data.stream import stream_frames
+from experiments.tasks.molecules.prediction_file import PredictionFile, refuse_output
+from experiments.training.interrupt import Interrupt
+
+_WINDOW = 256
+"""Frames that are looked through for those of one size, and that a kill loses at most."""
+_LISTED = 50
+"""Failures that are explained; of the others only the numbers are listed."""
+
+
+class _Failure(NamedTuple):
+    number: int
+    reason: str
+
+
+def predict(
+    potential: PotentialLike,
+    params: PyTree[Array],
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    console: Console,
+    *,
+    split: str | None = None,
+    overwrite: bool = False,
+    dtype: Precision = "float32",
+) -> None:
+    """Writes the energy and forces of every molecule of a file, in its order.
+
+    A frame that cannot be read or predicted is left out, and costs no other. What is done is in
+    `output.part`, whole frames at any time and however the process ends; it becomes `output` at the
+    end. Each frame has its number in the file, from 1, as `source_frame`.
+
+    Args:
+      potential: the energy, its elements and references.
+      params: its parameters.
+      path: anything that ASE reads, or `.npz`, in angstrom.
+      output: a file that ends in `.xyz` or `.extxyz`; its folder is created.
+      console: where to say what was done.
+      split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
+      overwrite: whether `output`, or what a stopped prediction left of it, may be replaced.
+      dtype: the precision that the energies above their references are computed in.
+
+    Raises:
+      UsageError: the file cannot be read at all or holds no frame, or `output` cannot be written or
+        is there already.
+      InterruptedRunError: the process was told to stop.
+      ExperimentError: at the end, if frames failed: which, and why.
+    """
+    source, target = Path(path), Path(output)
+    refuse_output(source, target, overwrite)
+    frames = stream_frames(source, split)
+    evaluate = Evaluator(potential, params, dtype)
+    failures: list[_Failure] = []
+    periodic: list[str] = []
+    strange: list[str] = []
+    total = 0
+    with (
+        Interrupt() as interrupt,
+        PredictionFile(target, overwrite) as file,
+        console.status("reading") as status,
+    ):
+        window: list[tuple[int, str, Atoms]] = []
+        pairs = 0
+
+        def write_window() -> None:
+            results = evaluate([(place, atoms) for _, place, atoms in window])
+            good: list[tuple[int, Labelled]] = []
+            for (number, place, atoms), result in zip(window, results, strict=True):
+                if isinstance(result, Labelled):
+                    good.append((number, result))
+                    if not potential.determined(atoms.numbers):
+                        strange.append(place)
+                else:
+                    failures.append(_Failure(number, str(result)))
+            try:
+                file.append(good)
+            except UsageError as error:
+                raise UsageError("\n".join([str(error), *_listed(source, failures)])) from error
+            window.clear()
+            status.update(f"{total} frames read, {file.frames} written")
+
+        for total, (place, found) in enumerate(frames, start=1):
+            if isinstance(found, DataError):
+                failures.append(_Failure(total, str(found)))
+            else:
+                if found.pbc.any():
+                    periodic.append(place)
+                window.append((total, place, found))
+                pairs += len(found) ** 2
+            if len(window) == _WINDOW or pairs > 16 * PAIRS or interrupt.received:
+                write_window()
+                pairs = 0
+            if interrupt.received:
+                kept = f"{file.frames} are in {file.part}" if file.frames else "none could be made"
+                raise InterruptedRunError(
+                    "\n".join(
+                        [
+                            f"stopped; of the predictions of the first {total} frames {kept}",
+                            *_listed(source, failures),
+                        ]
+                    )
+                )
+        write_window()
+        if not total:
+            raise DataError(f"{source}: has no frames; allowed: at least one molecule")
+        if file.frames:
+            file.finish()
+    if periodic:
+        warnings.warn(
+            f"{periodic[0]}: is periodic ({len(periodic)} of {total} frames are); cells are ignored",
+            stacklevel=2,
+        )
+    if strange:
+        warnings.warn(
+            f"{strange[0]}: no training molecules determine the energies of its atoms "
+            f"({len(strange)} of {total} frames): its energy has an unknown constant, which is the same "
+            "for all molecules of its composition",
+            stacklevel=2,
+        )
+    if file.frames:
+        console.print(
+            f"wrote {target}: energies (eV) and forces (eV/Angstrom) of {file.frames} of {total} frames",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+    if failures:
+        rest = f"the other {file.frames} are in {target}" if file.frames else "nothing is written"
+        raise ExperimentError(
+            f"{source}: {len(failures)} of {total} frames could not be predicted; {rest}\n"
+            + "\n".join(_listed(source, failures))
+        )
+
+
+def _listed(source: Path, failures: Sequence[_Failure]) -> list[str]:
+    failures = sorted(failures)
+    lines = [f"  {each.reason.removeprefix(f'{source}: ')}" for each in failures[:_LISTED]]
+    more = [each.number for each in failures[_LISTED:]]
+    if more:
+        lines.append(f"  and {len(more)} more, frames {_ranges(more)}")
+    return lines
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, those that follow each other as `3-5`."""
+    known = set(numbers)
+    starts = [n for n in numbers if n - 1 not in known]
+    ends = [n for n in numbers if n + 1 not in known]
+    return ", ".join(
+        str(first) if first == last else f"{first}-{last}"
+        for first, last in zip(starts, ends, strict=True)
+    )

@@ -1,0 +1,209 @@
+"""The file that predictions are written to: whole frames, whatever happens in between."""
+
+import fcntl
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_properties
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
+
+from experiments.errors import UsageError
+from experiments.tasks.molecules.batches import Labelled
+
+_RESERVED = {*all_properties, "Properties", "Lattice", "pbc", "source_frame"}
+
+
+def refuse_output(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuses a file to write to that is not of the kind, is the source, or is there already.
+
+    Args:
+      source: what is read.
+      target: what is to be written.
+      overwrite: whether what is there may be replaced.
+
+    Raises:
+      UsageError: it is refused.
+    """
+    if target.suffix.lower() not in (".xyz", ".extxyz"):
+        raise UsageError(f"{target}: allowed for predictions: a name ending in .xyz or .extxyz")
+    if os.path.isdir(target):
+        raise UsageError(f"{target}: a folder; allowed: a file to write to")
+    part = _part(target)
+    for path in (target, part):
+        if os.path.exists(path) and os.path.exists(source) and path.samefile(source):
+            raise UsageError(f"{path}: is being read or written; allowed: another file")
+    if overwrite:
+        return
+    if os.path.exists(target):
+        raise UsageError(f"{target}: is there already; allowed: another file, or --overwrite")
+    if os.path.exists(part):
+        raise _left(part)
+
+
+class PredictionFile:
+    """Appends frames to a file beside the one that is meant, which it becomes at the end.
+
+    A context manager: a file without frames is removed when it is left.
+
+    Args:
+      path: the file.
+      overwrite: whether what a stopped prediction left of it may be replaced.
+
+    Attributes:
+      part: where the frames are until `finish`.
+      frames: how many there are.
+
+    Raises:
+      UsageError: when entered or written to, if that cannot be done.
+    """
+
+    def __init__(self, path: Path, overwrite: bool = False) -> None:
+        self.part = _part(path)
+        self.frames = 0
+        self._path = path
+        self._overwrite = overwrite
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            # Without a buffer, whose rest would still be written after a failure.
+            self._file = self.part.open("ab", buffering=0)
+        except OSError as error:
+            raise UsageError(f"{self.part}: cannot be written: {error.strerror}") from None
+        try:
+            self._claim()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def _claim(self) -> None:
+        try:
+            # The system releases it when the process ends, however it ends.
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own = os.path.samestat(os.fstat(self._file.fileno()), self.part.stat())
+        except (BlockingIOError, FileNotFoundError):
+            own = False
+        if not own:
+            raise UsageError(
+                f"{self.part}: another process writes it; allowed: another file, or to wait for it"
+            )
+        if os.fstat(self._file.fileno()).st_size:
+            if not self._overwrite:
+                raise _left(self.part)
+            self._file.truncate(0)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Before another process can claim it.
+        if not self.frames:
+            self.part.unlink(missing_ok=True)
+        self._file.close()
+
+    def append(self, predictions: Sequence[tuple[int, Labelled]]) -> None:
+        """Adds frames, on the disk when this returns; all of them or, where it fails, none.
+
+        Args:
+          predictions: numbers of frames and what was predicted.
+
+        Raises:
+          UsageError: the disk is full, or the file was removed.
+        """
+        text = io.StringIO()
+        for number, prediction in predictions:
+            _write(text, number, prediction)
+        content = memoryview(text.getvalue().encode())
+        size = self._size + len(content)
+        self._refuse_gone()
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+            os.fsync(self._file.fileno())
+        except BaseException as error:
+            self._file.truncate(self._size)
+            if isinstance(error, OSError):
+                raise UsageError(
+                    f"{self.part}: cannot be written ({error.strerror}); it holds {self.frames} frames"
+                ) from error
+            raise
+        self._size = size
+        self.frames += len(predictions)
+
+    def finish(self) -> None:
+        """Gives the file its name."""
+        self._refuse_gone()
+        try:
+            self.part.replace(self._path)
+        except OSError as error:
+            raise UsageError(
+                f"{self._path}: cannot be written ({error.strerror}); the {self.frames} frames are in "
+                f"{self.part}"
+            ) from error
+
+    def _refuse_gone(self) -> None:
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise UsageError(
+                f"{self.part}: was removed while it was written, with {self.frames} frames; allowed: to "
+                "leave it in its place until the end"
+            )
+
+
+def _left(part: Path) -> UsageError:
+    return UsageError(
+        f"{part}: holds what a prediction that was stopped, or goes on, has written; allowed: "
+        "another file, to move that one away, or --overwrite"
+    )
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _write(text: io.StringIO, number: int, prediction: Labelled) -> None:
+    atoms = Atoms(prediction.atoms.numbers, prediction.atoms.positions)
+    atoms.info = {"source_frame": number, **_kept(prediction.atoms.info)}
+    atoms.calc = SinglePointCalculator(atoms, energy=prediction.energy, forces=prediction.forces)
+    ase.io.write(text, atoms, format="extxyz")
+
+
+def _kept(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a frame says of itself in words and numbers, but for what is predicted and its units."""
+    kept = {}
+    for key, value in info.items():
+        if (
+            isinstance(value, str | int | float | np.integer | np.bool_)
+            and key not in _RESERVED
+            and not key.lower().endswith(("unit", "units"))
+        ):
+            # ASE escapes quotes, and writes a backslash as if it escaped what follows.
+            written = value.replace("\\", "\\\\") if isinstance(value, str) else value
+            if _reads_back(key, written, value):
+                kept[key] = written
+    return kept
+
+
+def _reads_back(key: str, written: Any, value: Any) -> bool:
+    """Whether a word in a comment line is read as it was, and does no harm to the next one."""
+    comment = f"{key_val_dict_to_str({key: written})} after=1"
+    try:
+        comment.encode()
+        found = key_val_str_to_dict(comment)
+    except (ValueError, IndexError, KeyError, TypeError):
+        return False
+    if {"\n", "\r", "\0"} & set(comment) or list(found) != [key, "after"]:
+        return False
+    # A text of digits is read as a number, which is no loss.
+    return not isinstance(found[key], str) or found[key] == value

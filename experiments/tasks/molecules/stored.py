@@ -1,0 +1,57 @@
+"""The potential that a run has trained, without the data it was trained on."""
+
+from typing import Literal
+
+import jax
+from jaxtyping import Array, PyTree
+
+from experiments.errors import UsageError
+from experiments.runs.folder import RunFolder
+from experiments.runs.restore import best_params, load_state, seed_params
+from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.data.sets import MoleculeFacts
+from experiments.tasks.molecules.potential import Committee, Potential
+
+
+def load_potential(
+    folder: RunFolder, seed: int | Literal["all"] | None = None
+) -> tuple[Potential, PyTree[Array]]:
+    """The potential of a run on molecules and its best parameters.
+
+    Args:
+      folder: the folder of the run.
+      seed: one of its seeds, or `"all"` for the mean of what they have trained; by default that with
+        the lowest validation error.
+
+    Raises:
+      UsageError: if the run is of another kind, was not trained on energies or not validated yet, or
+        has no such seed.
+    """
+    config = folder.load_config()
+    if not isinstance(config, MoleculesConfig):
+        raise UsageError(
+            f"{folder.path}: is a run of the task {config.task!r}; allowed: one of 'molecules'"
+        )
+    if "energy" not in config.data.targets:
+        raise UsageError(
+            f"{folder.path}: was trained on {config.data.targets}; allowed: a run trained on energies"
+        )
+    facts = folder.load_facts()
+    try:
+        known = MoleculeFacts(
+            tuple(facts["elements"]),
+            tuple(facts["references"]),
+            float(facts["scale"]),
+            tuple(map(tuple, facts["undetermined"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{folder.facts}: is not that of a run on molecules: {error}") from None
+    potential = Potential(config.model, known, config.data.targets)
+    state = load_state(config, folder, potential)
+    seeds = list(config.train.seeds)
+    if seed == "all":
+        return Committee(config.model, known, config.data.targets), jax.device_get(state.best)
+    if seed is not None and seed not in seeds:
+        raise UsageError(f"seed: received {seed}; allowed: one of {seeds}, or 'all'")
+    params = best_params(state) if seed is None else seed_params(state, seeds.index(seed))
+    return potential, jax.device_get(params)

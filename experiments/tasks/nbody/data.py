@@ -1,0 +1,139 @@
+"""The splits of the charged n-body benchmark: simulated once and cached, or read from a file."""
+
+import os
+
+import numpy as np
+
+from experiments.data.cache import Arrays, cached
+from experiments.data.checks import check_counts, check_names, finite_single
+from experiments.data.npz import DataError, read_npz
+from experiments.errors import UsageError
+from experiments.tasks.nbody.charged import FRAMES, TRAJECTORIES, Initial, sample_initial, simulate
+
+_FORMAT = 1  # To be raised when the meaning or the values of the cached arrays change.
+_FIELDS = ("position", "velocity", "charge", "target")
+
+
+def load_nbody(
+    *,
+    cache: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    num_train: int = 3000,
+    num_valid: int = 2000,
+    num_test: int = 2000,
+    frame_in: int = 30,
+    frame_out: int = 40,
+    seed: int = 43,
+    bodies: int = 5,
+) -> dict[str, Arrays]:
+    """The examples of the benchmark: bodies at one frame, their positions at a later one.
+
+    The defaults are the published protocol. Fewer examples of a split are the first of those.
+
+    Args:
+      cache: the folder that keeps what has been simulated.
+      path: a `.npz` file to read instead, which has `position`, `velocity`, `charge` and `target`
+        of each split, as in `position_train`, in the shapes below, for any number of bodies; the
+        first examples of each split are taken, and the arguments after `num_test` mean nothing.
+      num_train: examples to train on.
+      num_valid: examples to select by.
+      num_test: examples to report on.
+      frame_in: saved frame of the inputs.
+      frame_out: saved frame of the target.
+      seed: of the initial conditions.
+      bodies: particles of an example.
+
+    Returns:
+      `"train"`, `"valid"` and `"test"` to float32 arrays: `position` `(examples, bodies, 3)`,
+      `velocity` `(examples, bodies, 3)`, `charge` `(examples, bodies)`, and `target`
+      `(examples, bodies, 3)`.
+
+    Raises:
+      UsageError: a number is out of range.
+      DataError: a defect of the file at `path`, or a cache folder that cannot be written.
+    """
+    counts = {"train": num_train, "valid": num_valid, "test": num_test}
+    check_counts(counts)
+    if path is not None:
+        return _read(path, counts)
+    if not 0 <= frame_in < frame_out < FRAMES:
+        raise UsageError(
+            f"frame_in is {frame_in} and frame_out is {frame_out}; "
+            f"allowed: 0 <= frame_in < frame_out <= {FRAMES - 1}"
+        )
+
+    def generate() -> Arrays:
+        drawn = sample_initial(num_train, num_valid, num_test, seed=seed, bodies=bodies)
+        return _simulated(drawn, frame_in, frame_out)
+
+    parameters = {
+        "format": _FORMAT,
+        "counts": counts,
+        "frames": [frame_in, frame_out],
+        "seed": seed,
+        "bodies": bodies,
+    }
+    arrays = cached(cache, "nbody", parameters, generate)
+    return {
+        split: {field: arrays[f"{field}_{split}"] for field in _FIELDS} for split in TRAJECTORIES
+    }
+
+
+def _simulated(drawn: dict[str, Initial], frame_in: int, frame_out: int) -> Arrays:
+    together = Initial(*(np.concatenate(parts) for parts in zip(*drawn.values(), strict=True)))
+    positions, velocities = simulate(*together, frames=(frame_in, frame_out))
+    fields = (positions[:, 0], velocities[:, 0], together.charges, positions[:, 1])
+    ends = np.cumsum([len(initial.charges) for initial in drawn.values()])
+    return {
+        f"{field}_{split}": part.astype(np.float32)
+        for field, values in zip(_FIELDS, fields, strict=True)
+        for split, part in zip(drawn, np.split(values, ends[:-1]), strict=True)
+    }
+
+
+def _read(path: str | os.PathLike[str], counts: dict[str, int]) -> dict[str, Arrays]:
+    arrays = read_npz(path)
+    names = [f"{field}_{split}" for split in counts for field in _FIELDS]
+    check_names(path, arrays, names)
+    for name in names:
+        _check_type(path, name, arrays[name])
+    splits = {}
+    for split, count in counts.items():
+        for field in _FIELDS:
+            _check_shape(path, f"{field}_{split}", arrays)
+        examples = len(arrays[f"position_{split}"])
+        if examples < count:
+            raise DataError(
+                f"{path}: the arrays of {split} have {examples} examples; "
+                f"allowed: at least num_{split} = {count}, or a smaller num_{split}"
+            )
+        splits[split] = {
+            field: finite_single(path, f"{field}_{split}", arrays[f"{field}_{split}"][:count])
+            for field in _FIELDS
+        }
+    return splits
+
+
+def _check_type(path: str | os.PathLike[str], name: str, array: np.ndarray) -> None:
+    whole = name.startswith("charge") and np.issubdtype(array.dtype, np.integer)
+    if not (whole or np.issubdtype(array.dtype, np.floating)):
+        allowed = "floating-point" + (" or integer" if name.startswith("charge") else "")
+        raise DataError(f"{path}: array {name} is {array.dtype}; allowed: {allowed}")
+
+
+def _check_shape(path: str | os.PathLike[str], name: str, arrays: Arrays) -> None:
+    field, split = name.split("_")
+    received = arrays[name].shape
+    # Position arrays come first, so the shapes that others must match are right already.
+    if field == "position" and (len(received) != 3 or received[1] < 1 or received[2] != 3):
+        raise DataError(
+            f"{path}: array {name} has shape {received}; allowed: (examples, bodies, 3)"
+        )
+    examples = len(arrays[f"position_{split}"])
+    bodies = arrays["position_train"].shape[1]
+    allowed = (examples, bodies) if field == "charge" else (examples, bodies, 3)
+    if received != allowed:
+        raise DataError(
+            f"{path}: array {name} has shape {received}; allowed: {allowed}, with the examples of "
+            f"position_{split} and the bodies of position_train"
+        )

@@ -1,0 +1,137 @@
+"""Charged five-body dynamics: where will the particles be?"""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key, PyTree
+
+import symjax_frames as sf
+from experiments.tasks.nbody import figures
+from experiments.tasks.nbody.config import NBodyConfig
+from experiments.tasks.nbody.data import load_nbody
+from experiments.tasks.nbody.model import ACTIONS, Network, evaluated, trained
+from experiments.training.task import Audited, Batch, Picture, Task
+from symjax_frames.testing import equivariance_error
+
+PUBLISHED = {
+    "EGNN": 0.0071,
+    "FA-GNN": 0.0057,
+    "SEGNN": 0.0043,
+    "CGENN": 0.0039,
+    "MFA-GNN, not exact": 0.0036,
+}
+"""Published test errors on the same benchmark; see the README for their sources."""
+_DRAWN = 4
+"""Test systems that a report shows."""
+_AUDITED = 4
+"""Test systems that an audit looks at."""
+
+
+class NBody(Task):
+    """Predict positions one unit of time ahead from positions, velocities and charges.
+
+    Args:
+      config: the configuration; `data`, `model` and the training loss are read.
+
+    Raises:
+      ValueError: if the data cannot be read.
+
+    References:
+      Satorras et al., E(n) Equivariant Graph Neural Networks, ICML 2021, arXiv:2102.09844.
+    """
+
+    metric = "mse"
+    published = PUBLISHED
+
+    def __init__(self, config: NBodyConfig):
+        self.config = config
+        self.splits = load_nbody(**config.data.model_dump())
+        network = nnx.eval_shape(lambda: Network(config.model, rngs=nnx.Rngs(0)))
+        self._graph = nnx.graphdef(network)
+        self._errors = jax.jit(self._equivariance)
+
+    def network(self, params: PyTree[Array]) -> Network:
+        """The backbone with the given parameters."""
+        return nnx.merge(self._graph, nnx.State(params))
+
+    def init(self, key: Key[Array, ""]) -> PyTree[Array]:
+        """Draws the parameters."""
+        return nnx.to_pure_dict(nnx.state(Network(self.config.model, rngs=nnx.Rngs(key))))
+
+    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
+        """The mean absolute or squared error over all coordinates."""
+        model = jax.vmap(trained(self.network(params), self.config.model))
+        keys = jax.random.split(key, len(batch["target"]))
+        error = model(keys, *_inputs(batch)) - batch["target"]
+        return jnp.mean(jnp.abs(error) if self.config.train.loss == "l1" else error**2)
+
+    def predict(self, params: PyTree[Array], batch: Batch) -> Float[Array, "examples bodies 3"]:
+        """The positions after the time step, averaged over the whole frame."""
+        return jax.vmap(evaluated(self.network(params), self.config.model))(*_inputs(batch))
+
+    def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
+        """The mean squared error of each system, over bodies and coordinates."""
+        error = self.predict(params, batch) - batch["target"]
+        return {"mse": jnp.mean(error**2, axis=(1, 2))}
+
+    def equivariance(
+        self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]
+    ) -> dict[str, float]:
+        """Relative equivariance errors under SE(3) and E(3): the median and the worst system."""
+        keys = jax.random.split(key, len(batch["target"]))
+        errors = {}
+        for name, each in self._errors(params, keys, batch).items():
+            errors[name] = float(jnp.median(each))
+            errors[f"{name} worst"] = float(jnp.max(each))
+        return errors
+
+    def _equivariance(
+        self, params: PyTree[Array], keys: Key[Array, " examples"], batch: Batch
+    ) -> dict[str, Float[Array, " examples"]]:
+        model = evaluated(self.network(params), self.config.model)
+
+        def error(key: Key[Array, ""], *inputs: Array, group: sf.Group) -> Float[Array, ""]:
+            law = {"group": group, "key": key, "num_samples": 4, **ACTIONS}
+            return equivariance_error(model, *inputs, **law)
+
+        groups = {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}
+        return {
+            name: jax.vmap(functools.partial(error, group=group))(keys, *_inputs(batch))
+            for name, group in groups.items()
+        }
+
+    def audited(self, params: PyTree[Array]) -> Audited:
+        """The model as it is evaluated, on the first test systems."""
+        first = {k: jnp.asarray(array[:_AUDITED]) for k, array in self.splits["test"].items()}
+        systems = enumerate(zip(*_inputs(first), strict=True))
+        clouds = {f"test system {place}": system for place, system in systems}
+        model = jax.jit(evaluated(self.network(params), self.config.model))
+        return Audited(
+            model, clouds, lambda system: system, **ACTIONS, group=self.config.model.group
+        )
+
+    def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
+        """Draws predictions for a few test systems, and the frames of one of them."""
+        batch = {name: array[:_DRAWN] for name, array in self.splits["test"].items()}
+        predictions = folder / "predictions.png"
+        predicted = np.asarray(self.predict(params, jax.tree.map(jnp.asarray, batch)))
+        position, velocity, charge = (batch[name] for name in ("position", "velocity", "charge"))
+        figures.predicted_trajectories(
+            predictions, position, velocity, charge, batch["target"], predicted
+        )
+        pictures = [("Predictions for test systems", predictions)]
+        if self.config.model.frame != "none":
+            axes = folder / "frames.png"
+            frame = sf.pca_frame(jnp.asarray(position[0]), group=self.config.model.group)
+            linear, shift = map(np.asarray, frame.elements)
+            figures.frame_axes(axes, position[0], linear, shift, charge=charge[0])
+            pictures.append(("The frames of a test system", axes))
+        return pictures
+
+
+def _inputs(batch: Batch) -> tuple[Array, Array, Array]:
+    return batch["position"], batch["velocity"], batch["charge"]

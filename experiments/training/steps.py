@@ -1,0 +1,130 @@
+"""The pure functions of training: some steps of gradient descent, and a validation."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from experiments.training.metrics import Chunks, mean_metrics
+from experiments.training.optimizer import update_average
+from experiments.training.state import State, run_key
+from experiments.training.task import Batch, Task
+
+
+class Trace(NamedTuple):
+    """What is seen of every step from outside."""
+
+    loss: Float[Array, "*seeds steps"]
+    gradient_norm: Float[Array, "*seeds steps"]
+
+
+def batch_rows(
+    key: Key[Array, ""], first: Int[Array, ""], length: int, num_examples: int, batch_size: int
+) -> Int[Array, "length batch"]:
+    """The examples of the batches of steps `first` to `first + length - 1`.
+
+    The order depends on `key` and the step alone: epoch `e` is the permutation drawn from
+    `fold_in(key, e)`, cut into batches, without the rest that fills none.
+    """
+    steps_per_epoch = num_examples // batch_size
+    epoch = first // steps_per_epoch
+    # The most epochs that `length` steps can touch, wherever they begin.
+    touched = (length + 2 * steps_per_epoch - 2) // steps_per_epoch
+
+    def order(epoch: Int[Array, ""]) -> Int[Array, "steps batch"]:
+        rows = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
+        return rows[: steps_per_epoch * batch_size].reshape(steps_per_epoch, batch_size)
+
+    rows = jax.vmap(order)(epoch + jnp.arange(touched, dtype=epoch.dtype))
+    rows = rows.reshape(touched * steps_per_epoch, batch_size)
+    return jax.lax.dynamic_slice_in_dim(rows, first % steps_per_epoch, length)
+
+
+def take_steps(
+    state: State,
+    seed: Int[Array, ""],
+    data: Batch,
+    *,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    ema: float | None,
+    length: int,
+) -> tuple[State, Trace]:
+    """Takes `length` steps of one seed.
+
+    Args:
+      state: the state of the seed.
+      seed: the seed; with the step it decides everything random.
+      data: the training examples.
+      task: gives the loss.
+      optimizer: turns gradients into updates.
+      batch_size: examples in a batch.
+      ema: decay of the moving average of the weights, or `None`.
+      length: number of steps.
+
+    Returns:
+      The new state, and the loss and gradient norm of each step.
+    """
+    key = run_key(seed)
+    num_examples = len(next(iter(data.values())))
+    rows = batch_rows(jax.random.fold_in(key, 1), state.step, length, num_examples, batch_size)
+    draws = jax.random.fold_in(key, 2)
+
+    def step(state: State, rows: Int[Array, " batch"]) -> tuple[State, Trace]:
+        batch = {name: array[rows] for name, array in data.items()}
+        draw = jax.random.fold_in(draws, state.step)
+        loss, gradient = jax.value_and_grad(task.loss)(state.params, batch, draw)
+        # Optax raises its decay rates to a whole number, which the strict rules forbid.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, moments = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if ema is not None:
+            average = update_average(average, params, state.step, ema)
+        state = state._replace(
+            params=params,
+            optimizer=moments,
+            average=average,
+            step=state.step + 1,
+            loss_sum=state.loss_sum + loss.astype(state.loss_sum.dtype),
+        )
+        return state, Trace(loss, optax.tree.norm(gradient))
+
+    # Unrolled (0) where seeds are taken in turn, for the same reason: see `map_seeds`.
+    return jax.lax.scan(step, state, rows, unroll=1 if task.seeds_together else 0)
+
+
+def validate(
+    state: State, chunks: Chunks, *, task: Task, steps: int
+) -> tuple[State, Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Validates one seed, and keeps its weights if they are the best so far.
+
+    Args:
+      state: the state of the seed.
+      chunks: the validation examples.
+      task: gives the metrics.
+      steps: number of steps since the last validation.
+
+    Returns:
+      The state with the best weights and a fresh sum of losses, the mean training loss since the
+      last validation, and the metrics.
+    """
+    metrics = mean_metrics(task, state.evaluated, chunks)
+    metric = metrics[task.metric].astype(state.best_metric.dtype)
+    # False for NaN, which so never becomes the best.
+    better = metric < state.best_metric
+
+    def keep(new: Array, old: Array) -> Array:
+        return jnp.where(better, new, old)
+
+    loss = state.loss_sum / steps
+    state = state._replace(
+        best=jax.tree.map(keep, state.evaluated, state.best),
+        best_metric=keep(metric, state.best_metric),
+        best_step=keep(state.step, state.best_step),
+        loss_sum=jnp.zeros_like(state.loss_sum),
+    )
+    return state, loss, metrics

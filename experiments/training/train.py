@@ -1,0 +1,147 @@
+"""The training loop: what happens between two dispatches to the device."""
+
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from rich.console import Console
+from tensorboardX import SummaryWriter
+
+from experiments.config import Config
+from experiments.errors import InterruptedRunError
+from experiments.runs.checkpoint import Checkpoints
+from experiments.runs.folder import RunFolder
+from experiments.runs.restore import begin
+from experiments.training.guard import check_state, check_steps, check_validation
+from experiments.training.interrupt import Interrupt
+from experiments.training.metrics import Chunks, cut
+from experiments.training.optimizer import make_optimizer
+from experiments.training.progress import TrainingProgress
+from experiments.training.state import State, map_seeds
+from experiments.training.steps import Trace, take_steps, validate
+from experiments.training.task import Batch, Task
+
+
+def dispatch_lengths(steps: int, most: int) -> list[int]:
+    """Splits the steps between two validations into dispatches of at most `most` steps.
+
+    Equal ones where a divisor of `steps` is at hand, because each length compiles a program of its
+    own; otherwise of two lengths that differ by one.
+    """
+    for length in range(min(most, steps), most // 2, -1):
+        if steps % length == 0:
+            return [length] * (steps // length)
+    count = -(-steps // most)
+    return [steps // count + (place < steps % count) for place in range(count)]
+
+
+def train(config: Config, folder: RunFolder, task: Task, console: Console) -> State:
+    """Trains all seeds of a run to the end, from its newest checkpoint if it has one.
+
+    What is computed depends on the configuration alone, not on how often the run was stopped.
+
+    Args:
+      config: the configuration.
+      folder: the folder of the run, claimed with `RunFolder.training`.
+      task: what is learnt.
+      console: where progress is shown.
+
+    Returns:
+      The state after the last step, with a leading axis of seeds.
+
+    Raises:
+      DivergedError: if a loss, a gradient, a metric or a weight is not finite.
+      InterruptedRunError: if SIGINT or SIGTERM came; the state is saved.
+    """
+    settings = config.train
+    optimizer = make_optimizer(settings, config.num_steps)
+    between = settings.evaluate_every * config.steps_per_epoch
+    ends = np.cumsum(dispatch_lengths(between, settings.steps_per_dispatch)).tolist()
+    seeds = jnp.asarray(settings.seeds, jnp.int32)
+    examples = {name: jnp.asarray(array) for name, array in task.splits["train"].items()}
+    chunks = cut(task.splits["valid"], settings.evaluation_batch_size)
+
+    @partial(jax.jit, static_argnames="length", donate_argnums=0)
+    def dispatch(state: State, examples: Batch, length: int) -> tuple[State, Trace]:
+        steps = partial(
+            take_steps,
+            task=task,
+            optimizer=optimizer,
+            batch_size=settings.batch_size,
+            ema=settings.ema,
+            length=length,
+        )
+        return map_seeds(task, lambda state, seed: steps(state, seed, examples), state, seeds)
+
+    @partial(jax.jit, donate_argnums=0)
+    def validation(
+        state: State, chunks: Chunks
+    ) -> tuple[State, Float[Array, " seeds"], dict[str, Float[Array, " seeds"]]]:
+        one = partial(validate, task=task, steps=between)
+        return map_seeds(task, lambda state: one(state, chunks), state)
+
+    checkpoints = Checkpoints(folder.checkpoints, settings.keep)
+    state, step = begin(config, task, checkpoints)
+    checkpoints.discard_after(step)
+    seconds = folder.truncate_metrics(step)
+    if step == config.num_steps:
+        return state
+    started = time.monotonic()
+    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
+    console.print(
+        f"{config.model.description}: {parameters:,} parameters, {len(settings.seeds)} seeds, "
+        f"{config.num_steps} steps, {'continuing at step ' + str(step) if step else 'from scratch'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    with (
+        Interrupt() as interrupt,
+        SummaryWriter(str(folder.tensorboard), purge_step=step + 1) as board,
+        TrainingProgress(console, task.metric, step, config.num_steps) as progress,
+    ):
+        while step < config.num_steps:
+            position = step % between
+            end = next(end for end in ends if end > position)
+            state, trace = dispatch(state, examples, length=end - position)
+            check_steps(trace, step, config, checkpoints)
+            step += end - position
+            progress.dispatched(step, float(np.mean(trace.loss)))
+            saving = interrupt.received
+            if end == between:
+                state, loss, metrics = validation(state, chunks)
+                epoch = step // config.steps_per_epoch
+                record = {
+                    "step": step,
+                    "epoch": epoch,
+                    "loss": loss.tolist(),
+                    "valid": {name: values.tolist() for name, values in metrics.items()},
+                    "best": state.best_metric.tolist(),
+                    "seconds": seconds + time.monotonic() - started,
+                }
+                check_validation(record["valid"], step, config, checkpoints)
+                folder.append_metrics(record)
+                _draw(board, record, settings.seeds)
+                progress.validated(record)
+                saving |= epoch % settings.checkpoint_every == 0 or epoch == settings.epochs
+            if saving:
+                check_state(state, step, config, checkpoints)
+                checkpoints.save(step, state)
+            if interrupt.received and saving:
+                raise InterruptedRunError(
+                    f"stopped at step {step} of {config.num_steps}, which is saved; to continue: "
+                    f"python -m experiments train {folder.config}"
+                )
+    return state
+
+
+def _draw(board: SummaryWriter, record: dict[str, Any], seeds: tuple[int, ...]) -> None:
+    curves = {"loss": record["loss"]}
+    curves |= {f"valid_{name}": values for name, values in record["valid"].items()}
+    for name, values in curves.items():
+        for seed, value in zip(seeds, values, strict=True):
+            board.add_scalar(f"{name}/seed_{seed}", value, record["step"])
+    board.flush()

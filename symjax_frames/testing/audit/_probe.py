@@ -1,0 +1,258 @@
+"""What is audited, compiled: a function evaluated, and differentiated, at moved inputs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from symjax_frames._checks import describe
+from symjax_frames._matrices import apply
+from symjax_frames._trees import argument_actions, check_actions, map_actions
+from symjax_frames._types import Action
+from symjax_frames._weighted_sum import apply_action
+from symjax_frames.elements import Isometry
+
+Permute = bool | Callable[[Any, tuple], tuple]
+"""Whether fn commutes with relabelling the points, or how its arguments are relabelled."""
+
+
+class Layout(NamedTuple):
+    """How arguments are put together again; static, and the same for clouds of one shape.
+
+    Attributes:
+      tree: of the arguments.
+      moved: the places of the leaves that the group moves.
+      arrays: the places of the other leaves that are arrays.
+      constants: the remaining leaves, which are not traced.
+      row_outputs: for each floating output whether its first axis counts points.
+    """
+
+    tree: Any
+    moved: tuple[int, ...]
+    arrays: tuple[int, ...]
+    constants: tuple[Any, ...]
+    row_outputs: tuple[bool, ...] = ()
+
+    def join(self, moved: Sequence[Any], fixed: Sequence[Any]) -> tuple:
+        """The arguments of the function."""
+        leaves = dict(zip((*self.moved, *self.arrays), (*moved, *fixed), strict=True))
+        others = iter(self.constants)
+        count = self.tree.num_leaves
+        return self.tree.unflatten(
+            [leaves[place] if place in leaves else next(others) for place in range(count)]
+        )
+
+
+class Output(NamedTuple):
+    """What is known of a floating output before it is computed."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    action: Action | None
+
+
+class Slopes(NamedTuple):
+    """Derivatives of a projection of the output, one set a row.
+
+    Attributes:
+      moved: by the leaves that the group moves.
+      turn: by `A` in `x -> x + A (x - centre)`.
+      step: by a translation.
+    """
+
+    moved: list[np.ndarray]
+    turn: np.ndarray
+    step: np.ndarray
+
+
+class Probe:
+    """Evaluates a function at inputs moved by group elements, and moves its outputs back.
+
+    Args:
+      fn: the function.
+      in_actions: as in `frame_average`.
+      out_actions: as in `frame_average`.
+      permutes: as in `audit`.
+      dtype: of all floating arguments.
+      batch_size: how many inputs are evaluated at a time.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., PyTree],
+        in_actions: PyTree[Action | None],
+        out_actions: PyTree[Action | None],
+        permutes: Permute,
+        dtype: Any,
+        batch_size: int,
+    ):
+        self.fn = fn
+        self.in_actions = argument_actions(in_actions)
+        check_actions(out_actions, "out_actions")
+        self.out_actions = out_actions
+        self.permutes = permutes
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self._values = jax.jit(
+            jax.vmap(self._outputs, in_axes=(None, 0, None, 0, 0, 0)), static_argnums=0
+        )
+        slopes = jax.grad(self._projection, argnums=(1, 4, 5))
+        self._slopes = jax.jit(
+            jax.vmap(slopes, in_axes=(None, 0, None, None, None, None, None)), static_argnums=0
+        )
+
+    def split(self, args: tuple) -> tuple[Layout, list[np.ndarray], list[Any]]:
+        """Arguments taken apart into their layout, the leaves that move, and other arrays."""
+        actions: list[Action | None] = []
+        map_actions(
+            lambda action, leaf, place: actions.append(action), self.in_actions, args, "argument"
+        )
+        leaves, tree = jax.tree.flatten(args)
+        moved = [place for place, action in enumerate(actions) if action is not None]
+        arrays = [
+            place
+            for place, leaf in enumerate(leaves)
+            if place not in moved and isinstance(leaf, jax.Array | np.ndarray | np.generic)
+        ]
+        constants = [
+            leaf for place, leaf in enumerate(leaves) if place not in moved and place not in arrays
+        ]
+        layout = Layout(tree, tuple(moved), tuple(arrays), tuple(constants))
+        fixed = [self._cast(leaves[place]) for place in arrays]
+        return layout, [np.asarray(leaves[place], self.dtype) for place in moved], fixed
+
+    def outline(self, args: tuple) -> list[Output]:
+        """The floating outputs for the given arguments, traced and not computed."""
+        found: list[Output] = []
+
+        def look(action: Action | None, leaf: Any, place: str) -> None:
+            if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+                raise ValueError(
+                    f"{place} is {leaf.dtype}; return its real and imaginary parts as two outputs"
+                )
+            if jnp.issubdtype(leaf.dtype, jnp.floating):
+                found.append(Output(leaf.shape, leaf.dtype, action))
+
+        layout, moved, fixed = self.split(args)
+        shapes = jax.eval_shape(
+            lambda moved, fixed: self.fn(*layout.join(moved, fixed)), moved, fixed
+        )
+        map_actions(look, self.out_actions, shapes, "output")
+        if not found:
+            kinds = [describe(leaf) for leaf in jax.tree.leaves(shapes)]
+            raise ValueError(
+                f"fn must return a floating array, got {', '.join(kinds) or 'nothing'}"
+            )
+        return found
+
+    def values(
+        self,
+        layout: Layout,
+        fixed: list[Any],
+        moved: list[np.ndarray],
+        linear: np.ndarray,
+        shift: np.ndarray,
+        order: np.ndarray,
+    ) -> list[np.ndarray]:
+        """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`, one float64 row an input."""
+        parts = []
+        for batch in self._batches([*moved, linear, shift, order]):
+            *some, linears, shifts, orders = batch
+            parts.append(self._values(layout, some, fixed, linears, shifts, orders))
+        return self._gather(parts, len(order))
+
+    def slopes(
+        self,
+        layout: Layout,
+        fixed: list[Any],
+        moved: list[np.ndarray],
+        cotangents: list[np.ndarray],
+        centre: np.ndarray,
+    ) -> Slopes:
+        """The derivatives of the sum of all outputs times their `cotangents`."""
+        dim = len(centre)
+        centre, turn = centre.astype(self.dtype), np.zeros((dim, dim), self.dtype)
+        cotangents = [each.astype(self.dtype) for each in cotangents]
+        parts = []
+        for batch in self._batches(moved):
+            slopes = self._slopes(layout, batch, fixed, cotangents, turn, turn[0], centre)
+            parts.append(jax.tree.leaves(slopes))
+        *by_moved, by_turn, by_step = self._gather(parts, len(moved[0]))
+        return Slopes(by_moved, by_turn, by_step)
+
+    def _batches(self, arrays: list[np.ndarray]) -> list[list[np.ndarray]]:
+        # Whole batches only: another size would be compiled once more.
+        size = self.batch_size
+        rows = np.arange(-(-len(arrays[0]) // size) * size).clip(max=len(arrays[0]) - 1)
+        return [
+            [
+                np.asarray(array[some], None if array.dtype.kind == "i" else self.dtype)
+                for array in arrays
+            ]
+            for some in rows.reshape(-1, size)
+        ]
+
+    def _gather(self, parts: list[Any], count: int) -> list[np.ndarray]:
+        return [
+            np.concatenate([np.asarray(leaf, np.float64) for leaf in leaves])[:count]
+            for leaves in zip(*parts, strict=True)
+        ]
+
+    def _cast(self, leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            return leaf
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.asarray(leaf, self.dtype if floating else None)
+
+    def _outputs(
+        self, layout: Layout, moved: Any, fixed: Any, linear: Any, shift: Any, order: Any
+    ) -> list[Any]:
+        g = Isometry(linear, shift)
+
+        def push(action: Action | None, leaf: Any, place: str) -> Any:
+            return leaf if action is None else apply_action(action.push, g, leaf, place)
+
+        def pull(action: Action | None, leaf: Any, place: str) -> Any:
+            leaf = jnp.asarray(leaf)
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                return leaf
+            leaf = leaf.astype(self.dtype)
+            return leaf if action is None else apply_action(action.pull, g, leaf, place)
+
+        args = map_actions(push, self.in_actions, layout.join(moved, fixed), "argument")
+        outputs = self.fn(*self._permuted(args, order))
+        leaves = jax.tree.leaves(map_actions(pull, self.out_actions, outputs, "output"))
+        leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        if self.permutes:
+            back = jnp.argsort(order)
+            rows = zip(leaves, layout.row_outputs, strict=True)
+            leaves = [leaf[back] if by_point else leaf for leaf, by_point in rows]
+        return [leaf.ravel() for leaf in leaves]
+
+    def _permuted(self, args: tuple, order: Any) -> tuple:
+        if callable(self.permutes):
+            return self.permutes(order, args)
+        if not self.permutes:
+            return args
+        return jax.tree.map(
+            lambda leaf: leaf[order] if np.shape(leaf)[:1] == order.shape else leaf, args
+        )
+
+    def _projection(
+        self,
+        layout: Layout,
+        moved: Any,
+        fixed: Any,
+        cotangents: Any,
+        turn: Any,
+        step: Any,
+        centre: Any,
+    ) -> Any:
+        linear = jnp.eye(len(centre), dtype=self.dtype) + turn
+        shift = step + centre - apply(linear, centre)
+        order = jnp.arange(moved[0].shape[0])
+        outputs = self._outputs(layout, moved, fixed, linear, shift, order)
+        return sum(jnp.sum(c * leaf) for c, leaf in zip(cotangents, outputs, strict=True))

@@ -1,0 +1,54 @@
+"""The benchmarks run, at the smallest sizes, and print their tables."""
+
+import jax.numpy as jnp
+import pytest
+
+from experiments.benchmarks import _timing, averaging, eigh, group_conv, wrapping
+from experiments.tasks.nbody.config import NBodyModelConfig
+from experiments.tasks.nbody.model import Network
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Puts a network that compiles fast in the place of the backbone."""
+    linear = NBodyModelConfig(backbone="linear")
+    monkeypatch.setattr(averaging, "Network", lambda config, rngs: Network(linear, rngs=rngs))
+
+
+def test_averaging_prints_times_ratios_and_frames(capsys, small_network):
+    averaging.main(["--repeats=1", "--systems=2", "--clouds=2", "--hidden=8"])
+    out = capsys.readouterr().out
+    assert "2 systems of 5 bodies, PointGNN 8 wide with 4 layers" in out
+    for row in ("average / 8 backbones", "sampled element / backbone", "pca_frame"):
+        assert row in out
+    assert "66 ms" in out and "1.08" in out and "nan" not in out
+
+
+def test_eigh_prints_a_line_for_each_case(capsys):
+    eigh.main(["--repeats=1", "--batch=2"])
+    out = capsys.readouterr().out
+    for dim in (2, 3):
+        assert f"{dim}x{dim} value" in out and f"{dim}x{dim} gradient" in out
+
+
+def test_group_conv_prints_a_line_for_each_layer_and_size(capsys):
+    group_conv.main("--repeats=1 --batch=2 --features=2 --sides 8 --inputs 3".split())
+    out = capsys.readouterr().out
+    assert "lifting, 3 -> 2" in out and "group, 2 -> 2" in out and "8 x 8" in out
+    assert "1.15" in out and "nan" not in out
+
+
+def test_options_are_checked(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        eigh.main(["--repeats=0"])
+    assert "must be a positive integer, got 0" in capsys.readouterr().err
+    # Before anything is measured, which takes minutes.
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        wrapping.main([f"--out={tmp_path / 'file'}"])
+    assert "file cannot be written: File exists" in capsys.readouterr().err
+
+
+def test_medians_time_every_call():
+    calls = {"sum": _timing.prepare(jnp.sum, jnp.ones(3))[0]}
+    assert 0 < _timing.medians(calls, 3)["sum"] < 1e3

@@ -1,0 +1,191 @@
+"""Dynamics at constant energy: what is conserved, what is not, and what is said about it."""
+
+import json
+import re
+from functools import partial
+
+import ase.build
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symjax_frames as sf
+from experiments.benchmarks._conservation import Start, follow, numbers, thermalize
+from experiments.benchmarks._nve import Motion
+from experiments.benchmarks._trajectories_report import table_of, write_trajectories
+from experiments.errors import ExperimentError
+from experiments.tasks.molecules.sparse import sparse_average
+from tests.helpers.browser import CHROMIUM, browse
+from tests.helpers.pictures import assert_drawn
+from tests.helpers.tiny_potential import TinyPotential, network
+
+# ASE sets shapes of arrays in a way that NumPy advises against.
+pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+
+_TIME, _STEP = 0.1, 0.5
+
+
+def _energies():
+    robust = partial(sf.robust_frame, max_elements=24)
+    average = partial(sf.frame_average, network, in_actions=(sf.points, None), out_actions=None)
+    detached = partial(robust, detach=True)
+    return {
+        "robust": average(lambda x, species: robust(x), frame_argnums=(0, 1)),
+        "detached": average(lambda x, species: detached(x), frame_argnums=(0, 1)),
+        "bare": network,
+    }
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Water in three potentials, from the same start."""
+    atoms = ase.build.molecule("H2O")
+    motions = {}
+    for name, energy in _energies().items():
+        potential = TinyPotential(lambda *args, energy=energy: energy(*args))
+        species = potential.species_of(atoms.numbers)
+        motions[name] = Motion(potential.energy(1.0), species, atoms)
+    start = thermalize(motions["robust"], 300.0, seed=0, time_step=_STEP)
+    found = {}
+    for name, motion in motions.items():
+        whole = follow(motion, start, _TIME, _STEP, every=5)
+        half = follow(motion, start, _TIME, _STEP / 2, every=10)
+        found[name] = whole, numbers(whole, half)
+    return found
+
+
+def test_energy_is_conserved_to_second_order_unless_the_frame_is_taken_for_constant(runs):
+    robust, detached = runs["robust"][1], runs["detached"][1]
+    assert robust["rms_falls_by"] == pytest.approx(4, rel=0.1)
+    assert robust["jump_falls_by"] == pytest.approx(4, rel=0.1)
+    # Of a detached frame two errors add up, one that falls by 4 and one that stays.
+    assert detached["rms_falls_by"] < 2
+    assert detached["rms_mev_per_atom"] > 2 * robust["rms_mev_per_atom"]
+
+
+def test_angular_momentum_is_conserved_by_an_average_alone(runs):
+    # From rest: float64 in some hundred steps, in units of hbar, of atoms that have about 10 each.
+    assert runs["robust"][1]["spin_hbar"] < 1e-10
+    assert runs["bare"][1]["spin_hbar"] > 1
+    assert runs["detached"][1]["spin_hbar"] > 0.1
+    assert runs["bare"][1]["rms_falls_by"] == pytest.approx(4, rel=0.1), "it is conservative"
+
+
+def test_elements_without_a_weight_are_not_evaluated_and_not_missed(keys):
+    count = 7
+    turns = jax.vmap(lambda key: sf.euclidean(3).draw(key, float))(
+        jax.random.split(next(keys), count)
+    )
+
+    def frame(positions, species):
+        # No frame, but like a robust one: weights depend on the cloud, and leave zero with no slope.
+        del species
+        phases = jnp.arange(count, dtype=float) + jnp.sum(jnp.sin(positions))
+        weights = jnp.maximum(jnp.sin(phases), 0) ** 3
+        return sf.Frame(turns, weights / jnp.sum(weights))
+
+    evaluated = []
+
+    def counted(positions, species):
+        jax.debug.callback(lambda place: evaluated.append(float(place)), positions[0, 0])
+        return network(positions, species)
+
+    sparse = jax.jit(jax.value_and_grad(sparse_average(counted, frame)))
+    whole = sf.frame_average(
+        network, frame, in_actions=(sf.points, None), out_actions=None, frame_argnums=(0, 1)
+    )
+    whole = jax.jit(jax.value_and_grad(whole))
+    positions, species = jax.random.normal(next(keys), (4, 3)), jnp.array([2, 1, 1, 1])
+    value, slope = jax.block_until_ready(sparse(positions, species))
+    jax.effects_barrier()
+    used = int(jnp.sum(frame(positions, species).weights > 0))
+    assert 1 < used < count - 1
+    assert len(evaluated) == used + used % 2, "they are evaluated in pairs"
+    expected = whole(positions, species)
+    # Sums of a few terms of order one, in another order.
+    np.testing.assert_allclose(value, expected[0], atol=100 * np.finfo(float).eps)
+    np.testing.assert_allclose(slope, expected[1], atol=100 * np.finfo(float).eps)
+
+    def constant(positions, species):
+        return jax.lax.stop_gradient(frame(positions, species))
+
+    wrong = jax.jit(jax.grad(sparse_average(network, constant)))(positions, species)
+    assert np.max(np.abs(wrong - slope)) > 1e-3, "the weights are part of the derivative"
+
+
+def test_the_start_has_neither_drift_nor_spin_and_the_heat_it_was_given(runs):
+    trajectory, found = runs["robust"]
+    assert trajectory.energies[0] == 0
+    assert trajectory.records.spin[0] < 1e-12
+    assert 30 < np.mean(trajectory.records.temperature) < 1500
+    assert found["picoseconds"] == pytest.approx(_TIME)
+    assert found["apart_at_picoseconds"] is None
+    assert found["dropped_weight"] == 0
+
+
+def test_a_molecule_that_comes_apart_ends_its_trajectory_and_says_when(tmp_path):
+    atoms = ase.build.molecule("H2O")
+
+    def repulsive(positions, species):
+        del species
+        return -20.0 * jnp.sum((positions - jnp.mean(positions, axis=0, keepdims=True)) ** 2)
+
+    motion = Motion(repulsive, np.array([4, 1, 1]), atoms, dropped=lambda *args: jnp.asarray(0.25))
+    start = Start(atoms.positions, np.zeros((3, 3)))
+    run = follow(motion, start, 1.0, _STEP)
+    assert 0 < run.apart < 1
+    assert np.all(np.isfinite(run.energies))
+    assert run.times[-1] < run.apart
+    found = numbers(run, run) | {"model": "broken", "temperature_kelvin": 300.0}
+    found["nanoseconds_a_day"] = 1.0
+    names, (row,) = table_of([found])
+    assert "apart at" in row[names.index("ps")]
+    assert "nan" not in " ".join(row)
+    assert row[names.index("dropped weight")] == "0.25"
+    with pytest.raises(ExperimentError, match="came apart as it was heated to 300 K"):
+        thermalize(motion, 300.0, seed=0, time_step=_STEP)
+
+
+@pytest.fixture(scope="module")
+def written(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trajectories")
+    found = [
+        {"model": name, "temperature_kelvin": 300.0, "nanoseconds_a_day": 1.0} | result
+        for name, (_, result) in runs.items()
+    ]
+    trajectories = {300.0: {name: run for name, (run, _) in runs.items()}}
+    write_trajectories(folder, "Caption.", {"molecule": "H2O"}, found, trajectories)
+    return folder
+
+
+def test_what_was_found_is_written(runs, written):
+    assert_drawn(written / "trajectories.png")
+    text = (written / "trajectories.md").read_text("utf-8")
+    assert all(f"| {name} |" in text for name in runs)
+    stored = json.loads((written / "trajectories.json").read_text("utf-8"))
+    assert [each["model"] for each in stored["trajectories"]] == list(runs)
+    page = (written / "trajectories.html").read_text("utf-8")
+    assert re.search(r"<script[^>]*\ssrc\s*=", page[:5000]) is None
+
+
+PROBE = """
+<script>
+window.addEventListener('load', async () => {
+  const page = document.getElementById('curves');
+  const found = {traces: page.data.length, listed: page.querySelectorAll('.legend .traces').length};
+  found.drawn = page.querySelectorAll('.scatterlayer .trace').length;
+  found.loaded = performance.getEntriesByType('resource').map(each => each.name)
+    .filter(name => !/^(data|blob):|favicon/.test(name));
+  await fetch('/record', {method: 'POST', body: JSON.stringify(found)});
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_page_works_in_a_browser(written, tmp_path):
+    page = (written / "trajectories.html").read_text("utf-8")
+    found = browse(page.replace("</body>", f"{PROBE}</body>"), tmp_path)
+    # Three potentials in three panels, each named once.
+    assert found == {"traces": 9, "listed": 3, "drawn": 9, "loaded": []}

@@ -1,0 +1,291 @@
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symjax_frames as sf
+from experiments.errors import UsageError
+from experiments.runs.folder import RunFolder
+from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
+from experiments.tasks.molecules.data.sets import MoleculeFacts
+from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
+from experiments.tasks.molecules.potential import Potential, forces_of
+from experiments.tasks.molecules.task import MoleculesTask
+from tests.helpers.networks import promotion
+
+EPS = float(jnp.finfo(jnp.float32).eps)
+MODELS = {
+    "pca": {"frame": "pca", "training_average": "sampled"},
+    "robust": {"frame": "robust", "training_average": "sampled", "capacity": 16},
+    "alone": {"augmentation": "reflections"},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Twenty-four molecules of four or five atoms with made-up labels, in the file of a user."""
+    draw = np.random.default_rng(0)
+    species = np.tile([6, 8, 1, 1, 1], (24, 1))
+    species[::3, 4] = 0
+    real = (species > 0)[..., None]
+    # The corners of a stretched box, shaken: no two atoms are near, no two axes are alike.
+    corners = np.array([[0, 0, 0], [1.2, 0, 0], [0, 1.9, 0], [0, 0, 2.6], [1.2, 1.9, 0]])
+    path = tmp_path_factory.mktemp("data") / "molecules.npz"
+    np.savez(
+        path,
+        z=species,
+        R=np.where(real, corners + draw.normal(size=(24, 5, 3)) / 20, 0),
+        E=draw.normal(size=24) - 100,
+        F=np.where(real, draw.normal(size=(24, 5, 3)), 0),
+        dipole=draw.normal(size=(24, 3)),
+        polarizability=(alpha := draw.normal(size=(24, 3, 3))) + np.swapaxes(alpha, 1, 2),
+    )
+    return {"kind": "file", "path": str(path), "num_train": 8, "num_valid": 8, "num_test": 8}
+
+
+def make(data, targets="energy_forces", **model):
+    sizes = {"hidden": 4, "layers": 1}
+    if model.get("backbone") != "point_sum":
+        sizes |= {"radial": 3, "degree": 1}
+    return MoleculesTask(
+        MoleculesConfig(
+            task="molecules",
+            run="unused",
+            data=data | {"targets": targets},
+            model={**sizes, **model},
+            train={"epochs": 1, "batch_size": 4},
+        )
+    )
+
+
+def batch_of(task, split="train"):
+    return {name: jnp.asarray(array) for name, array in task.splits[split].items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_forces_train_and_are_as_equivariant_as_promised(data, keys, name):
+    task = make(data, **MODELS[name])
+    params, batch = task.init(next(keys)), batch_of(task)
+    loss, slope = jax.jit(jax.value_and_grad(task.loss))(params, batch, next(keys))
+    assert np.isfinite(loss)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slope))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(slope))
+    metrics = jax.jit(task.evaluate)(params, batch)
+    predicted = jax.jit(task.predict)(params, batch)
+    real = np.asarray(batch["species"]) > 0
+    np.testing.assert_array_equal(np.asarray(predicted["forces"])[~real], 0)
+    error = np.abs(predicted["forces"] - batch["forces"])
+    means = [1000 * np.mean(each[atoms]) for each, atoms in zip(error, real, strict=True)]
+    np.testing.assert_allclose(metrics["forces_meV_A"], means, rtol=1e-5)
+    errors = task.equivariance(params, batch, next(keys))
+    laws = ("SE(3)", "E(3)", "net torque", "energy-force")
+    laws += ("dropped weight",) * (name == "robust")
+    assert set(errors) == {f"{law}{end}" for law in laws for end in ("", " worst")}
+    # Differences of an energy in float64 at 1e-4 Angstrom.
+    assert errors["energy-force worst"] < 1e-6
+    if name == "alone":
+        # The control: the same backbone without a frame.
+        assert min(errors["SE(3)"], errors["E(3)"], errors["net torque"]) > 1e-3
+    else:
+        # Coordinates carry a rounding, and the frame divides by its gaps of a tenth.
+        assert max(errors["SE(3) worst"], errors["E(3) worst"]) < 1000 * EPS
+        assert errors["net torque worst"] < 100 * EPS
+
+
+def test_detached_frames_give_forces_of_no_energy(data, keys):
+    task = make(data, frame="pca", detach=True)
+    params, batch = task.init(next(keys)), batch_of(task)
+    draws = jax.random.split(next(keys), 8)
+    assert np.median(consistency_errors(task.potential, params, draws, batch)) > 1e-3
+
+
+def test_other_averages_are_nearer_to_invariance_than_the_network(data, keys):
+    """The control is the network itself; a quadrature is exact only in the limit."""
+    alone = make(data)
+    params, batch = alone.init(next(keys)), batch_of(alone)
+    turns = jax.vmap(lambda key: sf.orthogonal(3).draw(key, jnp.float32))(
+        jax.random.split(next(keys), 8)
+    )
+
+    def spread(task):
+        energy = task.potential.energy(params)
+
+        @jax.jit
+        def difference(turns):
+            def one(turn, positions, species):
+                moved = sf.vectors.push(turn, positions)
+                return energy(moved, species) - energy(positions, species)
+
+            return jax.vmap(one)(turns, batch["positions"], batch["species"])
+
+        return np.max(np.abs(difference(turns)))
+
+    before = spread(alone)
+    assert before > 1e-2
+    assert spread(make(data, frame="quadrature", quadrature_degree=5)) < before / 20
+    assert spread(make(data, frame="pca", closure="icosahedral")) < before / 1000
+
+
+@pytest.mark.parametrize(
+    "targets, metric", [("dipole", "dipole_mD"), ("polarizability", "polarizability_A3")]
+)
+def test_tensors_turn_with_the_molecule(data, keys, targets, metric):
+    task, alone = make(data, targets, frame="pca"), make(data, targets)
+    params, batch = task.init(next(keys)), batch_of(task)
+    loss, slope = jax.jit(jax.value_and_grad(task.loss))(params, batch, next(keys))
+    assert np.isfinite(loss) and any(np.any(leaf) for leaf in jax.tree.leaves(slope))
+    assert task.metric == metric
+    assert task.evaluate(params, batch)[metric].shape == (8,)
+    assert task.equivariance(params, batch, next(keys))["E(3) worst"] < 1000 * EPS
+    assert alone.equivariance(params, batch, next(keys))["E(3)"] > 1e-3
+
+
+def test_polarizabilities_are_symmetric_and_exact_for_a_linear_molecule(keys):
+    facts = MoleculeFacts((6, 8), (0.0, 0.0), 1.0)
+    config = MoleculesModelConfig(
+        hidden=4, layers=1, radial=3, degree=1, frame="robust", capacity=96
+    )
+    potential = Potential(config, facts, "polarizability")
+    params, species = potential.init(next(keys)), jnp.array([1, 2, 2])
+    line = jnp.array([0, 1.2, -1.2], jnp.float32)[:, None] * jnp.array(
+        [[0.6, 0.0, 0.8]], jnp.float32
+    )
+    found = np.asarray(jax.jit(potential.energy(params))(line, species))
+    along = np.outer([0.6, 0.0, 0.8], [0.6, 0.0, 0.8])
+    # One value along the molecule, and one across: no other matrix turns with it.
+    across = (np.trace(found) - np.sum(found * along)) / 2
+    expected = np.sum(found * along) * along + across * (np.eye(3) - along)
+    np.testing.assert_allclose(found, expected, atol=100 * EPS * np.abs(found).max())
+    bare = np.asarray(potential.bare(params)(line, species))
+    assert np.array_equal(bare, bare.T) and np.abs(bare - expected).max() > 1e-3
+
+
+def test_scalars_of_an_equivariant_network_are_no_tensors(data):
+    with pytest.raises(ValueError, match="data.targets: received 'dipole' with backbone 'e3x'"):
+        make(data, "dipole", backbone="e3x")
+
+
+def test_energies_alone_are_learnt_too(data, keys):
+    task = make(data, "energy", frame="pca")
+    params, batch = task.init(next(keys)), batch_of(task)
+    loss, slope = jax.jit(jax.value_and_grad(task.loss))(params, batch, next(keys))
+    assert np.isfinite(loss) and any(np.any(leaf) for leaf in jax.tree.leaves(slope))
+    assert task.metric == "energy_meV"
+    assert set(task.evaluate(params, batch)) == {"energy_meV"}
+
+
+def test_the_average_is_that_of_the_library(data, keys):
+    """Against the loop over elements, in float64, and exactly zero energy for padding."""
+    task = make(data, frame="pca")
+    potential = task.potential
+    with promotion(jnp.float64):
+        params = jax.tree.map(lambda leaf: leaf.astype(float), potential.init(next(keys)))
+        positions = jax.random.normal(next(keys), (5, 3))
+        species = jnp.array([1, 2, 3, 1, 1])
+        bare, frame = jax.jit(potential.bare(params)), sf.pca_frame(positions)
+        turned = jax.vmap(lambda g: sf.points.pull(g, positions))(frame.elements)
+        terms = [bare(each, species) for each in turned]
+        energy = jax.jit(potential.energy(params))
+        np.testing.assert_allclose(energy(positions, species), np.mean(terms), rtol=1e-12)
+        assert np.ptp(np.asarray(terms)) > 1e-3
+        padded = jnp.concatenate([positions, jnp.ones((2, 3))])
+        padded_species = jnp.concatenate([species, jnp.zeros(2, species.dtype)])
+        value, forces = jax.jit(forces_of(energy))(padded, padded_species)
+        np.testing.assert_allclose(value, energy(positions, species), rtol=1e-12)
+        np.testing.assert_array_equal(forces[5:], 0)
+
+
+def test_elements_are_those_of_the_training_set(data):
+    potential = make(data).potential
+    assert potential.facts.elements == (1, 6, 8)
+    np.testing.assert_array_equal(potential.species_of([8, 1, 6, 0]), [3, 1, 2, 0])
+    with pytest.raises(UsageError, match=r"element N, which was not trained on.*H, C, O"):
+        potential.species_of([6, 7])
+    references = potential.facts.references
+    assert potential.reference([8, 1, 1]) == pytest.approx(references[2] + 2 * references[0])
+
+
+def test_a_wrong_target_is_refused(data):
+    task = make(data)
+    with pytest.raises(ValueError, match="targets: received 'charge'; allowed"):
+        Potential(task.config.model, task.facts, "charge")
+
+
+def test_laws_of_forces_see_what_breaks_them(keys):
+    positions, forces = jax.random.normal(next(keys), (2, 6, 3))
+    species = jnp.ones(6, jnp.int32)
+    assert net_torque(positions, species, forces) > 1e-2
+    radial = positions - jnp.mean(positions, axis=0, keepdims=True)
+    assert net_torque(positions, species, radial) < 1e-14
+    assert net_torque(positions, species, jnp.zeros_like(forces)) == 0
+
+
+def test_facts_belong_to_one_set_of_data(data, tmp_path):
+    folder = RunFolder(tmp_path)
+    facts = make(data).facts._asdict()
+    folder.keep_facts(facts)
+    # Machines differ in the last digits of a least-squares solution.
+    folder.keep_facts(facts | {"scale": facts["scale"] * (1 + 1e-12)})
+    assert folder.load_facts() == json.loads(json.dumps(facts))
+    with pytest.raises(UsageError, match="trained on other data"):
+        folder.keep_facts(facts | {"scale": 2.0})
+    with pytest.raises(UsageError, match=r"no readable facts.json"):
+        RunFolder(tmp_path / "nothing").load_facts()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"backbone": "e3x", "frame": "pca"}, "equivariant already"),
+        ({"backbone": "transformer", "hidden": 6}, "four heads"),
+        ({"closure": "permutations"}, "closure"),
+        ({"frame": "pca", "capacity": 8}, "capacity"),
+        ({"frame": "pca", "augmentation": "rotations"}, "augmentation"),
+        ({"frame": "quadrature", "detach": True}, "detach"),
+        ({"backbone": "point_sum", "cutoff": 4.0}, "cutoff"),
+    ],
+)
+def test_settings_that_nothing_reads_are_refused(model, words):
+    make_config = functools.partial(
+        MoleculesConfig, task="molecules", run="unused", data={}, train={"epochs": 1}
+    )
+    make_config()
+    with pytest.raises(ValueError, match=words):
+        make_config(model=model)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"targets": "dipole", "energy_unit": "kcal/mol"}, "energy_unit"),
+        ({"targets": "energy", "forces_key": "F"}, "forces_key"),
+        ({"dipole_key": "mu"}, "dipole_key"),
+        ({"length_unit": "parsec"}, "length_unit is 'parsec'; allowed: Angstrom, bohr, nm"),
+        ({"targets": "energy", "weight": 1.0}, "energy_weight"),
+    ],
+)
+def test_keys_and_units_that_are_not_read_or_known_are_refused_at_once(data, words):
+    train = {"epochs": 1} | ({"energy_weight": data.pop("weight")} if "weight" in data else {})
+    file = {"kind": "file", "path": "unread.npz"}
+    rest = {"task": "molecules", "run": "unused", "train": {"epochs": 1}}
+    MoleculesConfig(data=file | {"targets": data.get("targets", "energy_forces")}, **rest)
+    with pytest.raises(ValueError, match=words):
+        MoleculesConfig(data=file | data, **rest | {"train": train})
+
+
+def test_a_frame_that_loses_elements_says_what_to_raise(data, keys):
+    task = make(data, frame="robust", threshold=0.1, choices=1)
+    params, batch = task.init(next(keys)), batch_of(task)
+    with pytest.warns(UserWarning, match=r"test molecule \d+ loses .* model\.choices"):
+        errors = task.equivariance(params, batch, next(keys))
+    assert errors["dropped weight worst"] > 1e-3
+
+
+def test_the_report_draws_the_predictions(data, keys, tmp_path):
+    task = make(data, frame="pca")
+    (title, path), (_, page) = task.report(task.init(next(keys)), tmp_path)
+    assert title == "Predicted against reference forces" and path.stat().st_size > 10_000
+    assert "test molecule 0, atom 1, x" in page.read_text("utf-8")

@@ -1,0 +1,301 @@
+"""The command line with molecules, from a file to predictions that need it no more."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.morse import MorsePotential
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from experiments.commands.main import main
+from experiments.results.report import comparison
+from experiments.runs.folder import RunFolder
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
+from experiments.tasks.molecules.stored import load_potential
+from tests.helpers.compiled import compiled_once
+from tests.helpers.toy_task import config as toy_config
+
+# ASE sets shapes of arrays in a way that NumPy advises against.
+pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+
+CONFIG = """\
+task: molecules
+run: {folder}/run
+data: {{kind: file, path: {folder}/data.extxyz, num_train: 12, num_valid: 4, num_test: 4}}
+model:
+  backbone: point_sum
+  hidden: 4
+  layers: 1
+  # Of all averages the fastest to compile.
+  frame: quadrature
+  quadrature_degree: 1
+  training_average: sampled
+train:
+  seeds: [3, 5]
+  epochs: 4
+  batch_size: 4
+  ema: 0.9
+  steps_per_dispatch: 3
+  evaluate_every: 2
+  evaluation_batch_size: 4
+  checkpoint_every: 2
+  keep: 2
+"""
+
+
+def shaken(draw: np.random.Generator, name: str) -> Atoms:
+    atoms = molecule(name)
+    atoms.positions += 0.1 * draw.normal(size=atoms.positions.shape)
+    return atoms
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with compiled_once(tmp_path_factory.mktemp("cache")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    """A configuration beside its data: molecules of two sizes, held together by Morse bonds."""
+    folder, draw, frames = tmp_path_factory.mktemp("molecules"), np.random.default_rng(0), []
+    for name in 10 * ("H2O", "NH3"):
+        atoms = shaken(draw, name)
+        atoms.calc = MorsePotential(epsilon=0.3, r0=1.0, rcut1=4.0, rcut2=5.0)
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+        frames.append(atoms)
+    ase.io.write(folder / "data.extxyz", frames)
+    path = folder / "molecules.yaml"
+    path.write_text(CONFIG.format(folder=folder))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(config) -> Path:
+    assert main(["train", str(config)]) == 0
+    return config.parent / "run"
+
+
+@pytest.fixture
+def moved(trained, config, tmp_path) -> Iterator[Path]:
+    """The run, whose data are elsewhere for a while."""
+    data, hidden = config.parent / "data.extxyz", tmp_path / "hidden.extxyz"
+    data.rename(hidden)
+    yield trained
+    hidden.rename(data)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Atoms]:
+    draw = np.random.default_rng(1)
+    return [shaken(draw, "H2O") for _ in range(3)]
+
+
+@pytest.fixture(scope="module")
+def expected(trained, frames) -> list[SinglePointCalculator]:
+    """What the calculator of the run says of the molecules."""
+    calculator = SymmetrizedCalculator.of(*load_potential(RunFolder(trained)))
+    return [
+        SinglePointCalculator(
+            atoms,
+            energy=calculator.get_potential_energy(atoms),
+            forces=calculator.get_forces(atoms).copy(),
+        )
+        for atoms in frames
+    ]
+
+
+def assert_predicted(output: Path, expected: list[SinglePointCalculator]) -> None:
+    for found, each in zip(ase.io.read(output, ":"), expected, strict=True):
+        np.testing.assert_array_equal(found.numbers, each.atoms.numbers)
+        # Energies of some 10 eV and their derivatives, in float32, and eight decimals in the file.
+        energy = each.get_potential_energy()
+        np.testing.assert_allclose(found.get_potential_energy(), energy, atol=1e-5)
+        np.testing.assert_allclose(found.get_forces(), each.get_forces(), atol=1e-5)
+
+
+def test_training_keeps_the_facts_and_evaluates_forces(trained, capsys):
+    facts = json.loads((trained / "facts.json").read_text())
+    assert facts["elements"] == [1, 7, 8]
+    stored = json.loads((trained / "evaluation.json").read_text())
+    assert set(stored["test"]) == {"energy_meV", "forces_meV_A"}
+    for name, errors in stored["test"].items():
+        # The absolute error of a mean is at most the mean of the absolute errors.
+        assert min(errors) / 2 < stored["committee"][name] < np.mean(errors)
+    assert len(stored["equivariance"]["E(3) worst"]) == 2
+    assert main(["evaluate", str(trained)]) == 0
+    assert json.loads((trained / "evaluation.json").read_text()) == stored
+    assert f"{stored['mean']['forces_meV_A']:.4g}" in capsys.readouterr().out
+    page = (trained / "report.md").read_text()
+    pictures = [line.split("](")[1][:-1] for line in page.splitlines() if line.startswith("![")]
+    assert "forces.png" in pictures
+    assert f"has a test forces_meV_A of {stored['committee']['forces_meV_A']:.4g}." in page
+    assert all((trained / picture).stat().st_size > 1000 for picture in pictures)
+
+
+def test_a_run_that_goes_on_is_the_run_that_was_never_stopped(trained, config, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    newest = max((run / "checkpoints").glob("*.json"))
+    newest.unlink()
+    shutil.rmtree(newest.with_suffix(""))
+    for name in ("evaluation.json", "report.md"):
+        (run / name).unlink()
+    assert main(["train", str(config), f"run={run}"]) == 0
+
+    kept = trained / "checkpoints" / newest.name
+    assert json.loads(newest.read_text())["arrays"] == json.loads(kept.read_text())["arrays"]
+    assert (run / "evaluation.json").read_text() == (trained / "evaluation.json").read_text()
+    steps = [record["step"] for record in RunFolder(run).read_metrics()]
+    assert steps == [6, 12]
+
+
+def test_a_run_does_not_go_on_with_other_data(trained, config, tmp_path, capsys):
+    run, data = tmp_path / "run", config.parent / "data.extxyz"
+    shutil.copytree(trained, run)
+    (run / "evaluation.json").unlink()
+    text, changed = data.read_text(), ase.io.read(data, ":")
+    for atoms in changed:
+        atoms.calc.results["energy"] += 1
+    ase.io.write(data, changed)
+    try:
+        for arguments in (["train", str(config), f"run={run}"], ["evaluate", str(run)]):
+            assert main(arguments) == 2
+            assert "was trained on other data" in capsys.readouterr().err
+    finally:
+        data.write_text(text)
+
+
+def test_the_same_weights_are_evaluated_without_their_frame(trained, capsys):
+    """What has no meaning without a frame, the degree and the sampling, need not be taken back."""
+    assert main(["evaluate", str(trained)]) == 0
+    averaged = capsys.readouterr().out
+    assert main(["evaluate", str(trained), "model.frame=none"]) == 0
+    alone = capsys.readouterr().out
+    assert alone.splitlines()[0] == averaged.splitlines()[0] and alone != averaged
+    assert main(["evaluate", str(trained), "model.frame=none", "model.capacity=4"]) == 2
+    assert "model.capacity: received 4" in capsys.readouterr().err
+    assert main(["evaluate", str(trained), "model.hidden=8"]) == 2
+    error = capsys.readouterr().err
+    assert "the weights in" in error and error.count("\n") == 1 and "remove the run" not in error
+
+
+def test_a_report_compares_what_all_runs_have(trained, tmp_path, capsys):
+    """An energy is in both runs, in other columns; forces are not, in whichever order."""
+    other = tmp_path / "energies"
+    shutil.copytree(trained, other)
+    path = other / "evaluation.json"
+    stored = json.loads(path.read_text())
+    for part in ("test", "mean", "deviation"):
+        del stored[part]["forces_meV_A"]
+    path.write_text(json.dumps(stored | {"metric": "energy_meV", "equivariance": {}}))
+    assert main(["report", str(trained), str(other)]) == 2
+    error = capsys.readouterr().err
+    assert f"{other}: has no test forces_meV_A" in error and error.count("\n") == 1
+    kept = json.loads((trained / "evaluation.json").read_text())
+    config = RunFolder(trained).load_config()
+    folders = RunFolder(other), RunFolder(trained)
+    names, rows = comparison(folders, [config, config], [json.loads(path.read_text()), kept])
+    column = [row[names.index("test energy_meV")] for row in rows]
+    assert column[0] == column[1] != f"{kept['mean']['forces_meV_A']:.4g}"
+    assert "-" in rows[0] and "nan" not in rows[0]
+
+
+def test_predictions_are_those_of_the_best_seed_and_need_no_data(
+    moved, frames, expected, tmp_path, capsys
+):
+    path, output = tmp_path / "frames.xyz", tmp_path / "frames_predicted.extxyz"
+    ase.io.write(path, frames)
+    assert main(["predict", str(moved), str(path)]) == 0
+    assert f"wrote {output}" in capsys.readouterr().out
+    assert_predicted(output, expected)
+
+    assert main(["predict", str(moved), str(path)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    result = json.loads((moved / "evaluation.json").read_text())
+    best, worse = (result["seeds"][place] for place in np.argsort(result["valid"]))
+    texts = {}
+    for seed in (best, worse):
+        other = tmp_path / f"{seed}.extxyz"
+        assert main(["predict", str(moved), str(path), f"--seed={seed}", f"--out={other}"]) == 0
+        texts[seed] = other.read_text()
+    assert output.read_text() == texts[best] != texts[worse]
+
+    arguments = ["predict", str(moved), str(path), "--seed=all", f"--out={tmp_path / 'all.xyz'}"]
+    assert main(arguments) == 0
+    for together, *each in zip(
+        *(
+            ase.io.read(tmp_path / name, ":")
+            for name in ("all.xyz", f"{best}.extxyz", f"{worse}.extxyz")
+        ),
+        strict=True,
+    ):
+        energies = [atoms.get_potential_energy() for atoms in each]
+        # As in `assert_predicted`.
+        assert together.get_potential_energy() == pytest.approx(np.mean(energies), abs=1e-5)
+        forces = [atoms.get_forces() for atoms in each]
+        np.testing.assert_allclose(together.get_forces(), np.mean(forces, axis=0), atol=1e-5)
+        assert np.max(np.abs(forces[0] - forces[1])) > 1e-3
+
+
+def test_frames_that_cannot_be_predicted_cost_no_others(moved, frames, expected, tmp_path, capsys):
+    path = tmp_path / "frames.xyz"
+    first, second, last = frames
+    ase.io.write(path, [first, Atoms("He"), second, molecule("H2O"), last], format="extxyz")
+    lines = path.read_text().splitlines(keepends=True)
+    # Of five, three and five lines: the fourth frame begins at line 14.
+    lines[16] = lines[16].replace(".", ".x", 1)
+    path.write_text("".join(lines))
+    assert main(["predict", str(moved), str(path)]) == 1
+    error = capsys.readouterr().err
+    assert "2 of 5 frames could not be predicted" in error and "Traceback" not in error
+    assert "frame 2" in error and "the element He, which was not trained on" in error
+    assert "frame 4, line 17" in error
+    output = tmp_path / "frames_predicted.extxyz"
+    assert [atoms.info["source_frame"] for atoms in ase.io.read(output, ":")] == [1, 3, 5]
+    assert_predicted(output, expected)
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "words"),
+    [
+        ("{trained}", ["--seed=4"], "seed: received 4; allowed: one of [3, 5], or 'all'"),
+        ("{folder}/nothing", [], "no such folder"),
+        ("{folder}", [], "is not the folder of a run"),
+        ("{folder}/bodies", [], "is a run of the task 'toy'"),
+        ("{folder}/begun", [], "has no readable facts.json"),
+        ("{folder}/unsaved", [], "has no checkpoint yet"),
+    ],
+)
+def test_what_is_no_trained_potential_is_one_message(
+    trained, tmp_path, capsys, with_toy, run, options, words
+):
+    for name in ("begun", "unsaved", "bodies"):
+        (tmp_path / name).mkdir()
+        if name != "bodies":
+            shutil.copy(trained / "config.yaml", tmp_path / name)
+    (tmp_path / "bodies" / "config.yaml").write_text(toy_config.TEXT.format(run=tmp_path))
+    shutil.copy(trained / "facts.json", tmp_path / "unsaved")
+    folder = run.format(trained=trained, folder=tmp_path)
+    assert main(["predict", folder, str(tmp_path / "frames.xyz"), *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and words in captured.err
+    assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_errors_by_shape_add_up_to_those_of_the_evaluation(trained, tmp_path):
+    assert main(["benchmark", "shapes", str(trained), "--out", str(tmp_path)]) == 0
+    (found,) = json.loads((tmp_path / "shapes.json").read_text()).values()
+    each = [shape for shape in found["shapes"].values() if shape["molecules"]]
+    total = sum(shape["molecules"] * shape["error"] for shape in each) / 4
+    stored = json.loads((trained / "evaluation.json").read_text())["test"]["forces_meV_A"][0]
+    assert total == pytest.approx(stored, rel=1e-5)
+    assert min(shape["moved"] for shape in each) > 1e-3
+    assert "| planar |" in (tmp_path / "shapes.md").read_text()

@@ -1,0 +1,214 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import symjax_frames as sf
+from symjax_frames import nn
+from symjax_frames.testing import assert_equivariant, equivariance_error, hard_clouds
+from tests.helpers.networks import apply, complete, draw_inputs, draw_network, promotion, relative
+
+GROUPS = {
+    "E": sf.euclidean,
+    "SE": sf.special_euclidean,
+    "O": sf.orthogonal,
+    "SO": sf.special_orthogonal,
+}
+LINEARS = ["receiver", "sender", "edge", "message", "hidden", "update"]
+LAW = {"in_actions": (sf.points, sf.vectors), "out_actions": sf.points}
+
+
+def moving_part(network, inputs):
+    """The network as a function of what the group moves, points and velocities."""
+    graph, (nodes, edges) = complete(len(inputs.points)), map(jnp.asarray, inputs[2:])
+    return lambda points, velocities: network(points, velocities, nodes, edges, graph)
+
+
+def error(fn, inputs, group, law=LAW):
+    """The equivariance error of a function of points and velocities, compiled in one piece."""
+    measure = functools.partial(equivariance_error, fn, group=group, num_samples=4, **law)
+    return float(jax.jit(measure)(*inputs[:2], key=jax.random.key(0)))
+
+
+def one_error(fn, inputs, mirror=False):
+    """The equivariance error under one rotation or reflection: enough to see what breaks, and quick."""
+    fn, linear = jax.jit(fn), np.eye(inputs.points.shape[1], dtype=inputs.points.dtype)
+    linear[:2, :2] = [[-1, 0], [0, 1]] if mirror else [[0.6, -0.8], [0.8, 0.6]]
+    return relative(
+        fn(inputs.points @ linear, inputs.velocities @ linear), fn(*inputs[:2]) @ linear
+    )
+
+
+@pytest.mark.parametrize(
+    ("dim", "group", "dtype"),
+    [(3, "E", np.float32), (3, "SE", np.float64), (2, "E", np.float64), (2, "SE", np.float32)],
+)
+def test_point_gnn_is_equivariant_only_when_averaged(dim, group, dtype):
+    inputs = draw_inputs(0, 5, dim, dtype)
+    backbone = moving_part(draw_network("PointGNN", 0, dim, dtype, layers=1), inputs)
+    frame = functools.partial(sf.pca_frame, group=group)
+    averaged = sf.frame_average(backbone, frame, **LAW)
+    with promotion(dtype):
+        assert error(averaged, inputs, GROUPS[group](dim)) < 1000 * np.finfo(dtype).eps
+        assert one_error(backbone, inputs) > 1e-2
+        if group == "SE":
+            assert one_error(averaged, inputs, mirror=True) > 1e-2
+
+
+def test_point_gnn_averaged_over_a_finite_group_is_equivariant_to_that_group():
+    inputs, group = draw_inputs(0, 5), sf.signed_permutations(3)
+    backbone = moving_part(draw_network("PointGNN", 0, layers=1), inputs)
+    averaged = sf.group_average(backbone, group, **LAW)
+    assert one_error(backbone, inputs, mirror=True) > 1e-2
+    assert error(averaged, inputs, group) < 1000 * np.finfo(np.float32).eps
+    assert one_error(averaged, inputs) > 1e-3
+
+
+def test_untrained_point_gnn_moves_points_by_their_velocities():
+    network = nn.PointGNN(3, 2, 1, hidden=8, layers=2, rngs=nnx.Rngs(0))
+    inputs = draw_inputs(0, 5)
+    expected = inputs.points + inputs.velocities
+    eps = np.finfo(np.float32).eps
+    assert relative(jax.jit(apply)(network, inputs, complete(5)), expected) < 4 * eps
+    assert (
+        relative(jax.jit(apply)(draw_network("PointGNN", 0), inputs, complete(5)), expected) > 1e-2
+    )
+
+
+@pytest.mark.parametrize(("dim", "dtype"), [(2, np.float64), (3, np.float32), (3, np.float64)])
+def test_egnn_is_equivariant_by_construction(dim, dtype):
+    network = draw_network("EGNN", 0, dim, dtype)
+    inputs = draw_inputs(0, 5, dim, dtype)
+    law = {**LAW, "group": sf.euclidean(dim), "key": jax.random.key(0)}
+    moving = jax.jit(moving_part(network, inputs))
+
+    # Features that turn with the cloud are not invariant.
+    def leaking(points, velocities):
+        return network(points, velocities, points[:, :2], jnp.asarray(inputs.edges), complete(5))
+
+    with promotion(dtype):
+        assert_equivariant(moving, *map(jnp.asarray, inputs[:2]), **law)
+        assert one_error(leaking, inputs) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("dim", "group", "dtype"), [(3, "E", np.float32), (3, "SE", np.float64), (2, "E", np.float64)]
+)
+def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
+    network = draw_network("LayerwiseGNN", 0, dim, dtype, group=group)
+    inputs = draw_inputs(0, 5, dim, dtype)
+    whole = moving_part(network, inputs)
+    features = np.random.default_rng(0).normal(size=(5, 4, dim)).astype(dtype)
+    with promotion(dtype):
+        assert error(whole, inputs, GROUPS[group](dim)) < 1000 * np.finfo(dtype).eps
+        if group == "SE":
+            assert one_error(whole, inputs, mirror=True) > 1e-2
+
+        def layer(features):
+            return network.layers[0](features, *map(jnp.asarray, inputs[2:]), complete(5))
+
+        law = {"in_actions": sf.vectors, "out_actions": sf.vectors}
+        measure = functools.partial(equivariance_error, layer, group=sf.orthogonal(dim), **law)
+        assert jax.jit(measure)(features, key=jax.random.key(0)) > 1e-2
+
+
+def test_layerwise_gnn_over_robust_frames_is_equivariant_on_molecules_at_rest():
+    names, count = ("methane", "benzene", "water", "carbon dioxide", "square"), 12
+    clouds = [each - each.mean(axis=0) for each in map(hard_clouds().get, names)]
+    points = np.stack([np.pad(each, ((0, count - len(each)), (0, 0))) for each in clouds])
+    mask = np.stack([np.arange(count) < len(each) for each in clouds])
+    # What nodes carry is as symmetric as the molecule, as elements are.
+    nodes = np.stack([mask, np.cos(np.linalg.norm(points, axis=2).round(6))], axis=-1).astype(float)
+    edges = jnp.zeros((count, count, 1))
+    g = sf.euclidean(3).draw(jax.random.key(0), float)
+    moved = sf.points.push(g, jnp.asarray(points))
+
+    def error(**options):
+        network = draw_network("LayerwiseGNN", 0, dtype=np.float64, hidden=4, **options)
+
+        @jax.jit
+        @jax.vmap
+        def apply(points, moved, nodes, mask):
+            def one(points):
+                graph, still = nn.CompleteGraph(mask), jnp.zeros_like(points)
+                return network(points, still, nodes, edges, graph)
+
+            here, there = jax.vmap(one)(jnp.stack([points, moved]))
+            change = jnp.where(mask[:, None], sf.points.pull(g, there) - here, 0)
+            return jnp.max(jnp.abs(change))
+
+        return dict(zip(names, jax.device_get(apply(points, moved, nodes, mask)), strict=True))
+
+    with promotion(np.float64):
+        robust = error(frame=functools.partial(sf.robust_frame, max_elements=48))
+        pca = error()
+    for name in names:
+        assert robust[name] < 1000 * np.finfo(float).eps, name
+    for name in ("methane", "benzene", "square"):
+        assert pca[name] > 1e-3, name
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def message_passing(network, nodes, edges):
+    """The documented formula, one pair at a time."""
+    weights = {name: np.asarray(getattr(network, name).kernel[...]).T for name in LINEARS}
+    biases = {name: getattr(network, name).bias for name in LINEARS}
+    biases = {name: 0 if bias is None else np.asarray(bias[...]) for name, bias in biases.items()}
+    count, messages = len(nodes), {}
+    for i in range(count):
+        for j in range(count):
+            ends = weights["receiver"] @ nodes[i] + weights["sender"] @ nodes[j]
+            inner = silu(ends + weights["edge"] @ edges[i, j] + biases["receiver"])
+            messages[i, j] = silu(weights["message"] @ inner + biases["message"])
+    changes = []
+    for i in range(count):
+        received = sum(messages[i, j] for j in range(count) if j != i)
+        both = np.concatenate([nodes[i], received])
+        inner = silu(weights["hidden"] @ both + biases["hidden"])
+        changes.append(weights["update"] @ inner + biases["update"])
+    return np.stack(changes), messages
+
+
+def test_message_passing_follows_its_formula():
+    network = draw_network("MessagePassing", 0, dtype=np.float64)
+    inputs = draw_inputs(0, 4, dtype=np.float64)
+    expected, _ = message_passing(network, inputs.nodes, inputs.edges)
+    backwards, _ = message_passing(network, inputs.nodes, inputs.edges.swapaxes(0, 1))
+    change = jax.jit(apply)(network, inputs, complete(4))
+    assert relative(change, expected) < 1e-13
+    assert relative(change, backwards) > 1e-3
+
+
+def test_egnn_follows_its_formula():
+    network = draw_network("EGNN", 0, dtype=np.float64, layers=1)
+    x, v, nodes, edges = inputs = draw_inputs(0, 4, dtype=np.float64)
+    speed = np.linalg.norm(v, axis=1, keepdims=True)
+    hidden = network.embed(jnp.concatenate([nodes, speed], axis=1))
+    difference = x[:, None] - x[None, :]
+    squared = np.sum(difference**2, axis=-1, keepdims=True)
+    seen = np.concatenate([squared, edges], axis=-1)
+    with promotion(np.float64):
+        normed = network.norms[0](hidden)
+    _, messages = message_passing(network.rounds[0], np.asarray(normed), seen)
+    gates = np.asarray(network.gates[0](normed))
+    moved = []
+    for i in range(4):
+        pulls = [
+            difference[i, j] * np.asarray(network.pulls[0](jnp.asarray(messages[i, j])))
+            for j in range(4)
+            if j != i
+        ]
+        moved.append(x[i] + gates[i] * v[i] + np.mean(pulls, axis=0))
+    with promotion(np.float64):
+        assert relative(jax.jit(apply)(network, inputs, complete(4)), np.stack(moved)) < 1e-13
+
+
+def test_layerwise_gnn_refuses_a_frame_that_is_no_function(unhooked):
+    with pytest.raises(ValueError, match="frame must be a function that returns a Frame"):
+        nn.LayerwiseGNN(3, 1, 1, frame="robust", rngs=nnx.Rngs(0))
