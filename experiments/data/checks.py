@@ -1,4 +1,4 @@
-"""Checks of a user's arrays and numbers: each defect is one error that says what is allowed."""
+"""Checks of a user's arrays and numbers: a defect is one error that says what they must be."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ def check_counts(counts: Mapping[str, int]) -> None:
     """
     for split, count in counts.items():
         if count < 1:
-            raise UsageError(f"num_{split} is {count}; allowed: at least 1")
+            raise UsageError(f"num_{split} must be at least 1, got {count}")
 
 
 def check_names(
@@ -39,8 +39,8 @@ def check_names(
     missing = [name for name in names if name not in received]
     if missing:
         raise DataError(
-            f"{path}: arrays missing: {', '.join(missing)}; "
-            f"received: {', '.join(received) or 'none'}; allowed: all of {', '.join(names)}"
+            f"{path}: must have the arrays {', '.join(names)}, got {', '.join(received) or 'none'}; "
+            f"missing: {', '.join(missing)}"
         )
 
 
@@ -70,7 +70,7 @@ def refuse_where(
     array: np.ndarray,
     wrong: np.ndarray,
     defect: str,
-    allowed: str,
+    wanted: str,
 ) -> None:
     """Refuses an array with values that are marked as wrong.
 
@@ -80,15 +80,15 @@ def refuse_where(
       array: the values.
       wrong: where they are wrong, booleans in the same shape.
       defect: what a wrong value is, as in "values that are no finite float32".
-      allowed: what values may be.
+      wanted: what values must be.
 
     Raises:
       DataError: a value is marked.
     """
-    places = np.argwhere(wrong)
-    if len(places):
-        place = tuple(places[0].tolist())
+    indices = np.argwhere(wrong)
+    if len(indices):
+        first = tuple(indices[0].tolist())
         raise DataError(
-            f"{path}: array {name} has {len(places)} values that are {defect}, the first "
-            f"{array[place]} at {place}; allowed: {allowed}"
+            f"{path}: array {name} must hold {wanted}, got {len(indices)} values that are {defect}, "
+            f"the first {array[first]} at {first}"
         )

@@ -14,15 +14,15 @@ from experiments.files import replaced_whole
 
 
 class DataError(UsageError):
-    """Data that cannot be used: says which file and array, what was received, what is allowed."""
+    """Data that cannot be used: says which file and array, what it must be, and what it is."""
 
 
-def refuse_unreadable(path: str | os.PathLike[str], allowed: str) -> None:
+def refuse_unreadable(path: str | os.PathLike[str], wanted: str) -> None:
     """Refuses a path that is no file or that may not be read.
 
     Args:
       path: what was given.
-      allowed: what to say is allowed.
+      wanted: what it must be, in words.
 
     Raises:
       DataError: it is missing, a folder, or cannot be opened.
@@ -37,8 +37,8 @@ def refuse_unreadable(path: str | os.PathLike[str], allowed: str) -> None:
     except FileNotFoundError:
         kind = "no such file"
     except OSError as error:
-        kind = f"cannot be read ({error.strerror})"
-    raise DataError(f"{path}: {kind}; allowed: {allowed}")
+        kind = f"one that cannot be read ({error.strerror})"
+    raise DataError(f"{path}: must be {wanted}, got {kind}")
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -59,14 +59,16 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         # np.load takes any file that is not an archive for a pickle, and says so.
         if not zipfile.is_zipfile(path):
-            raise DataError(f"{path}: not an .npz archive; allowed: a file written by numpy.savez")
+            raise DataError(
+                f"{path}: must be an .npz archive, as numpy.savez writes, got another file"
+            )
         with np.load(path, allow_pickle=False) as archive:
             return {name: _member(path, archive, name) for name in archive.files}
     except DataError:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); allowed: an intact .npz file"
+            f"{path}: must be an intact .npz file, got one that cannot be read ({error})"
         ) from error
 
 
@@ -75,11 +77,11 @@ def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
         array = archive[name]
     except ValueError as error:
         raise DataError(
-            f"{path}: array {name!r} holds pickled objects or has a damaged header ({error}); "
-            "allowed: arrays of numbers"
+            f"{path}: array {name!r} must hold numbers, got pickled objects or a damaged header "
+            f"({error})"
         ) from error
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: member {name!r} is not an array; allowed: arrays of numbers")
+        raise DataError(f"{path}: member {name!r} must be an array of numbers, got another file")
     return array
 
 
@@ -100,5 +102,5 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
             np.savez(file, allow_pickle=False, **dict(arrays))
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be written ({error}); allowed: a writable folder"
+            f"{path}: must be in a folder that can be written to, got {error}"
         ) from error

@@ -50,10 +50,10 @@ def audit_target(options: argparse.Namespace, console: Console) -> None:
     with jax.enable_x64(options.float64):
         dtype = jnp.dtype("float64" if options.float64 else "float32")
         what = _function(options) if model is None else model(dtype)
-        found = _audit(what, options, dtype)
-    _print(console, options, found)
+        measured = _audit(what, options, dtype)
+    _print(console, options, measured)
     if options.json is not None:
-        record = {"target": options.target, "average": options.average, **found.as_dict()}
+        record = {"target": options.target, "average": options.average, **measured.as_dict()}
         try:
             write_whole(options.json, json.dumps(record, indent=2, allow_nan=False) + "\n")
         except OSError as error:
@@ -85,35 +85,37 @@ def _audit(what: Audited, options: argparse.Namespace, dtype: Any) -> Audit:
 
 def _function(options: argparse.Namespace) -> Audited:
     """The function that `package.module:function` or `file.py:function` names."""
-    place, separator, name = options.target.rpartition(":")
-    if not separator or not place or not name:
+    module_name, separator, name = options.target.rpartition(":")
+    if not separator or not module_name or not name:
         raise UsageError(
-            f"{options.target}: is no folder; allowed: package.module:function, file.py:function, or "
-            "the folder of a run"
+            "TARGET must be package.module:function, file.py:function or the folder of a run, got "
+            f"{options.target}"
         )
     try:
-        module = _import(place)
+        module = _import(module_name)
     except UsageError:
         raise
     except Exception as error:
         # Whatever the module raises as it is imported.
-        raise UsageError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
+        raise UsageError(
+            f"{module_name}: cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     fn = functools.reduce(lambda thing, part: getattr(thing, part, None), name.split("."), module)
     if fn is None:
-        raise UsageError(f"{options.target}: {place} has no {name}")
+        raise UsageError(f"{options.target}: {module_name} has no {name}")
     if not callable(fn):
-        raise UsageError(f"{options.target}: is a {type(fn).__name__}; allowed: a function")
+        raise UsageError(f"{options.target}: must be a function, got a {type(fn).__name__}")
     returns = _RETURNS[options.returns or "scalars"]
     return Audited(fn, None, None, sf.points, returns, "E")
 
 
-def _import(place: str) -> Any:
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    path = Path(place)
+def _import(module_name: str) -> Any:
+    if not module_name.endswith(".py"):
+        return importlib.import_module(module_name)
+    path = Path(module_name)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise UsageError(f"{place}: no such file; allowed: file.py:function")
+        raise UsageError(f"{module_name}: must be a Python file, got no such file")
     module = importlib.util.module_from_spec(spec)
     # As Python runs a file: what lies beside it can be imported.
     sys.path.insert(0, str(path.resolve().parent))
@@ -127,7 +129,10 @@ def _import(place: str) -> Any:
 def _model(path: Path, options: argparse.Namespace) -> Callable[[Any], Audited]:
     """The best model of a run, as a function of the dtype of its parameters."""
     if options.returns is not None:
-        raise UsageError("--returns: a run knows what it returns; allowed: with a function only")
+        raise UsageError(
+            f"--returns must be given with a function only, got it with the run {path}, which knows "
+            "what it returns"
+        )
     folder = RunFolder(path)
     config = folder.load_config()
     task = make_task(config)
@@ -148,26 +153,26 @@ def _model(path: Path, options: argparse.Namespace) -> Callable[[Any], Audited]:
     return model
 
 
-def _print(console: Console, options: argparse.Namespace, found: Audit) -> None:
-    failures = found.failures()
-    rounding = min(cloud.rounding for cloud in found.clouds)
+def _print(console: Console, options: argparse.Namespace, measured: Audit) -> None:
+    failures = measured.failures()
+    rounding = min(cloud.rounding for cloud in measured.clouds)
     mirrored = {True: "told apart", False: "not told apart", None: "rotations already differ"}
     averaged = "" if options.average is None else f" averaged over {options.average}_frame"
     lines = [
-        f"{options.target}{averaged}, group {found.group}, {found.dtype}",
-        f"output dtype: {', '.join(found.output_dtypes)}"
-        + ("" if found.keeps_dtype else ", not that of the input"),
-        f"traced again when called again: {found.retraces or 'no'}",
-        f"mirror images: {mirrored[found.separates_mirror_images]}",
+        f"{options.target}{averaged}, group {measured.group}, {measured.dtype}",
+        f"output dtype: {', '.join(measured.output_dtypes)}"
+        + ("" if measured.keeps_dtype else ", not that of the input"),
+        f"traced again when called again: {measured.retraces or 'no'}",
+        f"mirror images: {mirrored[measured.separates_mirror_images]}",
         _LEGEND.format(rounding=rounding),
         "",
     ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-    print_table(console, *found.table())
-    degrees = found.degree_table()
+    print_table(console, *measured.table())
+    degrees = measured.degree_table()
     if degrees is not None:
         console.print(f"\n{_DEGREES}\n", soft_wrap=True, highlight=False)
         print_table(console, *degrees)
     what = f"{len(failures)} measures break a law" if failures else "no measure breaks a law"
-    console.print(f"\n{what} of {found.group}", soft_wrap=True, highlight=False)
+    console.print(f"\n{what} of {measured.group}", soft_wrap=True, highlight=False)

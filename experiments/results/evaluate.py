@@ -13,6 +13,7 @@ from experiments.files import write_whole
 from experiments.results.table import number, print_table
 from experiments.runs.checkpoint import Checkpoints
 from experiments.runs.folder import RunFolder
+from experiments.runs.restore import seed_params
 from experiments.training.metrics import Chunks, cut, mean_metrics
 from experiments.training.state import State, map_seeds
 from experiments.training.task import Task
@@ -64,7 +65,7 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
         name: jax.numpy.asarray(array[:_EQUIVARIANCE_EXAMPLES])
         for name, array in task.splits["test"].items()
     }
-    weights = [seed_params(state, place) for place in range(len(config.train.seeds))]
+    weights = [seed_params(state, index) for index in range(len(config.train.seeds))]
     errors = [task.equivariance(params, batch, jax.random.key(0)) for params in weights]
     result = {
         "metric": task.metric,
@@ -80,7 +81,7 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
             name: statistics.stdev(values) if len(values) > 1 else None
             for name, values in test.items()
         },
-        "equivariance": {kind: [float(each[kind]) for each in errors] for kind in errors[0]},
+        "equivariance": {kind: [float(of_seed[kind]) for of_seed in errors] for kind in errors[0]},
     }
     profiles = [task.profile(params) for params in weights]
     if None not in profiles:
@@ -108,10 +109,10 @@ def print_evaluation(console: Console, result: dict[str, Any]) -> None:
     names = ["seed", "best step", f"valid {result['metric']}"]
     names += [f"test {name}" for name in metrics] + [f"{kind} error" for kind in kinds]
     rows = []
-    for place, seed in enumerate(result["seeds"]):
-        numbers = [number(each[place]) for each in (result["valid"], *result["test"].values())]
-        numbers += [f"{each[place]:.1e}" for each in result["equivariance"].values()]
-        rows.append([str(seed), str(result["best_step"][place]), *numbers])
+    for row, seed in enumerate(result["seeds"]):
+        numbers = [number(column[row]) for column in (result["valid"], *result["test"].values())]
+        numbers += [f"{column[row]:.1e}" for column in result["equivariance"].values()]
+        rows.append([str(seed), str(result["best_step"][row]), *numbers])
     blank = [""] * len(kinds)
     for label in ("mean", "deviation", "committee"):
         if label in result:

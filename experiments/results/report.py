@@ -37,8 +37,8 @@ def comparison(
     for folder, config, result in zip(folders, configs, results, strict=True):
         if metric not in result["mean"]:
             raise UsageError(
-                f"{folder.path}: has no test {metric}, as {folders[0].path} has; received: "
-                f"{', '.join(result['mean'])}; allowed: runs that learn the same"
+                f"{folder.path}: must have a test {metric}, as {folders[0].path} has, got "
+                f"{', '.join(result['mean'])}: only runs that learn the same can be compared"
             )
         errors = [result["equivariance"].get(kind) for kind in kinds]
         rows.append(
@@ -82,10 +82,10 @@ def write_report(
     records = folder.read_metrics()
     result = results[0]
     pictures = [("Learning curves", _draw_curves(folder, config, task.metric, records))]
-    # A logarithmic axis has no place for the error of a classifier that is always right.
-    if all(each["mean"][result["metric"]] > 0 for each in results):
+    # A logarithmic axis cannot show the error of a classifier that is always right.
+    if all(other["mean"][result["metric"]] > 0 for other in results):
         pictures.append(("Test errors", _draw_errors(folder, folders, results, task.published)))
-    names_of_runs = (each.path.name for each in folders)
+    names_of_runs = (compared.path.name for compared in folders)
     pictures += task.compare(folder.path, dict(zip(names_of_runs, results, strict=True)))
     pictures += task.report(best_params(state), folder.path)
     progress = f"step {result['step']} of {result['steps']}"
@@ -151,7 +151,7 @@ def _draw_errors(
     metric = results[0]["metric"]
     figures.error_bars(
         path,
-        [each.path.name for each in folders],
+        [compared.path.name for compared in folders],
         np.array([result["mean"][metric] for result in results]),
         np.array([result["deviation"][metric] or 0.0 for result in results]),
         published=published,

@@ -34,7 +34,7 @@ def markdown_table(names: Sequence[str], rows: Rows) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number with the digits that matter, or a dash."""
+    """A number with four significant figures, or a dash."""
     return "-" if value is None else f"{value:.4g}"
 
 

@@ -100,7 +100,7 @@ class Checkpoints:
 
     def _read(self, step: int, like: PyTree) -> PyTree:
         sums = json.loads(self._sums(step).read_text())
-        # Before orbax sees it: its parallel readers print a page of errors for each damaged array.
+        # Before orbax sees it: its parallel readers print a page of errors for every damaged array.
         if digest_files(self._path(step)) != sums["files"]:
             raise ValueError("its files are not those that were written")
         arrays = self._checkpointer.restore(self._path(step))
@@ -109,11 +109,11 @@ class Checkpoints:
             names = ", ".join(sorted(set(arrays) ^ set(expected)))
             raise ValueError(f"either it or this program lacks the arrays {names}")
         for name, leaf in expected.items():
-            found = arrays[name]
-            if found.shape != leaf.shape or found.dtype != leaf.dtype:
+            array = arrays[name]
+            if array.shape != leaf.shape or array.dtype != leaf.dtype:
                 raise ValueError(
-                    f"{name} is {found.dtype}{list(found.shape)} and should be "
-                    f"{leaf.dtype}{list(leaf.shape)}"
+                    f"{name} must be {leaf.dtype}{list(leaf.shape)}, got "
+                    f"{array.dtype}{list(array.shape)}"
                 )
         if digest_arrays(arrays, str) != sums["arrays"]:
             raise ValueError("its arrays are not those that were saved")

@@ -50,10 +50,10 @@ class RunFolder:
           UsageError: if the folder is not that of a run.
         """
         if not self.path.is_dir():
-            raise UsageError(f"{self.path}: no such folder; allowed: the folder of a run")
+            raise UsageError(f"{self.path}: must be the folder of a run, got no such folder")
         if not self.config.is_file():
             raise UsageError(
-                f"{self.path}: is not the folder of a run: it has no {self.config.name}"
+                f"{self.path}: must be the folder of a run, got a folder without {self.config.name}"
             )
         return load_config(self.config, overrides, stored=True)
 
@@ -77,7 +77,8 @@ class RunFolder:
             except BlockingIOError:
                 owner = os.read(lock, 32).decode().strip()
                 raise UsageError(
-                    f"run: process {owner} trains in {self.path}; allowed: one process at a time"
+                    f"run: {self.path} must be trained by one process at a time, got a second one "
+                    f"beside process {owner}"
                 ) from None
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -99,18 +100,18 @@ class RunFolder:
             ]
             if different:
                 raise UsageError(
-                    f"run: {self.path} holds a run with another configuration; allowed: the same "
-                    "one, or another folder with run=FOLDER\n  " + "\n  ".join(different)
+                    f"run: {self.path} holds a run, whose configuration must be the same, got "
+                    "another one; take another folder with run=FOLDER\n  " + "\n  ".join(different)
                 )
         elif others:
             raise UsageError(
-                f"run: {self.path} holds {sorted(others)[0]} and no run; allowed: an empty or new "
-                "folder, or that of a run"
+                f"run: {self.path} must be a new or empty folder or that of a run, got one that holds "
+                f"{sorted(others)[0]} and no run"
             )
         write_whole(self.config, dump_config(config))
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
-        """Stores what a task has learnt from its data but for the weights, or checks it.
+        """Stores `Task.facts` the first time, and compares them with what is stored later.
 
         Raises:
           UsageError: as `check_facts`, if something is stored.
@@ -121,10 +122,10 @@ class RunFolder:
             write_whole(self.facts, json.dumps(facts, indent=2) + "\n")
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Compares what a task has learnt from its data with what is stored.
+        """Compares `Task.facts` with what is stored.
 
         Raises:
-          UsageError: if they differ by more than the last digits, in which machines differ: the data
+          UsageError: if they differ by more than the rounding in which machines differ: the data
             are not those that the run began with.
         """
         stored = self.load_facts()
@@ -134,8 +135,8 @@ class RunFolder:
             for name in facts
         ):
             raise UsageError(
-                f"run: {self.path} was trained on other data than are there now: its "
-                f"{self.facts.name} differs; allowed: the data it began with, or another folder"
+                f"run: the data must be those that the run in {self.path} began with, got others: "
+                f"its {self.facts.name} differs; take another folder for them"
             )
 
     def load_facts(self) -> dict[str, Any]:

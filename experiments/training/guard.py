@@ -20,12 +20,12 @@ def check_steps(trace: Trace, step: int, config: Config, checkpoints: Checkpoint
     good = np.isfinite(loss) & np.isfinite(norm)
     if good.all():
         return
-    place = int(np.argmin(good.all(axis=0)))
-    row = int(np.argmin(good[:, place]))
-    what = f"the loss of seed {config.train.seeds[row]} is {loss[row, place]}"
-    if np.isfinite(loss[row, place]):
-        what += f" and the norm of its gradient {norm[row, place]}"
-    raise _diverged(f"step {step + place + 1}: {what}", config, checkpoints)
+    column = int(np.argmin(good.all(axis=0)))
+    row = int(np.argmin(good[:, column]))
+    what = f"the loss of seed {config.train.seeds[row]} is {loss[row, column]}"
+    if np.isfinite(loss[row, column]):
+        what += f" and the norm of its gradient {norm[row, column]}"
+    raise _diverged(f"step {step + column + 1}: {what}", config, checkpoints)
 
 
 def check_validation(
@@ -36,8 +36,8 @@ def check_validation(
     Raises:
       DivergedError: with the first metric and seed that is not finite.
     """
-    for name, each in values.items():
-        for seed, value in zip(config.train.seeds, each, strict=True):
+    for name, values_of_seeds in values.items():
+        for seed, value in zip(config.train.seeds, values_of_seeds, strict=True):
             if not np.isfinite(value):
                 what = f"step {step}: the validation {name} of seed {seed} is {value}"
                 raise _diverged(what, config, checkpoints)

@@ -1,4 +1,4 @@
-"""Turns Ctrl-C and a polite kill into a wish that the training loop can look at."""
+"""Notes Ctrl-C and SIGTERM, so that the training loop can save its state before it stops."""
 
 import signal
 from types import FrameType, TracebackType

@@ -37,10 +37,10 @@ def cut(split: dict[str, np.ndarray], chunk: int) -> Chunks:
 def mean_metrics(task: Task, params: PyTree[Array], chunks: Chunks) -> dict[str, Float[Array, ""]]:
     """The mean of every metric over the examples of a split."""
 
-    def sums(chunk: Chunks) -> dict[str, Float[Array, ""]]:
+    def chunk_sums(chunk: Chunks) -> dict[str, Float[Array, ""]]:
         metrics = task.evaluate(params, chunk.examples)
-        return {name: jnp.sum(jnp.where(chunk.real, each, 0)) for name, each in metrics.items()}
+        return {name: jnp.sum(jnp.where(chunk.real, values, 0)) for name, values in metrics.items()}
 
-    totals = jax.lax.map(sums, chunks)
+    totals = jax.lax.map(chunk_sums, chunks)
     count = jnp.sum(chunks.real)
-    return {name: jnp.sum(each) / count.astype(each.dtype) for name, each in totals.items()}
+    return {name: jnp.sum(sums) / count.astype(sums.dtype) for name, sums in totals.items()}

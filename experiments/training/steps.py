@@ -66,7 +66,7 @@ def take_steps(
       length: number of steps.
 
     Returns:
-      The new state, and the loss and gradient norm of each step.
+      The new state, and the loss and gradient norm of every step.
     """
     key = run_key(seed)
     num_examples = len(next(iter(data.values())))

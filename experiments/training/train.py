@@ -36,7 +36,7 @@ def dispatch_lengths(steps: int, most: int) -> list[int]:
         if steps % length == 0:
             return [length] * (steps // length)
     count = -(-steps // most)
-    return [steps // count + (place < steps % count) for place in range(count)]
+    return [steps // count + (index < steps % count) for index in range(count)]
 
 
 def train(config: Config, folder: RunFolder, task: Task, console: Console) -> State:

@@ -70,19 +70,19 @@ def test_a_function_is_audited_bare_and_averaged(module, one_cloud, tmp_path, ca
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("nothing", "is no folder; allowed: package.module:function"),
+        ("nothing", "TARGET must be package.module:function"),
         ("no_such_package:energy", "no_such_package: cannot be imported: ModuleNotFoundError"),
-        ("{folder}/no.py:energy", "no.py: no such file"),
+        ("{folder}/no.py:energy", "no.py: must be a Python file"),
         ("{folder}/mine.py:forces", "has no forces"),
-        ("{folder}/mine.py:number", "is a int; allowed: a function"),
+        ("{folder}/mine.py:number", "mine.py:number: must be a function, got a int"),
         ("{folder}/mine.py:broken", "cloud 'four points': a mistake of the user"),
-        ("{folder}", "is not the folder of a run"),
+        ("{folder}", "{folder}: must be the folder of a run"),
     ],
 )
 def test_mistakes_are_one_message_and_code_two(module, one_cloud, capsys, target, words):
     assert main(["audit", target.format(folder=module.parent)]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: ") and words in captured.err
+    assert captured.err.startswith("error: ") and words.format(folder=module.parent) in captured.err
     assert "Traceback" not in captured.err and captured.out == ""
 
 
@@ -112,7 +112,7 @@ def test_a_model_of_charged_bodies_is_audited_on_its_test_systems(tmp_path, caps
     assert [cloud["name"] for cloud in found["clouds"]][::3] == ["test system 0", "test system 3"]
     assert all(cloud["proper"] < 1e-5 for cloud in found["clouds"])
     assert main(["audit", str(run), "--returns", "points"]) == 2
-    assert "a run knows what it returns" in capsys.readouterr().err
+    assert "--returns must be given with a function" in capsys.readouterr().err
     monkeypatch.setattr(NBody, "audited", Task.audited)
     assert main(["audit", str(run)]) == 2
     assert "must be a run whose model is a function of point clouds" in capsys.readouterr().err

@@ -64,8 +64,12 @@ def test_bodies_at_rest_in_one_place_are_drawn(tmp_path, systems):
 
 def test_frames_are_drawn(tmp_path, systems):
     points = systems["position"][0]
-    nbody_figures.frame_axes(tmp_path / "a.png", points, *frame(points), charge=systems["charge"][0])
-    nbody_figures.frame_axes(tmp_path / "b.png", np.zeros((1, 3)), np.eye(3)[None], np.zeros((1, 3)))
+    nbody_figures.frame_axes(
+        tmp_path / "a.png", points, *frame(points), charge=systems["charge"][0]
+    )
+    nbody_figures.frame_axes(
+        tmp_path / "b.png", np.zeros((1, 3)), np.eye(3)[None], np.zeros((1, 3))
+    )
     assert_drawn(tmp_path / "a.png")
     assert_drawn(tmp_path / "b.png")
 
@@ -159,9 +163,21 @@ def test_defects_of_the_arrays_are_named(tmp_path, systems):
             systems | {"target": np.full((3, 5, 3), np.nan)},
             "target",
         ),
-        (nbody_figures.predicted_trajectories, systems | {"charge": np.ones((3, 4))}, r"charge .*\(3, 4"),
-        (nbody_figures.predicted_trajectories, dict.fromkeys(systems, np.ones((3, 5))), "position has"),
-        (nbody_figures.frame_axes, {"points": points, "linear": linear, "shift": shift[:2]}, "shift has"),
+        (
+            nbody_figures.predicted_trajectories,
+            systems | {"charge": np.ones((3, 4))},
+            r"charge .*\(3, 4",
+        ),
+        (
+            nbody_figures.predicted_trajectories,
+            dict.fromkeys(systems, np.ones((3, 5))),
+            "position has",
+        ),
+        (
+            nbody_figures.frame_axes,
+            {"points": points, "linear": linear, "shift": shift[:2]},
+            "shift has",
+        ),
         (
             nbody_figures.frame_axes,
             {"points": points * np.inf, "linear": linear, "shift": shift},
@@ -180,8 +196,16 @@ def test_defects_of_the_arrays_are_named(tmp_path, systems):
             r"training loss has shape \(2, 4\) for \(3,\) steps",
         ),
         (digits_figures.angle_profiles, {"curves": []}, "curves is empty"),
-        (digits_figures.angle_profiles, {"curves": [("a", ANGLES, np.ones((1, 8)))]}, "errors has shape"),
-        (digits_figures.angle_profiles, {"curves": [("a", ANGLES, np.ones(9))]}, r"errors .*\(9,\)"),
+        (
+            digits_figures.angle_profiles,
+            {"curves": [("a", ANGLES, np.ones((1, 8)))]},
+            "errors has shape",
+        ),
+        (
+            digits_figures.angle_profiles,
+            {"curves": [("a", ANGLES, np.ones(9))]},
+            r"errors .*\(9,\)",
+        ),
         (
             digits_figures.angle_profiles,
             {"curves": [("a", ANGLES, np.full((1, 9), np.nan))]},
@@ -190,8 +214,16 @@ def test_defects_of_the_arrays_are_named(tmp_path, systems):
         (digits_figures.feature_maps, MAPS | {"images": np.ones((2, 8))}, "images has shape"),
         (digits_figures.feature_maps, MAPS | {"images": np.ones((2, 8, 7))}, "maps has shape"),
         (digits_figures.feature_maps, MAPS | {"maps": MAPS["maps"] * np.inf}, "maps has values"),
-        (digits_figures.feature_maps, MAPS | {"angles": (0.0,)}, r"angles .*\(1,\); allowed: \(2,\)"),
-        (digits_figures.feature_maps, MAPS | {"elements": ["0°"]}, r"maps .*allowed: \(2, 8, 8, 1,"),
+        (
+            digits_figures.feature_maps,
+            MAPS | {"angles": (0.0,)},
+            r"angles .*\(1,\); allowed: \(2,\)",
+        ),
+        (
+            digits_figures.feature_maps,
+            MAPS | {"elements": ["0°"]},
+            r"maps .*allowed: \(2, 8, 8, 1,",
+        ),
     ]
     for draw, arguments, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -132,9 +132,9 @@ def test_when_all_are_damaged_nothing_is_made_up(checkpoints, tmp_path):
         (tree(7)._replace(step=None), "lacks the arrays step"),
         (
             tree(7)._replace(step=jnp.zeros(2, jnp.int32)),
-            r"step is int32\[\] and should be int32\[2\]",
+            r"step must be int32\[2\], got int32\[\]",
         ),
-        (tree(7)._replace(step=jnp.float32(0)), r"step is int32\[\] and should be float32\[\]"),
+        (tree(7)._replace(step=jnp.float32(0)), r"step must be float32\[\], got int32\[\]"),
     ],
 )
 def test_another_structure_shape_or_type_is_refused(checkpoints, like, words):

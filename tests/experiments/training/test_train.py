@@ -332,7 +332,7 @@ def test_one_process_at_a_time(configure):
     config = configure()
     with (
         RunFolder(config.run).training(config),
-        pytest.raises(UsageError, match=rf"process {os.getpid()} trains in"),
+        pytest.raises(UsageError, match=rf"^run: .* process {os.getpid()}"),
         RunFolder(config.run).training(config),
     ):
         pass

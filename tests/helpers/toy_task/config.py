@@ -35,6 +35,8 @@ class ToyModelConfig(ModelConfig):
 
     hidden: Count = 64
     """Width of the network."""
+    layers: Count = 1
+    """Not read: any value leaves the network as it is."""
 
     @property
     def description(self) -> str:
