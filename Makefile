@@ -1,7 +1,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: demo ethanol test lint
+.PHONY: demo ethanol test test-fast lint
 
 # Learns five-body dynamics with a frame-averaged network and with the same network alone, then
 # handwritten digits at any angle with group convolutions; draws a molecule with its frames.
@@ -19,9 +19,13 @@ ethanol: .venv/installed
 	$(RUN) -c "from ase.build import molecule; molecule('CH3CH2OH').write('runs/ethanol.xyz')"
 	$(RUN) -m experiments predict runs/ethanol_demo runs/ethanol.xyz --overwrite
 
+# Lint, types, and every test, the examples of the documentation among them.
 test: lint
-	$(RUN) -m pytest -n 2
-	$(RUN) -m pytest -q --doctest-modules symjax_frames README.md --doctest-glob=README.md
+	$(RUN) -m pytest -n 2 --dist worksteal
+
+# Lint, types, and the laws of the library in one dtype.
+test-fast: lint
+	$(RUN) -m pytest -n 2 --dist worksteal -m fast tests/library
 
 lint: .venv/installed
 	$(RUN) -m ruff check .

@@ -1,3 +1,6 @@
+"""Settings of every test: both precisions, strict promotion, and one cache of compiled programs."""
+
+import os
 from collections.abc import Iterator
 
 import jax
@@ -7,6 +10,18 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles a program once for all tests, their workers, and the processes that they start."""
+    settings = {
+        "jax_compilation_cache_dir": str(config.rootpath / ".pytest_cache" / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 @pytest.fixture

@@ -14,16 +14,11 @@ from experiments.commands.main import main
 from experiments.config.load import load_config
 from experiments.training.metrics import cut, mean_metrics
 from tests.helpers import toy_task
-from tests.helpers.compiled import compiled_once
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_task import config as toy_config
 from tests.helpers.toy_task.task import Toy
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory, with_toy):
-    with compiled_once(tmp_path_factory.mktemp("cache")):
-        yield
+pytestmark = pytest.mark.usefixtures("with_toy")
 
 
 @pytest.fixture(scope="module")

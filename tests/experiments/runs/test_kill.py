@@ -1,53 +1,25 @@
 """A run that is killed and started again is the run that was never killed, bit for bit."""
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from tests.helpers.toy_task import config as toy_config
-from tests.helpers import toy_task
-from tests.helpers.paths import ROOT
 from tests.helpers.runs import result
+from tests.helpers.toy_task.process import Training
 
 # More than a handful of validations, so that kills find the run at different places.
 EPOCHS = "train.epochs=24"
 
 
-def start(folder: Path, *overrides: str, kill: str | None = None) -> subprocess.Popen:
-    config = folder / "toy.yaml"
-    config.write_text(toy_config.TEXT.format(run=folder / "run"))
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        # Compiling again is most of the time of a start.
-        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    if kill is not None:
-        environment["TOY_KILL"] = kill
-    return subprocess.Popen(
-        [sys.executable, "-m", toy_task.PACKAGE, "train", str(config), EPOCHS, *overrides],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def finish(folder: Path, *overrides: str) -> None:
-    process = start(folder, *overrides)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    training = Training(folder, EPOCHS, *overrides)
+    assert training.wait() == 0, training.output
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +50,9 @@ def test_killed_anywhere_it_continues_bit_for_bit(whole, tmp_path_factory):
     plans = [f"save {count} {draws.uniform(0, 0.06):.4f}" for count in (1, 1, 2, 3)]
     plans += [f"metrics {draws.randint(1, 3)} {draws.uniform(0, 0.02):.4f}" for _ in range(2)]
     for plan in plans:
-        process = start(folder, kill=plan)
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode in (0, -signal.SIGKILL), output
-        died += process.returncode == -signal.SIGKILL
+        training = Training(folder, EPOCHS, kill=plan)
+        assert training.wait() in (0, -signal.SIGKILL), training.output
+        died += training.wait() == -signal.SIGKILL
     assert died >= 3
     finish(folder)
     assert result(folder) == result(whole)
@@ -92,16 +63,16 @@ def test_killed_from_outside_it_continues_bit_for_bit(whole, tmp_path_factory):
     draws = random.Random(1)
     metrics = folder / "run" / "metrics.jsonl"
     for _ in range(2):
-        process = start(folder)
+        training = Training(folder, EPOCHS)
         before = metrics.read_text() if metrics.exists() else ""
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
+        while training.running and time.monotonic() < deadline:
             if metrics.exists() and len(metrics.read_text()) > len(before):
                 break
             time.sleep(0.005)
         time.sleep(draws.uniform(0, 0.1))
-        process.kill()
-        process.communicate(timeout=60)
+        training.signal(signal.SIGKILL)
+        training.wait()
     finish(folder)
     assert result(folder) == result(whole)
 
@@ -126,14 +97,12 @@ def test_metrics_left_over_would_show(whole, tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_polite_signal_saves_and_says_how_to_go_on(whole, tmp_path_factory, number):
     folder = tmp_path_factory.mktemp(number.name)
-    process = start(folder)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("step "):
-            break
-    process.send_signal(number)
-    output = process.stdout.read()
-    assert process.wait(timeout=60) == 130, output
+    training = Training(folder, EPOCHS)
+    while training.running and "\nstep " not in training.output:
+        time.sleep(0.005)
+    training.signal(number)
+    assert training.wait() == 130, training.output
+    output = training.output
     assert "is saved; to continue: python -m experiments train" in output
     assert "Traceback" not in output
     finish(folder)

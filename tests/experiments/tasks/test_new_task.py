@@ -1,20 +1,16 @@
 """A task is added by one package, one line in the registry and one YAML file."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from experiments.commands.main import main
 from experiments.tasks.registry import TASKS
 from tests.helpers import toy_task
-from tests.helpers.compiled import compiled_once
-from tests.helpers.paths import ROOT
 from tests.helpers.runs import result
 from tests.helpers.toy_task import config as toy_config
+from tests.helpers.toy_task.process import Training
 
 
 @pytest.fixture
@@ -24,41 +20,28 @@ def config(tmp_path):
     return path
 
 
-def killed(config, plan: str) -> subprocess.CompletedProcess:
-    """The training in a process of its own, which kills itself where the plan says."""
-    return subprocess.run(
-        [sys.executable, "-m", toy_task.PACKAGE, "train", str(config)],
-        cwd=ROOT,
-        # In the precision of the tests, or its checkpoints would not fit.
-        env={**os.environ, "TOY_KILL": plan, "JAX_ENABLE_X64": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def test_every_command_knows_a_new_task(config, with_toy, capsys, tmp_path):
-    assert killed(config, "save 2 0.0").returncode == -signal.SIGKILL
+    training = Training(tmp_path, kill="save 2 0.0")
+    assert training.wait() == -signal.SIGKILL, training.output
     run = tmp_path / "run"
     assert (run / "checkpoints").is_dir() and not (run / "report.md").exists()
-    with compiled_once(tmp_path / "cache"):
-        assert main(["train", str(config)]) == 0
-        assert "continuing at step" in capsys.readouterr().out
-        whole = tmp_path / "whole"
-        assert main(["train", str(config), f"run={whole}"]) == 0
-        records, arrays = result(tmp_path)
-        (tmp_path / "other").mkdir()
-        whole.rename(tmp_path / "other" / "run")
-        assert result(tmp_path / "other") == (records, arrays)
+    assert main(["train", str(config)]) == 0
+    assert "continuing at step" in capsys.readouterr().out
+    whole = tmp_path / "whole"
+    assert main(["train", str(config), f"run={whole}"]) == 0
+    records, arrays = result(tmp_path)
+    (tmp_path / "other").mkdir()
+    whole.rename(tmp_path / "other" / "run")
+    assert result(tmp_path / "other") == (records, arrays)
 
-        assert main(["evaluate", str(run)]) == 0
-        stored = json.loads((run / "evaluation.json").read_text())
-        assert stored["metric"] == "mse" and stored["step"] == stored["steps"]
-        assert "profile" not in stored and "committee" not in stored
-        assert main(["report", str(run), str(tmp_path / "other" / "run")]) == 0
-        assert "Task `toy`" in (run / "report.md").read_text()
-        capsys.readouterr()
-        assert main(["audit", str(run)]) == 0
+    assert main(["evaluate", str(run)]) == 0
+    stored = json.loads((run / "evaluation.json").read_text())
+    assert stored["metric"] == "mse" and stored["step"] == stored["steps"]
+    assert "profile" not in stored and "committee" not in stored
+    assert main(["report", str(run), str(tmp_path / "other" / "run")]) == 0
+    assert "Task `toy`" in (run / "report.md").read_text()
+    capsys.readouterr()
+    assert main(["audit", str(run)]) == 0
     # The toy has no symmetry, and the audit sees it.
     assert "measures break a law of E" in capsys.readouterr().out
 

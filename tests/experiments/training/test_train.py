@@ -23,15 +23,10 @@ from experiments.training.progress import TrainingProgress
 from experiments.training.state import initial_state
 from experiments.training.steps import batch_rows, take_steps
 from experiments.training.train import dispatch_lengths, train
-from tests.helpers.compiled import compiled_once
 from tests.helpers.toy_task import config as toy_config
 from tests.helpers.toy_task.task import Toy
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory, with_toy):
-    with compiled_once(tmp_path_factory.mktemp("cache")):
-        yield
+pytestmark = pytest.mark.usefixtures("with_toy")
 
 
 @pytest.fixture(scope="module")
