@@ -13,8 +13,7 @@ from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
 from symjax_frames._weighted_sum import make_average
 from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group, check_group
-from symjax_frames.groups._table import right_cosets
+from symjax_frames.groups import Group, check_group, right_cosets
 
 
 def frame_average(

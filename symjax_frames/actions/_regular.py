@@ -9,8 +9,7 @@ from jaxtyping import Array, Int, Shaped
 from symjax_frames._matrices import at_least_float32
 from symjax_frames._types import Action
 from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups import Group, quotient_table
 
 
 @functools.cache

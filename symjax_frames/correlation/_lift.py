@@ -8,8 +8,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import describe
 from symjax_frames.correlation._correlate import correlate, kernels
-from symjax_frames.groups import Group, check_group
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups import Group, check_group, quotient_table
 from symjax_frames.transforms import group_average
 
 

@@ -11,16 +11,10 @@ from symjax_frames._checks import check_cloud
 from symjax_frames._matrices import apply
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
+from symjax_frames.frames._checks import GroupName, check_group_name
 from symjax_frames.frames._close import close
-from symjax_frames.frames._pca import (
-    _WHOLE,
-    GroupName,
-    _axes,
-    _check_group,
-    _Moments,
-    _moments,
-    spectral_gap,
-)
+from symjax_frames.frames._moments import Moments, moments_of
+from symjax_frames.frames._pca import principal_axes, spectral_gap
 
 
 def canonical_frame(
@@ -88,11 +82,11 @@ def canonical_frame(
       Design, ICLR 2022, arXiv:2110.03336.
     """
     check_cloud(points, mask)
-    _check_group(group, points)
+    check_group_name(group, points)
     if sharpness is not None:
         _check_sharpness(sharpness)
-    moments = _moments(points, mask, group, _WHOLE)
-    base = _axes(moments, group, detach)
+    moments = moments_of(points, mask, group)
+    base = principal_axes(moments, group, detach)
     if group == "T":
         return base
     axes = base.elements.linear[0]
@@ -142,8 +136,8 @@ def canonical_margin(
     proper = group in ("SO", "SE")
     if group == "T" or (proper and points.shape[1] == 1):
         return gap
-    moments = _moments(points, mask, group, _WHOLE)
-    axes = _axes(moments, group, False).elements.linear[0]
+    moments = moments_of(points, mask, group)
+    axes = principal_axes(moments, group, False).elements.linear[0]
     skewness = _third_moments(moments, axes, points, mask)
     smallest = jnp.sort(jnp.abs(skewness))
     if not proper:
@@ -153,7 +147,7 @@ def canonical_margin(
 
 
 def _third_moments(
-    moments: _Moments, axes: Float[Array, "dim dim"], points: Array, mask: Array | None
+    moments: Moments, axes: Float[Array, "dim dim"], points: Array, mask: Array | None
 ) -> Float[Array, " dim"]:
     # The width of a planar cloud is made of rounding, and its third moment, relative to that, is of
     # order one: it would overrule the true ones where a rotation has to choose. So lengths are in

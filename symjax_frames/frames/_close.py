@@ -10,8 +10,7 @@ from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import right_cosets
+from symjax_frames.groups import Group, right_cosets
 
 
 @overload

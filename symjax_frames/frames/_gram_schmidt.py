@@ -13,11 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from symjax_frames._matrices import multiply
+from symjax_frames.frames._smooth import smooth_maximum, smooth_step, squared_lengths
 from symjax_frames.groups import Group
 from symjax_frames.linalg import safe_normalize
-
-_SHARPNESS = 16
-"""Exponent of the smooth maximum: so near to the maximum that few points share it."""
 
 _FLAT = 0.05
 """Share of the squared size of the cloud below which what is left for an axis counts as flat."""
@@ -54,12 +52,6 @@ class _Choice(NamedTuple):
     ambiguity: Float[Array, ""]
 
 
-def smooth_step(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    """0 below 0, 1 above 1, and in between a polynomial with two continuous derivatives."""
-    x = jnp.clip(x, 0, 1)
-    return x * x * x * (10 + x * (6 * x - 15))
-
-
 # Jitted, so that a call outside of a transform compiles one program and not one an operation.
 @functools.partial(jax.jit, static_argnames=("closure", "capacity", "max_elements", "threshold"))
 def make_bases(
@@ -86,7 +78,7 @@ def make_bases(
       max_elements: the number of bases kept, at most.
       threshold: the rank, relative to the best, at which a point has weight zero.
     """
-    size = _smooth_maximum(_squares(arms), floor)
+    size = smooth_maximum(squared_lengths(arms), floor)
     axes, weights = jnp.zeros((1, 0, arms.shape[1]), arms.dtype), jnp.ones(1, arms.dtype)
     ambiguities, choices_needed = [ambiguity[None]], []
     for kept in capacity:
@@ -120,17 +112,17 @@ def _choose(
     axes: Float[Array, "chosen dim"],
 ) -> _Choice:
     """The axes extended by one, for every point that may be the next."""
-    squares = _squares(_perpendicular(arms, axes))
-    depth = _smooth_maximum(squares, floor)
+    squares = squared_lengths(_perpendicular(arms, axes))
+    depth = smooth_maximum(squares, floor)
     flat = depth <= 0
     ranks = squares * factors
-    best = jnp.where(flat, 1, _smooth_maximum(ranks, jnp.zeros_like(floor)))
+    best = jnp.where(flat, 1, smooth_maximum(ranks, jnp.zeros_like(floor)))
     scores = (ranks / best - threshold) / (1 - threshold)
     # Where nothing is left, any direction will do, and one is enough.
     first = (jnp.arange(len(arms)) == 0).astype(arms.dtype)
     weights = jnp.where(flat, first, smooth_step(scores))
     _, index = jax.lax.top_k(jax.lax.stop_gradient(weights), kept)
-    spare = jnp.eye(len(axes.T), dtype=arms.dtype)[jnp.argmin(_squares(axes.T))]
+    spare = jnp.eye(len(axes.T), dtype=arms.dtype)[jnp.argmin(squared_lengths(axes.T))]
     sources = jnp.where(flat, spare[None], arms[index])
     # Twice: what is left of a long arm is perpendicular to the other axes only up to the rounding
     # of its length, and so is its derivative.
@@ -145,10 +137,6 @@ def _choose(
     )
 
 
-def _squares(x: Float[Array, "*any dim"]) -> Float[Array, "*any"]:
-    return jnp.sum(x * x, axis=-1)
-
-
 def _perpendicular(
     x: Float[Array, "points dim"], axes: Float[Array, "chosen dim"]
 ) -> Float[Array, "points dim"]:
@@ -156,15 +144,6 @@ def _perpendicular(
     for axis in axes:
         x = x - jnp.sum(x * axis[None], axis=1, keepdims=True) * axis[None]
     return x
-
-
-def _smooth_maximum(x: Float[Array, " points"], floor: Float[Array, ""]) -> Float[Array, ""]:
-    r"""$\sum x^{p+1} / \sum x^p$, at most the maximum; zero if that is at most `floor` squared."""
-    largest = jax.lax.stop_gradient(jnp.max(x))
-    zero = largest <= floor * floor
-    x = x / jnp.where(zero, 1, largest)
-    powers = jnp.where(zero, jnp.ones_like(x), x**_SHARPNESS)
-    return jnp.where(zero, 0, largest * jnp.sum(powers * x) / jnp.sum(powers))
 
 
 def _closure_shares(

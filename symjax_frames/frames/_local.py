@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._local_bases import LocalGroup, local_bases
-from symjax_frames.frames._robust import Closure
+from symjax_frames.frames._robust_options import Closure
 
 
 class LocalDiagnostics(NamedTuple):
@@ -133,7 +133,7 @@ def local_diagnostics(
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
       >>> square = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-      >>> diagnose = functools.partial(sf.local_diagnostics, cutoff=1.2, max_elements=2)
+      >>> diagnose = functools.partial(sf.frames.local_diagnostics, cutoff=1.2, max_elements=2)
       >>> found = jax.jit(diagnose)(square, *jnp.nonzero(~jnp.eye(4, dtype=bool)))
       >>> found.num_neighbours.tolist(), found.num_elements.tolist(), found.dropped.tolist()
       ([2, 2, 2, 2], [4, 4, 4, 4], [0.5, 0.5, 0.5, 0.5])

@@ -1,34 +1,17 @@
 """Frames that are exact and continuous on every cloud, symmetric and degenerate ones included."""
 
-import operator
-from typing import Any, Literal, NamedTuple, get_args
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Real
 
-from symjax_frames import groups
-from symjax_frames._checks import check_cloud, check_positive, describe
+from symjax_frames._checks import check_cloud, describe
 from symjax_frames._matrices import at_least_float32
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
-from symjax_frames.frames._pca import _WHOLE, _moments
-from symjax_frames.groups import Group
+from symjax_frames.frames._moments import moments_of, rounding_floor
+from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
 from symjax_frames.linalg import power_of_two
-
-RobustGroup = Literal["O", "SO", "E", "SE"]
-Closure = Literal["signs", "octahedral"]
-
-_CHOICES = 12
-"""Choices of each axis that fit by default: the vertices of an icosahedron."""
-
-_PAIRS = 48
-"""Bases that fit by default: those of a cube, the elements of its symmetry group."""
-
-_STEEPEST = 0.999
-"""The largest threshold: the step from there to 1 must be wide against rounding."""
 
 
 def robust_frame(
@@ -113,12 +96,6 @@ def robust_frame(
     return jax.lax.stop_gradient(frame) if detach else frame
 
 
-class _Options(NamedTuple):
-    closure: Group
-    capacity: tuple[int, ...]
-    max_elements: int
-
-
 def robust_bases(
     points: Float[Array, "points dim"],
     mask: Bool[Array, " points"] | None = None,
@@ -131,17 +108,23 @@ def robust_bases(
 ) -> tuple[Bases, Float[Array, " dim"]]:
     """The bases of `robust_frame`, with what did not fit into its capacities, and its centroid."""
     check_cloud(points, mask)
-    options = _check(points, group, capacity, max_elements, threshold, closure)
+    count, dim = points.shape
+    if dim not in (2, 3):
+        raise ValueError(
+            f"points must be in 2 or 3 dimensions, one point a row, got shape {points.shape}; "
+            "pca_frame takes any dimension"
+        )
+    options = check_options(count, dim, group, capacity, max_elements, threshold, closure)
     real = jnp.ones(len(points), bool) if mask is None else mask
     factors = _factors(points, real, attributes)
     dtype = points.dtype
     points = at_least_float32(jnp.where(real[:, None], points, 0))
-    moments = _moments(points, real, group, _WHOLE)
+    moments = moments_of(points, real, group)
     arms = moments.arms
     if group in ("E", "SE"):
         # Once more: the first centroid is rounded like the coordinates, which may be far away.
-        count = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
-        arms = jnp.where(real[:, None], arms - jnp.sum(arms / count, axis=0, keepdims=True), 0)
+        num_real = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
+        arms = jnp.where(real[:, None], arms - jnp.sum(arms / num_real, axis=0, keepdims=True), 0)
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
     bases = make_bases(
         arms,
@@ -157,17 +140,6 @@ def robust_bases(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
         (bases, moments.centroid),
     )
-
-
-def rounding_floor(given: Any, computed: Any, far: Float[Array, ""]) -> Float[Array, ""]:
-    """The length below which an arm is rounding, for a cloud of size 3 to 10.
-
-    Args:
-      given: the dtype of the coordinates, which are rounded to it.
-      computed: the dtype that is computed in.
-      far: the largest coordinate, in the unit of the arms.
-    """
-    return 512 * float(jnp.finfo(computed).eps) + 4 * float(jnp.finfo(given).eps) * far
 
 
 def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
@@ -188,48 +160,3 @@ def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Arra
     scale = power_of_two(jnp.maximum(jnp.max(jnp.abs(values)), 1))
     least, values = jnp.maximum(1 / scale, 1e-2), values / scale
     return least * least + values * values
-
-
-def _check(
-    points: Array,
-    group: str,
-    capacity: tuple[int, ...] | None,
-    max_elements: int | None,
-    threshold: float,
-    closure: str,
-) -> _Options:
-    count, dim = points.shape
-    if dim not in (2, 3):
-        raise ValueError(
-            f"points must be in 2 or 3 dimensions, one point a row, got shape {points.shape}; "
-            "pca_frame takes any dimension"
-        )
-    if group not in get_args(RobustGroup):
-        raise ValueError(f"group must be one of {', '.join(get_args(RobustGroup))}, got {group!r}")
-    if closure not in get_args(Closure):
-        raise ValueError(f"closure must be one of {', '.join(get_args(Closure))}, got {closure!r}")
-    if not isinstance(threshold, int | float) or not 0 < threshold <= _STEEPEST:
-        raise ValueError(
-            f"threshold must be a number above 0 and at most {_STEEPEST}, got {threshold!r}"
-        )
-    if capacity is None:
-        capacity = (_CHOICES,) * (dim - 1)
-    if not isinstance(capacity, tuple | list) or len(capacity) != dim - 1:
-        raise ValueError(
-            f"capacity must be {dim - 1} integer(s), one for each axis but the last, got {capacity!r}"
-        )
-    capacity = tuple(_integer(f"capacity[{place}]", each) for place, each in enumerate(capacity))
-    proper = group in ("SO", "SE")
-    if max_elements is None:
-        max_elements = _PAIRS if proper else 2 * _PAIRS
-    max_elements = _integer("max_elements", max_elements)
-    make = groups.signs if closure == "signs" else groups.signed_permutations
-    kept = tuple(min(each, count) for each in capacity)
-    return _Options(make(dim, proper=proper), kept, max_elements)
-
-
-def _integer(name: str, value: Any) -> int:
-    """A positive integer of Python, from one of NumPy too."""
-    value = operator.index(value) if isinstance(value, np.integer) else value
-    check_positive(name, value)
-    return value

@@ -38,7 +38,7 @@ def transport(
       ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=16)
       ...     pull = jax.vmap(sf.packed(sf.vectors, jnp.arange(5)).pull, in_axes=(0, None))
       ...     hidden = jnp.sin(pull(frame.elements, points) + 1)
-      ...     return sf.transport(hidden, frame, senders, receivers, sf.vectors)
+      ...     return sf.frames.transport(hidden, frame, senders, receivers, sf.vectors)
       >>> points = jax.random.normal(jax.random.key(0), (5, 3))
       >>> layer(points, *jnp.nonzero(~jnp.eye(5, dtype=bool))).shape
       (16, 20, 3)

@@ -18,3 +18,5 @@ from symjax_frames.groups._group import Group as Group
 from symjax_frames.groups._group import check_group as check_group
 from symjax_frames.groups._group import finite_group as finite_group
 from symjax_frames.groups._quadrature import quadrature as quadrature
+from symjax_frames.groups._table import quotient_table as quotient_table
+from symjax_frames.groups._table import right_cosets as right_cosets

@@ -27,7 +27,7 @@ def degree_of(rule: Frame, max_degree: int = 32) -> int:
     Example:
       >>> import symjax_frames as sf
       >>> rule = sf.quadrature(sf.orthogonal(3), 8)
-      >>> rule.weights.shape, sf.degree_of(rule)
+      >>> rule.weights.shape, sf.groups.degree_of(rule)
       ((684,), 8)
 
     Args:

@@ -43,7 +43,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
       >>> rule = sf.quadrature(sf.special_orthogonal(3), 5)
-      >>> rule.weights.shape, sf.degree_of(rule)
+      >>> rule.weights.shape, sf.groups.degree_of(rule)
       ((60,), 5)
       >>> invariant = sf.frame_average(
       ...     lambda x: x[0, 0] ** 4, lambda x: rule, in_actions=sf.vectors, out_actions=None

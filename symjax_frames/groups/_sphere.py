@@ -21,13 +21,13 @@ def sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The unit vectors `(count, 3)` and their weights `(count,)`, in float64.
     """
-    reach = (each for each in map(int, _orbits()) if each >= degree)
-    rules = [_lebedev(each) for each in sorted(reach)[:1]]
+    reach = (each for each in map(int, lebedev_orbits()) if each >= degree)
+    rules = [lebedev_rule(each) for each in sorted(reach)[:1]]
     return min([*rules, _gauss_legendre(degree)], key=lambda rule: len(rule[1]))
 
 
 @functools.cache
-def _orbits() -> dict[str, list[list[float]]]:
+def lebedev_orbits() -> dict[str, list[list[float]]]:
     """For each degree of a Lebedev rule, `x, y, z, weight` of one point of every octahedral orbit.
 
     The numbers solve the moment equations of the octahedral invariants to all 17 digits. Rules with
@@ -37,7 +37,7 @@ def _orbits() -> dict[str, list[list[float]]]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _lebedev(degree: int) -> tuple[np.ndarray, np.ndarray]:
+def lebedev_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """The rule of the given degree, one of those in the file, in about `(degree + 1)^2 / 3` points.
 
     References:
@@ -46,7 +46,7 @@ def _lebedev(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """
     cube = np.asarray(signed_permutations(3).elements.linear)  # type: ignore[union-attr]
     points, weights = [], []
-    for *point, weight in _orbits()[str(degree)]:
+    for *point, weight in lebedev_orbits()[str(degree)]:
         # The sum turns -0.0 into 0.0: images of a point that coincide do so to the bit.
         orbit = np.unique(cube @ np.array(point) + 0.0, axis=0)
         points.append(orbit)

@@ -35,7 +35,9 @@ def quotient_table(group: Group) -> np.ndarray:
     return table
 
 
-def right_cosets(group: Group, subgroup: Group, name: str) -> tuple[tuple[int, ...], ...]:
+def right_cosets(
+    group: Group, subgroup: Group, name: str = "subgroup"
+) -> tuple[tuple[int, ...], ...]:
     """The cosets `H g` of a subgroup `H`, as sorted indices: multiplying by `H` stays within one.
 
     The inverses of the elements of `H g` are those of the left coset `g^-1 H`.
@@ -43,7 +45,7 @@ def right_cosets(group: Group, subgroup: Group, name: str) -> tuple[tuple[int, .
     Args:
       group: a finite group.
       subgroup: a group that may be its subgroup.
-      name: what the caller's user knows `subgroup` as, for messages.
+      name: what messages call `subgroup`, the name of the option it was given as.
 
     Returns:
       The cosets in the order of their first elements, `H` itself first.
@@ -56,8 +58,8 @@ def right_cosets(group: Group, subgroup: Group, name: str) -> tuple[tuple[int, .
     members = None
     if subgroup.elements is not None and subgroup.dim == group.dim:
         elements, candidates = (
-            np.asarray(each.elements.linear)  # type: ignore[union-attr]
-            for each in (group, subgroup)
+            np.asarray(one.elements.linear)  # type: ignore[union-attr]
+            for one in (group, subgroup)
         )
         distance = np.abs(candidates[:, None] - elements).max(axis=(-1, -2))
         if np.all(distance.min(axis=-1) < 1e-9):

@@ -70,7 +70,7 @@ def eigh_2x2(
     return jnp.stack([low, high], axis=-1), vectors.reshape(matrix.shape)
 
 
-def _separated_vector(rows: tuple[_Vector, _Vector, _Vector], eigenvalue: Array) -> _Vector:
+def separated_vector(rows: tuple[_Vector, _Vector, _Vector], eigenvalue: Array) -> _Vector:
     """Unit eigenvector of a simple eigenvalue: the null space of `rows - eigenvalue I`.
 
     The cross products of the rows of that matrix are the rows of its adjugate, `c v v^T`: multiples
@@ -130,7 +130,7 @@ def eigh_3x3(
     extreme = 2 * spread * jnp.cos(angle)
 
     rows = ((a, d, e), (d, b, f), (e, f, c))
-    alone = _separated_vector(rows, jnp.where(top, extreme, -extreme))
+    alone = separated_vector(rows, jnp.where(top, extreme, -extreme))
     first, second = _complement(alone)
 
     def image(vector: _Vector) -> _Vector:

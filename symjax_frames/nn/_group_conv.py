@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
 from symjax_frames.correlation import harmonic_basis, kernel_basis, pixel_basis
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups import Group, quotient_table
 
 BASES: dict[str, Callable[[Group, int], np.ndarray]] = {
     "auto": kernel_basis,

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
 from symjax_frames._matrices import at_least_float32
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import quotient_table, right_cosets
+from symjax_frames.groups import Group, quotient_table, right_cosets
 
 Kind = Literal["mean", "max"]
 _REDUCTIONS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max}

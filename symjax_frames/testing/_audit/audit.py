@@ -11,22 +11,22 @@ from jaxtyping import Array, Key, PyTree
 from symjax_frames._checks import check_key, check_positive, describe
 from symjax_frames._types import Action
 from symjax_frames.actions import points
-from symjax_frames.frames._pca import GroupName
-from symjax_frames.testing._clouds import generic_cloud, hard_clouds
-from symjax_frames.testing.audit._degrees import DegreeRule
-from symjax_frames.testing.audit._laws import (
+from symjax_frames.frames import GroupName
+from symjax_frames.testing._audit.degrees import DegreeRule
+from symjax_frames.testing._audit.laws import (
     largest_jump,
     orthogonal_error,
     permutation_error,
     translation_error,
 )
-from symjax_frames.testing.audit._moves import crossing_paths, straight_paths
-from symjax_frames.testing.audit._prepare import prepare
-from symjax_frames.testing.audit._probe import Permute, Probe
-from symjax_frames.testing.audit._record import Audit, CloudAudit
-from symjax_frames.testing.audit._retraces import count_retraces
-from symjax_frames.testing.audit._slopes import asymmetry, balance, find_forces, gradient_error
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.testing._audit.moves import crossing_paths, straight_paths
+from symjax_frames.testing._audit.prepare import prepare
+from symjax_frames.testing._audit.probe import Permute, Probe
+from symjax_frames.testing._audit.record import Audit, CloudAudit
+from symjax_frames.testing._audit.retraces import count_retraces
+from symjax_frames.testing._audit.slopes import asymmetry, balance, find_forces, gradient_error
+from symjax_frames.testing._audit.subject import Subject
+from symjax_frames.testing._clouds import generic_cloud, hard_clouds
 
 _ROUNDED = 1000
 """Relative errors that rounding explains, in roundings of the cloud."""

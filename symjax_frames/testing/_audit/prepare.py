@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from symjax_frames._checks import describe
-from symjax_frames.testing.audit._probe import Probe
-from symjax_frames.testing.audit._slopes import slope_norm
-from symjax_frames.testing.audit._subject import Subject, floored
+from symjax_frames.testing._audit.probe import Probe
+from symjax_frames.testing._audit.slopes import slope_norm
+from symjax_frames.testing._audit.subject import Subject, floored
 
 
 def prepare(

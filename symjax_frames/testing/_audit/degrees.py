@@ -3,9 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from symjax_frames.groups import special_orthogonal
-from symjax_frames.groups._quadrature import quadrature
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.groups import quadrature, special_orthogonal
+from symjax_frames.testing._audit.subject import Subject
 
 
 class DegreeRule:
@@ -68,8 +67,3 @@ class DegreeRule:
         higher = max(0.0, varying - sum(energies[1:]))
         total = max(sum(energies) + higher, subject.rounding)
         return tuple(energy / total for energy in (*energies, higher))
-
-
-def degree_rule(dim: int, max_degree: int | None) -> DegreeRule | None:
-    """The rule for a dimension, or `None` where there is none."""
-    return DegreeRule(dim, max_degree) if max_degree is not None and dim in (2, 3) else None

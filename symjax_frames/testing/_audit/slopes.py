@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax_frames.actions import vectors
-from symjax_frames.testing.audit._moves import size_of
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.testing._audit.moves import size_of
+from symjax_frames.testing._audit.subject import Subject
 
 _DIRECTIONS = 4
 _COLUMNS = 8

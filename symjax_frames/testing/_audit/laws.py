@@ -5,8 +5,8 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
-from symjax_frames.testing.audit._moves import Path, draw_orthogonal, size_of
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.testing._audit.moves import Path, draw_orthogonal, size_of
+from symjax_frames.testing._audit.subject import Subject
 
 _SAMPLES = 8
 _SEGMENTS = 16

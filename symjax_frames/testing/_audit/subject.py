@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from symjax_frames.testing.audit._moves import size_of
-from symjax_frames.testing.audit._probe import Layout, Output, Probe, Slopes
+from symjax_frames.testing._audit.moves import size_of
+from symjax_frames.testing._audit.probe import Layout, Output, Probe, Slopes
 
 
 @dataclasses.dataclass
