@@ -1,8 +1,8 @@
 """Exact equivariance for any JAX function, by averaging over frames and groups.
 
-What is used often is here. `actions`, `correlation`, `frames`, `groups` and `linalg` hold that and the
-rest, and are here by their names. `symjax_frames.nn`, which needs Flax, and `symjax_frames.testing`
-have to be imported.
+The names that are used often are here. The namespaces `actions`, `correlation`, `frames`, `groups` and
+`linalg` hold them and all others. Import `symjax_frames.nn`, which needs Flax, and
+`symjax_frames.testing` by their own names.
 """
 
 from importlib.metadata import version as _version

@@ -63,7 +63,7 @@ def frame_average(
 
     Raises:
       ValueError: if an option is not of its kind; when called, if the actions do not fit the
-        arguments or outputs, or move a leaf that is no floating array. The message names the place.
+        arguments or outputs, or move a leaf that is no floating array. The message names the leaf.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
@@ -128,7 +128,7 @@ def group_average(
             f"group {group.name} is infinite and cannot be summed over; use sampled_average, or "
             "frame_average with a frame"
         )
-    # One element a right coset; their inverses stand for the left ones.
+    # One element from each right coset; its inverse is one from each left coset.
     kept = None if already is None else [row[0] for row in right_cosets(group, already, "already")]
     average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
@@ -202,8 +202,8 @@ def sampled_average(
         check_key("the first argument of a sampled average", key)
         if isinstance(source, Group):
             dtype = moved_dtype(in_actions, args)
-            draw = lambda one: source.draw(one, dtype)  # noqa: E731
-            elements = jax.vmap(draw)(jax.random.split(key, num_samples))
+            keys = jax.random.split(key, num_samples)
+            elements = jax.vmap(lambda one_key: source.draw(one_key, dtype))(keys)
             drawn = Frame(elements, jnp.full(num_samples, 1 / num_samples, dtype))
         else:
             drawn = _draw(key, source(*_select(args, argnums)), num_samples)
@@ -222,8 +222,8 @@ def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
         rows = index.reshape(index.shape + (1,) * (leaf.ndim - index.ndim))
         return jnp.take_along_axis(leaf, rows, axis=0)
 
-    # The ratio is one; its gradient is that of the logarithm of the probability of the draw. Taken
-    # first: a weight of zero is never drawn, and must not be divided by.
+    # The ratio is one, and its gradient is that of the logarithm of the probability of the draw.
+    # Weights are divided after they are drawn: one of zero is never drawn, and must not divide.
     weights = take(frame.weights)
     ratio = weights / jax.lax.stop_gradient(weights)
     return Frame(jax.tree.map(take, frame.elements), ratio / num_samples)

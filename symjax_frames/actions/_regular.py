@@ -37,7 +37,7 @@ def regular(group: Group) -> Action:
         the data have no axis of `order` elements.
     """
     table = quotient_table(group)
-    # Row g^-1 of the table, at row g: the index of g^-1 is that of g^-1 e, and e comes first.
+    # Column 0 holds the index of g^-1, since element 0 is the identity: row g becomes row g^-1.
     inverses = table[table[:, 0]]
 
     def moved(g: Isometry, x: Shaped[Array, "..."], rows: np.ndarray) -> Shaped[Array, "..."]:

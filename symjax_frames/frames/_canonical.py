@@ -69,13 +69,13 @@ def canonical_frame(
 
     Note:
       Valid where the spectrum is simple, as for `pca_frame`, and, without `sharpness`, where the
-      third moments decide. A mirror symmetry of the cloud makes the moment along its normal vanish,
-      and so does a planar cloud, in the plane of which both signs give the same canonical cloud:
-      invariants and vectors within the mirror plane are right, but the sign of the third axis is
-      undetermined for `"O"` and `"E"`, so vectors off the plane, which an average makes zero, are
-      not. For `"SO"` and `"SE"` the other two axes determine it. A moment that vanishes without such a
-      symmetry, as all do in a cloud with an inversion centre, leaves the invariants undetermined too:
-      use `sharpness` there. A width below some 256 rounding errors of the coordinates counts as none.
+      third moments decide. Where the cloud has a mirror plane, or is planar, the moment along the
+      normal of the plane vanishes, and both signs of that axis give the same canonical cloud. For
+      `"O"` and `"E"` invariants and vectors within the plane are then right, but vectors off the
+      plane, which an average over both signs makes zero, are not. For `"SO"` and `"SE"` the other two
+      axes determine the sign. A moment that vanishes without such a symmetry, as all do in a cloud
+      with an inversion centre, leaves the invariants undetermined too: use `sharpness` there. A width
+      below some 256 rounding errors of the coordinates counts as none.
 
     References:
       Principal axes as a frame: Puny et al., Frame Averaging for Invariant and Equivariant Network
@@ -97,8 +97,8 @@ def canonical_frame(
         return Frame(Isometry(signed[None], base.elements.shift), base.weights)
     flips = groups.signs(points.shape[1], proper=proper)
     signs = jnp.diagonal(flips.cast(points.dtype).linear, axis1=1, axis2=2)
-    # Logarithms: every product may vanish where a rotation must go against large moments. Far below
-    # the largest float, so that no sum of them is infinite.
+    # Logarithms, since every product may underflow where a rotation must go against large moments. The
+    # steepness is kept far below the largest float, so that no sum of logarithms is infinite.
     steepness = min(sharpness, float(jnp.finfo(points.dtype).max) ** 0.5)
     odds = jnp.sum(jax.nn.log_sigmoid(steepness * signs * skewness[None]), axis=1)
     weights = jax.nn.softmax(odds)
@@ -117,9 +117,9 @@ def canonical_margin(
 
     Formula: the smaller of `spectral_gap` and of half the distance, in $\sum_k s_k m_k$, between the
     best sign vector and the next best. That half is $\min_k |m_k|$ for `"O"` and `"E"`. For `"SO"` and
-    `"SE"` it is $|m|_{(2)} \pm |m|_{(1)}$, of the two smallest, with minus where the signs of all
-    moments together make a reflection: a planar cloud has no margin for the former, but may for the
-    latter.
+    `"SE"` it is $|m|_{(2)} \pm |m|_{(1)}$ of the two smallest, with minus where the signs of all
+    moments together make a reflection. A planar cloud has margin 0 for `"O"` and `"E"`, but may have
+    one for `"SO"` and `"SE"`.
 
     Args:
       points: as in `canonical_frame`.
@@ -149,9 +149,10 @@ def canonical_margin(
 def _third_moments(
     moments: Moments, axes: Float[Array, "dim dim"], points: Array, mask: Array | None
 ) -> Float[Array, " dim"]:
-    # The width of a planar cloud is made of rounding, and its third moment, relative to that, is of
-    # order one: it would overrule the true ones where a rotation has to choose. So lengths are in
-    # units of that noise, and one is added to the sixth power, which elsewhere changes no digit.
+    # The width of a planar cloud is rounding error, and its third moment relative to that width is of
+    # order one: it would overrule the true moments where a rotation has to choose. So lengths are in
+    # units of the rounding error, and adding one to the sixth power makes such a moment vanish; for
+    # a true width it changes no digit.
     eps = float(jnp.finfo(points.dtype).eps)
     sizes = jnp.abs(points) / moments.scale
     if mask is not None:

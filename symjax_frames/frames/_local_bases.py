@@ -18,7 +18,7 @@ from symjax_frames.linalg import power_of_two
 LocalGroup = Literal["E", "SE"]
 
 _NEAR = 1e-3
-"""Squared length of the longest damped arm, over that of the cutoff, below which signs are open."""
+"""Squared length of the longest damped arm, in cutoffs, below which the signs of axes become open."""
 
 
 def local_bases(
@@ -60,7 +60,7 @@ def local_bases(
     reach = length / scale
     table, num_neighbours = _neighbours(points, senders, receivers, mask, scale, reach, slots)
 
-    def one(node: Int[Array, ""], neighbours: Int[Array, " neighbours"]) -> Bases:
+    def bases_of(node: Int[Array, ""], neighbours: Int[Array, " neighbours"]) -> Bases:
         origin = points[node]
         arms = _damped(points[neighbours] - origin[None], neighbours != node, scale, reach)
         far = jax.lax.stop_gradient(jnp.max(jnp.abs(origin))) / scale
@@ -77,7 +77,7 @@ def local_bases(
             threshold=threshold,
         )
 
-    return jax.vmap(one)(jnp.arange(len(points), dtype=jnp.int32), table), num_neighbours
+    return jax.vmap(bases_of)(jnp.arange(len(points), dtype=jnp.int32), table), num_neighbours
 
 
 def _damped(
@@ -86,7 +86,7 @@ def _damped(
     scale: Float[Array, ""],
     reach: Float[Array, ""],
 ) -> Float[Array, "arms dim"]:
-    """Arms over `scale`, shorter the nearer to the cutoff; zero beyond `reach`."""
+    """Arms over `scale`, damped to zero at the cutoff `reach`."""
     inside = real & (jnp.max(jnp.abs(arms), axis=1) < scale * reach)
     arms = jnp.where(inside[:, None], arms, 0) / scale
     # Squared lengths, which make the weights, get the fourth power: three derivatives vanish.
@@ -103,7 +103,10 @@ def _neighbours(
     reach: Array,
     slots: int,
 ) -> tuple[Int[Array, "nodes neighbours"], Int[Array, " nodes"]]:
-    """The senders of each node, longest damped arm first, and itself where it has no more."""
+    """The senders to each node, the longest damped arm first, and their number.
+
+    Slots that are left over hold the node itself.
+    """
     count = len(points)
     senders, receivers = jnp.asarray(senders, jnp.int32), jnp.asarray(receivers, jnp.int32)
     real = senders != receivers

@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """Which rows make a cloud.
+    """Which rows make a cloud: how values of rows become one of the cloud, and back.
 
     Attributes:
       total: the sum of the rows of each cloud.

@@ -28,24 +28,27 @@ def robust_frame(
 ) -> Frame:
     r"""Frame of orthogonalised arms, exact and continuous on every cloud in the plane and in space.
 
-    With arms $r_i = x_i - t$ from the centroid (from the origin for `"O"` and `"SO"`), a point is
-    picked as the first axis, $e_1 = r_i / |r_i|$, with the weight $u_i$ that its length gives it, and
-    in space another as the second, along the part of $r_j$ perpendicular to $e_1$, with the weight
-    $v_{ij}$ of the length of that part; the last axis completes the basis:
+    The arms are $r_i = x_i - t$, from the centroid $t$ (from the origin for `"O"` and `"SO"`). Every
+    point may give the first axis, $e_1 = r_i / |r_i|$, with a weight $u_i$ that depends on the length
+    of its arm. In space every other point may then give the second axis, along the part of $r_j$
+    perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part. The last
+    axis completes the basis. The weights are
 
     $$u_i = b\!\left(\frac{|r_i|^2}{\max_k |r_k|^2}\right), \qquad
       v_{ij} = b\!\left(\frac{|e_1 \times r_j|^2}{\max_k |e_1 \times r_k|^2}\right),$$
 
     where $b$ steps smoothly from 0 at `threshold` to 1 at 1, and the maximum is a smooth one. Each
-    basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. Points that tie all
-    stay, and one that falls behind has lost its weight before it leaves: no choice ever jumps.
+    basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that tie
+    are kept, and the weight of a point whose arm becomes shorter reaches zero before it is left out:
+    the average never jumps.
 
-    For `"O"` and `"E"` both signs of the last axis are kept. Where a cloud becomes collinear the
-    second axis loses its meaning, and bases with its sign reversed fade in; where all points coincide,
-    all signs count the same. So values, vectors and forces are exact on planar, linear and coincident
-    clouds, and invariants have a continuous gradient (two derivatives, but for collinear clouds). A
-    cloud without ties has 2 elements of nonzero weight for `"E"`, 1 for `"SE"`; all of `max_elements`
-    are evaluated, so let `frame_capacity` find how many a data set needs.
+    For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis is
+    arbitrary, so bases with its sign reversed gain weight as a cloud becomes collinear; where all
+    points coincide, all signs have the same weight. So values, vectors and forces are exact on
+    planar, linear and coincident clouds, and the gradient of invariants is continuous (so is the
+    second derivative, except at collinear clouds). A cloud without ties has 2 elements of nonzero
+    weight for `"E"`, 1 for `"SE"`. All of `max_elements` are evaluated, so let `frame_capacity` find
+    how many a data set needs.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -62,20 +65,20 @@ def robust_frame(
       mask: `True` for real points; the others are padding and change nothing.
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
-      max_elements: how many elements are kept, the heaviest; by default 48 for `"SO"` and `"SE"` and
-        96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics` tells the weight that did
-        not fit, which the others then share.
-      threshold: above 0, at most 0.999; the higher, the fewer elements and the steeper their weights.
+      max_elements: how many elements are kept, those of the largest weights; by default 48 for `"SO"`
+        and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics` tells the
+        weight of the others, which is then shared among those kept.
+      threshold: above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
       closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is exact
         for invariants and vectors; `"octahedral"` over their permutations too, which is exact for
         tensors up to rank 3.
-      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: squared lengths are
-        ranked times $1 + a_i^2$, so that fewer points tie. Only their magnitudes count, and those
-        below a hundredth or so of the largest as that.
+      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: points are ranked by
+        their squared lengths times $1 + a_i^2$, so that fewer tie. Only magnitudes count, and one
+        below about a hundredth of the largest counts as a hundredth of it.
       detach: treat the frame as constant under differentiation.
 
     Returns:
-      The frame; elements of weight zero repeat the heaviest.
+      The frame. An element of weight zero is a copy of the one with the largest weight.
 
     Raises:
       ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do not
@@ -83,10 +86,18 @@ def robust_frame(
         of range, or `group` or `closure` is none of those named.
 
     Note:
-      When all points of a cloud shrink into one, functions of it other than invariants that are
-      continuous there jump: a direction has no limit. Lengths below about 1e-5 of the cloud (1e-14
-      in float64), or below the rounding of the coordinates, count as zero. Hundreds of points on a
-      sphere all tie: no capacity holds them.
+      Where all points of a cloud coincide there are no directions, and vectors that do not vanish
+      there jump; invariants stay continuous if the averaged function is. Lengths below about 1e-5 of
+      the cloud (1e-14 in float64), or below the rounding of the coordinates, count as zero. Hundreds
+      of points on a sphere all tie: no capacity holds them.
+
+    References:
+      Weighted frames that keep averages continuous, and why no choice of single elements can: Dym,
+      Lawrence and Siegel, Equivariant Frames and the Impossibility of Continuous Canonicalization,
+      ICML 2024, arXiv:2402.16077.
+      Axes from pairs of points with weights that vanish smoothly: Pozdnyakov and Ceriotti, Smooth,
+      exact rotational symmetrization for deep learning on point clouds, NeurIPS 2023,
+      arXiv:2305.19302.
     """
     bases, shift = robust_bases(
         points, mask, group, capacity, max_elements, threshold, closure, attributes
@@ -106,7 +117,7 @@ def robust_bases(
     closure: Closure = "signs",
     attributes: Real[Array, " points"] | None = None,
 ) -> tuple[Bases, Float[Array, " dim"]]:
-    """The bases of `robust_frame`, with what did not fit into its capacities, and its centroid."""
+    """The bases of `robust_frame`, with the weight that was dropped, and the centroid."""
     check_cloud(points, mask)
     count, dim = points.shape
     if dim not in (2, 3):
@@ -122,7 +133,7 @@ def robust_bases(
     moments = moments_of(points, real, group)
     arms = moments.arms
     if group in ("E", "SE"):
-        # Once more: the first centroid is rounded like the coordinates, which may be far away.
+        # Centred once more: the first centroid is rounded as coarsely as far-away coordinates are.
         num_real = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
         arms = jnp.where(real[:, None], arms - jnp.sum(arms / num_real, axis=0, keepdims=True), 0)
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
@@ -143,7 +154,7 @@ def robust_bases(
 
 
 def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
-    """What attributes multiply squared lengths by, over a constant that keeps it of order one."""
+    """The factors of squared lengths that attributes give, over a constant that keeps them near one."""
     if attributes is None:
         return jnp.ones(len(points), at_least_float32(points).dtype)
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)

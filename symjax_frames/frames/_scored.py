@@ -13,6 +13,7 @@ from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, check_group
 
 ScoredKind = Literal["hard", "soft", "straight_through"]
+"""How the elements of a scored frame get their weights."""
 
 
 def scored_frame(
@@ -37,8 +38,8 @@ def scored_frame(
 
     Scores tie where the input is symmetric: if $k x = x$ then $s(x)[k h] = s(x)[h]$. The tied elements
     then give the same canonical input, $(k h)^{-1} x = h^{-1} x$, so one element (one evaluation)
-    is exact for invariant outputs. Equivariant outputs of symmetric inputs need them all:
-    `capacity` must be at least the number of symmetries of an input, and `group.order` always is.
+    is exact for invariant outputs. Equivariant outputs of symmetric inputs need all of them:
+    `capacity` must be at least the number of symmetries of an input; `group.order` is always enough.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -93,7 +94,7 @@ def scored_frame(
 
 
 def prior_loss(scores: Float[Array, "*batch order"]) -> Float[Array, "*batch"]:
-    r"""The loss that keeps inputs which are upright already as they are.
+    r"""The loss that teaches a canonicalization to leave upright inputs as they are.
 
     Formula: $-\log \mathrm{softmax}(s)[e]$ with $e$ the identity, the first element of every group.
     Added to the task's loss on upright data, it makes a canonicalization return what a pretrained

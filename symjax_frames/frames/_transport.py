@@ -22,14 +22,15 @@ def transport(
 
     $$h_{il \leftarrow j} = \rho(g_{il})^{-1} \sum_k w_{jk}\, \rho(g_{jk})\, h_{jk}.$$
 
-    With one element a node this is $\rho(g_i^{-1} g_j)\, h_j$. With more, the elements of the sender
-    have to be averaged, by its weights, and no element of one node belongs to one of another: so this
-    is a function of the frame, where an `Action` only knows one element. Both maps cancel the
-    motion of the whole: the result is invariant, up to the order of the elements of a node, and may
-    pass any function before `transport` or an average takes it out of the frames again.
+    With one element for each node this is $\rho(g_i^{-1} g_j)\, h_j$. With more, the elements of the
+    sender are averaged by its weights, because none of them corresponds to a particular element of the
+    receiver. That takes the whole frame, where an `Action` knows one element only.
 
-    Features that an average has taken out of their frames need no `transport`: the next average
-    moves `features[senders]` by `packed(action, receivers)`, which is the same.
+    The result does not change when the whole input is moved, up to the order of the elements of a node.
+    So any function may be applied to it before `transport` or an average takes it out of the frames.
+
+    Features that an average has taken out of their frames need no `transport`: it is the same to give
+    `features[senders]` to the next average with the action `packed(action, receivers)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf

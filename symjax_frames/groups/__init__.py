@@ -1,4 +1,4 @@
-"""Groups: what the averages run over, and what the tests draw from."""
+"""Groups: averages are taken over them, and tests draw their elements."""
 
 from symjax_frames.groups._continuous import euclidean as euclidean
 from symjax_frames.groups._continuous import orthogonal as orthogonal

@@ -27,12 +27,12 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
 
     Formula: for every matrix element of the irreducible representations $D^l$, $l \le L$,
     $$\sum_k w_k D^l(g_k) = \int_G D^l(g)\, dg$$
-    which is 0 for all but the trivial one, with $w_k > 0$ and $\sum_k w_k = 1$. Of these rules the one
-    with the fewest elements:
+    which is 0 for all but the trivial one, with $w_k > 0$ and $\sum_k w_k = 1$. The rules are, each time
+    the one with the fewest elements:
 
     * SO(3): the identity ($L = 0$), the half turns about the axes (1), the tetrahedral (2), octahedral
       (3) and icosahedral (5) rotations; beyond, a rule of degree $L$ on the sphere, Lebedev's or
-      Gauss-Legendre, times $L + 1$ equispaced turns about its points. $L$ turns would not do.
+      Gauss-Legendre, times $L + 1$ equispaced turns about its points. $L$ turns would not be enough.
     * O(3): these and their negatives, so that both parities of every $D^l$ are integrated.
     * SO(2): the cyclic group of $L + 1$ turns. O(2): the dihedral group.
 

@@ -10,7 +10,9 @@ from symjax_frames.groups._finite import signed_permutations
 
 
 def sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""The smaller of our two rules that average all spherical harmonics up to `degree` exactly.
+    r"""A rule that averages all spherical harmonics up to `degree` exactly.
+
+    Of the two rules known here, Lebedev's and Gauss-Legendre, it is the one with fewer points.
 
     Formula: $\sum_i w_i Y_{lm}(p_i) = 0$ for $1 \le l \le$ `degree` and all $m$, with $w_i > 0$ and
     $\sum_i w_i = 1$.
@@ -21,8 +23,8 @@ def sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The unit vectors `(count, 3)` and their weights `(count,)`, in float64.
     """
-    reach = (each for each in map(int, lebedev_orbits()) if each >= degree)
-    rules = [lebedev_rule(each) for each in sorted(reach)[:1]]
+    sufficient = sorted(exact for exact in map(int, lebedev_orbits()) if exact >= degree)
+    rules = [lebedev_rule(exact) for exact in sufficient[:1]]
     return min([*rules, _gauss_legendre(degree)], key=lambda rule: len(rule[1]))
 
 

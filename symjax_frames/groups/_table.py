@@ -1,4 +1,4 @@
-"""The multiplication of a finite group as indices: a table of quotients, and cosets."""
+"""The multiplication of a finite group as indices: the table of quotients, and cosets."""
 
 import functools
 
@@ -27,8 +27,8 @@ def quotient_table(group: Group) -> np.ndarray:
     if group.elements is None:
         raise ValueError(f"group must be finite to have a table of products, got {group.name}")
     matrices = np.asarray(group.elements.linear)
-    # Of orthogonal matrices the nearest has the largest inner product. Row after row: for a few
-    # hundred elements all products at once would take gigabytes.
+    # The nearest orthogonal matrix is the one with the largest inner product. One row at a time, since
+    # all products of a few hundred elements at once would take gigabytes.
     rows = (np.einsum("hik,mik->hm", element.T @ matrices, matrices) for element in matrices)
     table = np.stack([row.argmax(axis=-1) for row in rows])
     table.setflags(write=False)

@@ -1,4 +1,4 @@
-"""Linear algebra whose values and derivatives stay finite where the textbook forms do not."""
+"""Linear algebra whose values and derivatives are finite where those of textbook formulas are not."""
 
 from symjax_frames.linalg._safe import power_of_two as power_of_two
 from symjax_frames.linalg._safe import safe_norm as safe_norm

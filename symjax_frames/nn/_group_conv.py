@@ -19,12 +19,11 @@ BASES: dict[str, Callable[[Group, int], np.ndarray]] = {
     "harmonics": harmonic_basis,
 }
 
-
 _EXACT = jax.lax.Precision.HIGHEST
 
 
 class _PlaneConv(nnx.Module):
-    """What both convolutions share: the basis of the kernels, the bias, the geometry of the grid."""
+    """The common part of both convolutions: the basis of the kernels, the bias, the padding."""
 
     def __init__(
         self,
@@ -77,8 +76,8 @@ class _PlaneConv(nnx.Module):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         if self.bias is not None:
-            # A product with zeros and ones, which is exact and small. As a jnp.tile it would be fused
-            # into the loop over the maps and make it a fifth slower on CPU.
+            # Copies by a product with zeros and ones, which is exact and small. XLA would fuse a
+            # jnp.tile into the loop over the maps and make it a fifth slower on CPU.
             copies = jnp.asarray(np.tile(np.eye(features), order), self.bias.dtype)
             y += jnp.broadcast_to(jnp.matmul(self.bias[...], copies, precision=_EXACT), y.shape)
         return y.reshape(*y.shape[:3], order, features)

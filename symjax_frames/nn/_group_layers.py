@@ -1,4 +1,4 @@
-"""What stands between group convolutions: pooling and normalisation that keep the symmetry."""
+"""Layers between group convolutions: pooling and normalisation that keep the symmetry."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -162,7 +162,7 @@ class RegularNorm(nnx.Module):
         variance = mean_of(centred * centred)
         inverse = jax.lax.rsqrt(variance + jnp.asarray(self.epsilon, wide.dtype))
         scale, bias = (
-            on_maps(jnp.asarray(each[...], wide.dtype)[None]) for each in (self.scale, self.bias)
+            on_maps(jnp.asarray(param[...], wide.dtype)[None]) for param in (self.scale, self.bias)
         )
         return (centred * (on_maps(inverse) * scale) + bias).astype(x.dtype).reshape(x.shape)
 

@@ -67,10 +67,11 @@ class LayerwiseGNN(nnx.Module):
         when called, if a shape does not fit the graph, or the graph is no `CompleteGraph`.
 
     Note:
-      Over PCA frames, equivariance holds where the covariance of each layer's features has distinct
-      eigenvalues, apart from zero: features in a plane or on a line do no harm, for the signs of a
-      frame average away whatever leaves them. `spectral_gap` measures the distance from that, and
-      molecules such as methane at rest are at distance zero. Over robust frames it holds always.
+      Over PCA frames, equivariance holds where the nonzero eigenvalues of the covariance of each layer's
+      features are distinct. Features in a plane or on a line do no harm: the average over the signs of
+      the frame removes all components that leave it. `spectral_gap` measures how far eigenvalues are
+      from being equal; for molecules such as methane at rest some are. Over robust frames equivariance
+      always holds.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
@@ -146,5 +147,5 @@ class LayerwiseGNN(nnx.Module):
         self, features: Float[Array, "nodes channels dim"], mask: Bool[Array, " nodes"]
     ) -> Frame:
         _, channels, dim = features.shape
-        every = features.reshape(-1, dim)
-        return self.frame(every, jnp.repeat(mask, channels), group=self.group)
+        cloud = features.reshape(-1, dim)
+        return self.frame(cloud, jnp.repeat(mask, channels), group=self.group)

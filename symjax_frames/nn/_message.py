@@ -47,8 +47,8 @@ class MessagePassing(nnx.Module):
     ) -> tuple[Float[Array, "nodes features"], Float[Array, "*edges hidden"]]:
         """The change of the nodes, and the messages.
 
-        Padding may hold any finite numbers and changes nothing real. What comes out in its own rows,
-        and on the edges that `graph.edge_mask` excludes, means nothing.
+        Padding may hold any finite numbers and changes nothing real. The outputs in its rows, and on the
+        edges that `graph.edge_mask` excludes, have no meaning.
         """
         check_shape("nodes", nodes, (len(graph.mask), self.receiver.in_features))
         check_shape("edges", edges, (*graph.edge_mask.shape, self.edge.in_features))

@@ -1,4 +1,4 @@
-"""In which irreducible representations of the rotations the output of a function changes."""
+"""How much of an output changes in each degree, or irreducible representation, of the rotations."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,8 +23,8 @@ class DegreeRule:
     """
 
     def __init__(self, dim: int, max_degree: int):
-        # Twice the degree would do for functions that have no higher one; with more, what is higher
-        # shows as that. In the plane there is no price to it.
+        # Twice the degree is enough for functions without higher degrees. A rule of a higher one keeps
+        # these from showing up in the lower degrees; in the plane it costs little.
         exact = 4 * max_degree if dim == 2 else 2 * max_degree + 2
         rule = quadrature(special_orthogonal(dim), exact, jnp.result_type(float))
         self.linear = np.asarray(rule.elements.linear, np.float64)
@@ -44,11 +44,11 @@ class DegreeRule:
     def parts(self, subject: Subject) -> tuple[float, ...]:
         r"""The parts of the energy of $R \mapsto \rho_{out}(R)^{-1} \phi(\rho_{in}(R) x)$.
 
-        Degree 0 is the equivariant part of the function, and all there is of one that is equivariant.
+        Degree 0 is the equivariant part; an equivariant function has no other.
 
         Returns:
-          The part of each degree, and of all that are higher; together one, or nothing where the
-          output vanishes but for rounding.
+          The part of each degree, and last of all higher degrees. They add up to one, or to zero where
+          the output vanishes up to rounding.
         """
         shift = subject.centre - self.linear @ subject.centre
         leaves = subject.values(linear=self.linear, shift=shift)
@@ -58,7 +58,7 @@ class DegreeRule:
         if not np.all(np.isfinite(f)):
             return (float("nan"),) * (len(self.kernels) + 1)
         mean = self.weights @ f
-        # Without its mean: what rounding leaves of the weights would multiply it.
+        # Without the mean, which rounding errors of the weights would multiply.
         rest = (f - mean) * self.weights[:, None]
         overlaps = rest @ rest.T
         energies = [float(mean @ mean)]
