@@ -1,7 +1,7 @@
 """Exact equivariance for any JAX function, by averaging over frames and groups.
 
-The names that are used often are here. The namespaces `actions`, `correlation`, `frames`, `groups` and
-`linalg` hold them and all others. Import `symjax_frames.nn`, which needs Flax, and
+The names that are used often are here. The namespaces `actions`, `correlation`, `frames`, `groups`
+and `linalg` hold them and all others. Import `symjax_frames.nn`, which needs Flax, and
 `symjax_frames.testing` by their own names.
 """
 

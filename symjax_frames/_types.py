@@ -47,9 +47,9 @@ class Frame(NamedTuple):
 
     Attributes:
       elements: group elements, every leaf with a leading `frame` axis.
-      weights: non-negative, summing to one over the `frame` axis. They may depend on the input: equal
-        weights make an average jump wherever an element enters or leaves the frame. A packed batch
-        of graphs has weights of shape `(frame, graphs)` and elements with leaves
+      weights: non-negative, summing to one over the `frame` axis. They may depend on the input:
+        equal weights make an average jump wherever an element enters or leaves the frame. A packed
+        batch of graphs has weights of shape `(frame, graphs)` and elements with leaves
         `(frame, graphs, ...)`.
 
     References:

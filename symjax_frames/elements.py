@@ -14,8 +14,8 @@ class Isometry(NamedTuple):
     translation has the identity as `linear`.
 
     Attributes:
-      linear: an orthogonal matrix, which is not verified: it is inverted by transposing it, here and
-        in every action.
+      linear: an orthogonal matrix, which is not verified: it is inverted by transposing it, here
+        and in every action.
       shift: what is added after the matrix is applied.
     """
 

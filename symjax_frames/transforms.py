@@ -31,8 +31,8 @@ def frame_average(
     Formula:
     $$\langle\phi\rangle_F(x) = \sum_{g \in F(x)} w_g(x)\, \rho_{out}(g)\, \phi(\rho_{in}(g)^{-1} x)$$
 
-    What the group does not move is not replicated: `fn` is vmapped over the elements with everything
-    else closed over, so whatever depends only on the unmoved arguments is computed once.
+    What the group does not move is not replicated: `fn` is vmapped over the elements with
+    everything else closed over, so whatever depends only on the unmoved arguments is computed once.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -47,8 +47,8 @@ def frame_average(
 
     Args:
       fn: any callable on arrays: a plain function, a bound Linen `apply`, an NNX module.
-      frame: an equivariant map from the arguments selected by `frame_argnums` to a `Frame`; bind its
-        options with `functools.partial(pca_frame, group="SE")`.
+      frame: an equivariant map from the arguments selected by `frame_argnums` to a `Frame`; bind
+        its options with `functools.partial(pca_frame, group="SE")`.
       in_actions: how the group moves the positional arguments: a pytree prefix of their tuple, as
         `in_axes` of `jax.vmap`, whose leaves are actions, or `None` for what it leaves alone.
         Keyword arguments are never moved.
@@ -156,10 +156,10 @@ def sampled_average(
 ) -> Callable[..., PyTree[Array]]:
     r"""An unbiased random estimate of the average of `fn`, at a fraction of its cost.
 
-    Draws `num_samples` elements $g_k$ with probability $w_k(x)$ from a frame, or from the Haar measure
-    of a compact group, and returns the mean of
-    $(w_k / \mathrm{stop}(w_k))\, \rho_{out}(g_k)\, \phi(\rho_{in}(g_k)^{-1} x)$: value and gradient are
-    unbiased, through the weights too. Train with samples, evaluate with the full average.
+    Draws `num_samples` elements $g_k$ with probability $w_k(x)$ from a frame, or from the Haar
+    measure of a compact group, and returns the mean of
+    $(w_k / \mathrm{stop}(w_k))\, \rho_{out}(g_k)\, \phi(\rho_{in}(g_k)^{-1} x)$: value and gradient
+    are unbiased, through the weights too. Train with samples, evaluate with the full average.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf

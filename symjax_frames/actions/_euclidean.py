@@ -56,8 +56,8 @@ def _turn(linear: Float[Array, "dim dim"], x: Array, rank: int) -> Array:
 def tensors(rank: int) -> Action:
     r"""Action on Cartesian tensors: each of the last `rank` axes turns.
 
-    Formula: $(\rho(R, t)\, x)_{i \ldots j} = \sum R_{ia} \cdots R_{jb}\, x_{a \ldots b}$, for data of
-    shape `(..., dim, ..., dim)`. Rank 0 is invariant, rank 1 are `vectors`, rank 2 are inertia,
+    Formula: $(\rho(R, t)\, x)_{i \ldots j} = \sum R_{ia} \cdots R_{jb}\, x_{a \ldots b}$, for data
+    of shape `(..., dim, ..., dim)`. Rank 0 is invariant, rank 1 are `vectors`, rank 2 are inertia,
     stress, quadrupole and polarizability tensors.
 
     Args:

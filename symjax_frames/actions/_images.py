@@ -24,12 +24,12 @@ def fields(
 ) -> Action:
     r"""Action on images of shape `(..., height, width, *channels)`, whose channels may move too.
 
-    Formula: $(\rho(g) f)(p) = \rho_{channels}(g)\, f(g^{-1} p)$ with $g p = R p + t$. Pixel `(i, j)` is
-    the point $p = (j - (W - 1) / 2, (H - 1) / 2 - i)$: $x$ to the right, $y$ up, the origin at the
-    centre, the unit a pixel. The image is 0 outside its grid.
+    Formula: $(\rho(g) f)(p) = \rho_{channels}(g)\, f(g^{-1} p)$ with $g p = R p + t$. Pixel
+    `(i, j)` is the point $p = (j - (W - 1) / 2, (H - 1) / 2 - i)$: $x$ to the right, $y$ up, the
+    origin at the centre, the unit a pixel. The image is 0 outside its grid.
 
-    Quarter turns, reflections in the axes and diagonals, and shifts by whole pixels map the grid onto
-    itself and are exact, whatever the order. Any other element interpolates: order 0 takes the
+    Quarter turns, reflections in the axes and diagonals, and shifts by whole pixels map the grid
+    onto itself and are exact, whatever the order. Any other element interpolates: order 0 takes the
     nearest pixel, order 1 is bilinear, order 3 a cubic convolution (piecewise cubic, continuously
     differentiable, exact on quadratic images). Orders 1 and 3 can be differentiated by the element
     too. At whole pixels bilinear interpolation has a kink, and the derivative is that of one side.
@@ -52,8 +52,9 @@ def fields(
       disc: set pixels outside the largest centred disc, $|p| > \min(H, W) / 2$, to zero before and
         after moving, so that no rotation moves corners out of the image or into it. Pixels inside
         the disc are not faded: the identity keeps them as they are.
-      rectangular: allow a height that differs from the width. A quarter turn then cuts the image, so
-        this is only right for groups that keep the rectangle: half turns, `signs(2)`, translations.
+      rectangular: allow a height that differs from the width. A quarter turn then cuts the image,
+        so this is only right for groups that keep the rectangle: half turns, `signs(2)`,
+        translations.
 
     Returns:
       The action, the same object for the same call. Images and elements may differ in dtype:

@@ -25,21 +25,21 @@ def canonical_frame(
     sharpness: float | None = None,
     detach: bool = False,
 ) -> Frame:
-    r"""Principal-axes frame of one element: the skewness of the cloud chooses the signs of the axes.
+    r"""Principal-axes frame of one element: the skewness of the cloud chooses the axes' signs.
 
     With the principal axes $v_k$ of the centred cloud $r_i$ and its third moments along them,
 
     $$m_k = \sum_i (r_i \cdot v_k)^3 \Big/ \Big(\sum_i (r_i \cdot v_k)^2\Big)^{3/2}, \quad |m_k| \le 1,$$
 
-    the element is $(V \mathrm{diag}(s), t)$ with the sign vector $s$ that maximises $\sum_k s_k m_k$:
-    $s_k = \mathrm{sign}(m_k)$ for `"O"` and `"E"`; for `"SO"` and `"SE"`, where the product of the
-    signs is given, the sign of the least $|m_k|$ gives way. One evaluation in place of the `2^dim` of
-    `pca_frame`.
+    the element is $(V \mathrm{diag}(s), t)$ with the sign vector $s$ that maximises
+    $\sum_k s_k m_k$: $s_k = \mathrm{sign}(m_k)$ for `"O"` and `"E"`; for `"SO"` and `"SE"`, where
+    the product of the signs is given, the sign of the least $|m_k|$ gives way. One evaluation in
+    place of the `2^dim` of `pca_frame`.
 
     That choice jumps where a moment passes zero. With `sharpness=b` all sign vectors stay, in the
-    order of `pca_frame`, with the weights $\prod_k \sigma(b\, s_k m_k)$, normalised over the rotations
-    for `"SO"` and `"SE"`. They are smooth in the moments, equal where these vanish, as in `pca_frame`,
-    and tend to the one element as $b \to \infty$.
+    order of `pca_frame`, with the weights $\prod_k \sigma(b\, s_k m_k)$, normalised over the
+    rotations for `"SO"` and `"SE"`. They are smooth in the moments, equal where these vanish, as in
+    `pca_frame`, and tend to the one element as $b \to \infty$.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -57,12 +57,13 @@ def canonical_frame(
       points: the cloud, one point a row, in any unit of length.
       mask: `True` for real points; the others are padding and change nothing. All real by default.
       group: the group the frame is for; `"T"` has no axes, and its frame is that of `pca_frame`.
-      sharpness: how fast the weights of the smooth form turn with the third moments, positive; `None`
-        for the one element.
+      sharpness: how fast the weights of the smooth form turn with the third moments, positive;
+        `None` for the one element.
       detach: treat the frame, weights included, as constant under differentiation.
 
     Returns:
-      The frame. It is differentiable through the axes and the weights; the signs have no derivative.
+      The frame. It is differentiable through the axes and the weights; the signs have no
+      derivative.
 
     Raises:
       ValueError: if `sharpness` is neither `None` nor a positive finite number, and as `pca_frame`.
@@ -72,10 +73,10 @@ def canonical_frame(
       third moments decide. Where the cloud has a mirror plane, or is planar, the moment along the
       normal of the plane vanishes, and both signs of that axis give the same canonical cloud. For
       `"O"` and `"E"` invariants and vectors within the plane are then right, but vectors off the
-      plane, which an average over both signs makes zero, are not. For `"SO"` and `"SE"` the other two
-      axes determine the sign. A moment that vanishes without such a symmetry, as all do in a cloud
-      with an inversion centre, leaves the invariants undetermined too: use `sharpness` there. A width
-      below some 256 rounding errors of the coordinates counts as none.
+      plane, which an average over both signs makes zero, are not. For `"SO"` and `"SE"` the other
+      two axes determine the sign. A moment that vanishes without such a symmetry, as all do in a
+      cloud with an inversion centre, leaves the invariants undetermined too: use `sharpness` there.
+      A width below some 256 rounding errors of the coordinates counts as none.
 
     References:
       Principal axes as a frame: Puny et al., Frame Averaging for Invariant and Equivariant Network
@@ -97,8 +98,8 @@ def canonical_frame(
         return Frame(Isometry(signed[None], base.elements.shift), base.weights)
     flips = groups.signs(points.shape[1], proper=proper)
     signs = jnp.diagonal(flips.cast(points.dtype).linear, axis1=1, axis2=2)
-    # Logarithms, since every product may underflow where a rotation must go against large moments. The
-    # steepness is kept far below the largest float, so that no sum of logarithms is infinite.
+    # Logarithms, since every product may underflow where a rotation must go against large moments.
+    # The steepness is kept far below the largest float, so that no sum of logarithms is infinite.
     steepness = min(sharpness, float(jnp.finfo(points.dtype).max) ** 0.5)
     odds = jnp.sum(jax.nn.log_sigmoid(steepness * signs * skewness[None]), axis=1)
     weights = jax.nn.softmax(odds)
@@ -115,11 +116,11 @@ def canonical_margin(
 ) -> Float[Array, ""]:
     r"""How far the one element of `canonical_frame` is from being ambiguous.
 
-    Formula: the smaller of `spectral_gap` and of half the distance, in $\sum_k s_k m_k$, between the
-    best sign vector and the next best. That half is $\min_k |m_k|$ for `"O"` and `"E"`. For `"SO"` and
-    `"SE"` it is $|m|_{(2)} \pm |m|_{(1)}$ of the two smallest, with minus where the signs of all
-    moments together make a reflection. A planar cloud has margin 0 for `"O"` and `"E"`, but may have
-    one for `"SO"` and `"SE"`.
+    Formula: the smaller of `spectral_gap` and of half the distance, in $\sum_k s_k m_k$, between
+    the best sign vector and the next best. That half is $\min_k |m_k|$ for `"O"` and `"E"`. For
+    `"SO"` and `"SE"` it is $|m|_{(2)} \pm |m|_{(1)}$ of the two smallest, with minus where the
+    signs of all moments together make a reflection. A planar cloud has margin 0 for `"O"` and
+    `"E"`, but may have one for `"SO"` and `"SE"`.
 
     Args:
       points: as in `canonical_frame`.
@@ -149,10 +150,10 @@ def canonical_margin(
 def _third_moments(
     moments: Moments, axes: Float[Array, "dim dim"], points: Array, mask: Array | None
 ) -> Float[Array, " dim"]:
-    # The width of a planar cloud is rounding error, and its third moment relative to that width is of
-    # order one: it would overrule the true moments where a rotation has to choose. So lengths are in
-    # units of the rounding error, and adding one to the sixth power makes such a moment vanish; for
-    # a true width it changes no digit.
+    # The width of a planar cloud is rounding error, and its third moment relative to that width is
+    # of order one: it would overrule the true moments where a rotation has to choose. So lengths
+    # are in units of the rounding error, and adding one to the sixth power makes such a moment
+    # vanish; for a true width it changes no digit.
     eps = float(jnp.finfo(points.dtype).eps)
     sizes = jnp.abs(points) / moments.scale
     if mask is not None:

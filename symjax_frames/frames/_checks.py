@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from jaxtyping import Array
 
 GroupName = Literal["T", "O", "SO", "E", "SE"]
-"""The group a frame is for: translations, O and SO about the origin, E and SE about the centroid."""
+"""The group of a frame: translations, O or SO about the origin, E or SE about the centroid."""
 
 
 def check_group_name(group: str, points: Array) -> None:

@@ -93,11 +93,11 @@ def frame_capacity(
 ) -> FrameCapacity:
     """The smallest capacities of a robust frame that drop nothing of any cloud of a data set.
 
-    One cloud decides, the one that needs most. Most clouds may need far less: batches of clouds that
-    need about as many elements are cheaper.
+    One cloud decides, the one that needs most. Most clouds may need far less: batches of clouds
+    that need about as many elements are cheaper.
 
-    Clouds that are not in the data set may need a little more: `frame_diagnostics` tells. The result is
-    made of Python integers, so this function cannot be jitted.
+    Clouds that are not in the data set may need a little more: `frame_diagnostics` tells. The
+    result is made of Python integers, so this function cannot be jitted.
 
     Example:
       >>> import functools, jax, symjax_frames as sf
@@ -155,7 +155,8 @@ def frame_capacity(
         return run(points, mask, attributes).tolist()
 
     # The number of choices of an axis is right once all choices of the axes before it are kept. One
-    # choice of the axes after it is enough, and keeps the memory from growing as a power of the points.
+    # choice of the axes after it is enough, and keeps the memory from growing as a power of the
+    # points.
     capacity = (1,) * (dim - 1)
     for axis in range(dim - 1):
         choices = count_all(capacity)[axis]

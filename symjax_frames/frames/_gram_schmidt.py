@@ -1,7 +1,8 @@
 """Orthonormal bases made of the arms of a cloud, with weights that never jump.
 
-The axes are arms, orthogonalised one after the other. Every point may give the next axis, with a weight
-that vanishes, together with two derivatives, where its arm is clearly shorter than the longest.
+The axes are arms, orthogonalised one after the other. Every point may give the next axis, with a
+weight that vanishes, together with two derivatives, where its arm is clearly shorter than the
+longest.
 """
 
 import functools
@@ -42,8 +43,8 @@ class Bases(NamedTuple):
 class _Choice(NamedTuple):
     """Choices of the next axis.
 
-    The weights of all choices, kept or not, sum to one. So the weight of the axes chosen before does
-    not depend on the number of choices, which for points on a line is decided by rounding.
+    The weights of all choices, kept or not, sum to one. So the weight of the axes chosen before
+    does not depend on the number of choices, which for points on a line is decided by rounding.
 
     Attributes:
       axes: the axes chosen before, and the next one.
@@ -157,8 +158,8 @@ def _closure_shares(
 ) -> Float[Array, "bases order"]:
     """How the weight of a basis is shared among its products with the elements of the closure.
 
-    The share of an element is in proportion to the ambiguity of the first axis that it moves. The last
-    axis, which no point gives, has ambiguity 1, and so has the identity.
+    The share of an element is in proportion to the ambiguity of the first axis that it moves. The
+    last axis, which no point gives, has ambiguity 1, and so has the identity.
     """
     assert closure.elements is not None
     moves = (np.asarray(closure.elements.linear) != np.eye(closure.dim)).any(axis=1)

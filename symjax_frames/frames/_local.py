@@ -50,15 +50,15 @@ def local_frames(
 
     $$a_{ij} = \left(1 - |r_{ij}|^2 / c^2\right)_+^2 r_{ij}, \qquad r_{ij} = x_j - x_i.$$
 
-    So a neighbour has no influence when it enters, and where the longest damped arm itself vanishes,
-    all signs of the axes have the same weight. Invariants and vectors of a node then never jump, not
-    even when its last neighbour leaves or reaches it, if the averaged function is continuous there,
-    as a sum of messages damped in the same way is.
+    So a neighbour has no influence when it enters, and where the longest damped arm itself
+    vanishes, all signs of the axes have the same weight. Invariants and vectors of a node then
+    never jump, not even when its last neighbour leaves or reaches it, if the averaged function is
+    continuous there, as a sum of messages damped in the same way is.
 
     The frame is packed, a graph for each node: `packed(action, receivers)` moves data of edges by
-    the frame of the node they end at, `packed(action, jnp.arange(nodes))` data of nodes. The averaged
-    function must be local: the row of a node may depend on its own edges only, since elements of
-    different nodes with the same index are unrelated.
+    the frame of the node they end at, `packed(action, jnp.arange(nodes))` data of nodes. The
+    averaged function must be local: the row of a node may depend on its own edges only, since
+    elements of different nodes with the same index are unrelated.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -104,8 +104,8 @@ def local_frames(
         no positive integer, and as `robust_frame`.
 
     Note:
-      Gradients of invariants are exact everywhere. So are second derivatives, unless a node and all its
-      neighbours lie on one line or coincide.
+      Gradients of invariants are exact everywhere. So are second derivatives, unless a node and all
+      its neighbours lie on one line or coincide.
 
     References:
       Weighted averages over the coordinate systems of pairs of neighbours: Pozdnyakov and Ceriotti,
@@ -134,8 +134,8 @@ def local_diagnostics(
 ) -> LocalDiagnostics:
     """What `local_frames` with the same arguments needs, and the weight that it drops.
 
-    Frames are exact where nothing is dropped and all neighbours fit. The function is pure, so it may be
-    called in a jitted step.
+    Frames are exact where nothing is dropped and all neighbours fit. The function is pure, so it
+    may be called in a jitted step.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf

@@ -18,7 +18,7 @@ from symjax_frames.linalg import power_of_two
 LocalGroup = Literal["E", "SE"]
 
 _NEAR = 1e-3
-"""Squared length of the longest damped arm, in cutoffs, below which the signs of axes become open."""
+"""Squared length of the longest damped arm, in cutoffs, below which signs become ambiguous."""
 
 
 def local_bases(

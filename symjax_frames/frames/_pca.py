@@ -31,8 +31,8 @@ def pca_frame(
     * `"O"`, `"SO"`: the same about the origin, with $t = 0$,
     * `"T"`: the one translation $t$, which subtracts the mean.
 
-    All weights are equal. The frame is differentiable to any order; forces conserve energy only with
-    the derivative through the frame.
+    All weights are equal. The frame is differentiable to any order; forces conserve energy only
+    with the derivative through the frame.
 
     Example:
       >>> import jax, symjax_frames as sf
@@ -122,8 +122,8 @@ def spectral_gap(
 
     Formula: $\min_k (\lambda_{k+1} - \lambda_k) / \lambda_{max}$ of the covariance that `pca_frame`
     diagonalises, between 0 (a repeated eigenvalue: the frame is not valid) and 1. In one dimension
-    it is 1; a cloud whose points all coincide has gap 0. A repeated eigenvalue of zero, as for points on
-    a line in space, does no harm to the points, but to vectors that leave their span.
+    it is 1; a cloud whose points all coincide has gap 0. A repeated eigenvalue of zero, as for
+    points on a line in space, does no harm to the points, but to vectors that leave their span.
 
     Args:
       points: as in `pca_frame`.
@@ -162,8 +162,8 @@ def principal_axes(moments: Moments, group: GroupName, detach: bool) -> Frame:
     else:
         _, axes = eigh(covariance)
     if group in ("SO", "SE"):
-        # One axis is reversed if need be, so that all signs of product one make rotations: the number
-        # of elements stays static. The sign is constant where the frame is differentiable.
+        # One axis is reversed if need be, so that all signs of product one make rotations: the
+        # number of elements stays static. The sign is constant where the frame is differentiable.
         handedness = jnp.where(determinant(jax.lax.stop_gradient(axes)) < 0, -1, 1)
         axes = axes.at[..., 0].multiply(handedness.astype(axes.dtype)[..., None])
     base = Frame(Isometry(axes[None], centroid[None]), jnp.ones((1, *graphs), centroid.dtype))

@@ -28,27 +28,27 @@ def robust_frame(
 ) -> Frame:
     r"""Frame of orthogonalised arms, exact and continuous on every cloud in the plane and in space.
 
-    The arms are $r_i = x_i - t$, from the centroid $t$ (from the origin for `"O"` and `"SO"`). Every
-    point may give the first axis, $e_1 = r_i / |r_i|$, with a weight $u_i$ that depends on the length
-    of its arm. In space every other point may then give the second axis, along the part of $r_j$
-    perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part. The last
-    axis completes the basis. The weights are
+    The arms are $r_i = x_i - t$, from the centroid $t$ (from the origin for `"O"` and `"SO"`).
+    Every point may give the first axis, $e_1 = r_i / |r_i|$, with a weight $u_i$ that depends on
+    the length of its arm. In space every other point may then give the second axis, along the part
+    of $r_j$ perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part.
+    The last axis completes the basis. The weights are
 
     $$u_i = b\!\left(\frac{|r_i|^2}{\max_k |r_k|^2}\right), \qquad
       v_{ij} = b\!\left(\frac{|e_1 \times r_j|^2}{\max_k |e_1 \times r_k|^2}\right),$$
 
     where $b$ steps smoothly from 0 at `threshold` to 1 at 1, and the maximum is a smooth one. Each
-    basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that tie
-    are kept, and the weight of a point whose arm becomes shorter reaches zero before it is left out:
-    the average never jumps.
+    basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that
+    tie are kept, and the weight of a point whose arm becomes shorter reaches zero before it is left
+    out: the average never jumps.
 
-    For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis is
-    arbitrary, so bases with its sign reversed gain weight as a cloud becomes collinear; where all
-    points coincide, all signs have the same weight. So values, vectors and forces are exact on
+    For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis
+    is arbitrary, so bases with its sign reversed gain weight as a cloud becomes collinear; where
+    all points coincide, all signs have the same weight. So values, vectors and forces are exact on
     planar, linear and coincident clouds, and the gradient of invariants is continuous (so is the
     second derivative, except at collinear clouds). A cloud without ties has 2 elements of nonzero
-    weight for `"E"`, 1 for `"SE"`. All of `max_elements` are evaluated, so let `frame_capacity` find
-    how many a data set needs.
+    weight for `"E"`, 1 for `"SE"`. All of `max_elements` are evaluated, so let `frame_capacity`
+    find how many a data set needs.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -65,13 +65,13 @@ def robust_frame(
       mask: `True` for real points; the others are padding and change nothing.
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
-      max_elements: how many elements are kept, those of the largest weights; by default 48 for `"SO"`
-        and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics` tells the
-        weight of the others, which is then shared among those kept.
+      max_elements: how many elements are kept, those of the largest weights; by default 48 for
+        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics`
+        tells the weight of the others, which is then shared among those kept.
       threshold: above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
-      closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is exact
-        for invariants and vectors; `"octahedral"` over their permutations too, which is exact for
-        tensors up to rank 3.
+      closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is
+        exact for invariants and vectors; `"octahedral"` over their permutations too, which is exact
+        for tensors up to rank 3.
       attributes: numbers $a_i$ that tell points apart, such as atomic numbers: points are ranked by
         their squared lengths times $1 + a_i^2$, so that fewer tie. Only magnitudes count, and one
         below about a hundredth of the largest counts as a hundredth of it.
@@ -81,15 +81,15 @@ def robust_frame(
       The frame. An element of weight zero is a copy of the one with the largest weight.
 
     Raises:
-      ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do not
-        fit it, `capacity` is not one positive integer for each axis but the last, `threshold` is out
-        of range, or `group` or `closure` is none of those named.
+      ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do
+        not fit it, `capacity` is not one positive integer for each axis but the last, `threshold`
+        is out of range, or `group` or `closure` is none of those named.
 
     Note:
       Where all points of a cloud coincide there are no directions, and vectors that do not vanish
-      there jump; invariants stay continuous if the averaged function is. Lengths below about 1e-5 of
-      the cloud (1e-14 in float64), or below the rounding of the coordinates, count as zero. Hundreds
-      of points on a sphere all tie: no capacity holds them.
+      there jump; invariants stay continuous if the averaged function is. Lengths below about 1e-5
+      of the cloud (1e-14 in float64), or below the rounding of the coordinates, count as zero.
+      Hundreds of points on a sphere all tie: no capacity holds them.
 
     References:
       Weighted frames that keep averages continuous, and why no choice of single elements can: Dym,
@@ -154,7 +154,7 @@ def robust_bases(
 
 
 def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
-    """The factors of squared lengths that attributes give, over a constant that keeps them near one."""
+    """The factors of squared lengths that attributes make, over a constant that keeps them small."""
     if attributes is None:
         return jnp.ones(len(points), at_least_float32(points).dtype)
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)

@@ -36,10 +36,11 @@ def scored_frame(
       gradient of `"soft"`. It needs `frame_average`: `sampled_average` never draws an element of
       weight 0, and so loses its part of the gradient.
 
-    Scores tie where the input is symmetric: if $k x = x$ then $s(x)[k h] = s(x)[h]$. The tied elements
-    then give the same canonical input, $(k h)^{-1} x = h^{-1} x$, so one element (one evaluation)
-    is exact for invariant outputs. Equivariant outputs of symmetric inputs need all of them:
-    `capacity` must be at least the number of symmetries of an input; `group.order` is always enough.
+    Scores tie where the input is symmetric: if $k x = x$ then $s(x)[k h] = s(x)[h]$. The tied
+    elements then give the same canonical input, $(k h)^{-1} x = h^{-1} x$, so one element (one
+    evaluation) is exact for invariant outputs. Equivariant outputs of symmetric inputs need all of
+    them: `capacity` must be at least the number of symmetries of an input; `group.order` is always
+    enough.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -68,12 +69,13 @@ def scored_frame(
       A frame of `capacity` elements, or of `group.order` for the other kinds, of at least 32 bits.
 
     Raises:
-      ValueError: if the group is infinite, `scores` is no floating vector with one entry an element,
-        `kind` is none of the three, or `capacity` is not between 1 and the order of the group, or not
-        1 for a kind that keeps all elements.
+      ValueError: if the group is infinite, `scores` is no floating vector with one entry an
+        element, `kind` is none of the three, or `capacity` is not between 1 and the order of the
+        group, or not 1 for a kind that keeps all elements.
 
     References:
-      Kaba et al., Equivariance with Learned Canonicalization Functions, ICML 2023, arXiv:2211.06489.
+      Kaba et al., Equivariance with Learned Canonicalization Functions, ICML 2023,
+      arXiv:2211.06489.
       Mondal et al., Equivariant Adaptation of Large Pretrained Models, NeurIPS 2023,
       arXiv:2310.01647.
     """

@@ -17,20 +17,21 @@ def transport(
 ) -> Float[Array, "frame edges *features"]:
     r"""Moves features from the frames of senders to those of receivers.
 
-    With $h_{jk}$ the features of node $j$ in the coordinates of its element $g_{jk}$, an edge from $j$
-    to $i$ carries, in the coordinates of element $g_{il}$,
+    With $h_{jk}$ the features of node $j$ in the coordinates of its element $g_{jk}$, an edge from
+    $j$ to $i$ carries, in the coordinates of element $g_{il}$,
 
     $$h_{il \leftarrow j} = \rho(g_{il})^{-1} \sum_k w_{jk}\, \rho(g_{jk})\, h_{jk}.$$
 
-    With one element for each node this is $\rho(g_i^{-1} g_j)\, h_j$. With more, the elements of the
-    sender are averaged by its weights, because none of them corresponds to a particular element of the
-    receiver. That takes the whole frame, where an `Action` knows one element only.
+    With one element for each node this is $\rho(g_i^{-1} g_j)\, h_j$. With more, the elements of
+    the sender are averaged by its weights, because none of them corresponds to a particular element
+    of the receiver. That takes the whole frame, where an `Action` knows one element only.
 
-    The result does not change when the whole input is moved, up to the order of the elements of a node.
-    So any function may be applied to it before `transport` or an average takes it out of the frames.
+    The result does not change when the whole input is moved, up to the order of the elements of a
+    node. So any function may be applied to it before `transport` or an average takes it out of the
+    frames.
 
-    Features that an average has taken out of their frames need no `transport`: it is the same to give
-    `features[senders]` to the next average with the action `packed(action, receivers)`.
+    Features that an average has taken out of their frames need no `transport`: it is the same to
+    give `features[senders]` to the next average with the action `packed(action, receivers)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf

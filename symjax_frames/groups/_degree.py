@@ -15,14 +15,14 @@ _CHUNK = 4096
 def degree_of(rule: Frame, max_degree: int = 32) -> int:
     r"""The degree up to which a constant frame of two or three dimensions is a quadrature rule.
 
-    Formula: the largest $L$ with $\sum_k w_k D^l(g_k) = 0$ for $1 \le l \le L$, up to rounding. If some
-    $g_k$ are improper, it has to hold for both parities of $D^l$, and for the determinant, the odd
-    parity of $l = 0$. In the plane $D^l$ is the turn by $l$ times the angle.
+    Formula: the largest $L$ with $\sum_k w_k D^l(g_k) = 0$ for $1 \le l \le L$, up to rounding. If
+    some $g_k$ are improper, it has to hold for both parities of $D^l$, and for the determinant, the
+    odd parity of $l = 0$. In the plane $D^l$ is the turn by $l$ times the angle.
 
-    The sum vanishes if and only if $\sum_k w_k \chi_l(h^{-1} g_k)$ does for all $h$, with the character
-    $\chi_l$. This is evaluated at 64 fixed random $h$, and the root mean square is compared with
-    $8 (l + 1)$ machine epsilons of the rule's dtype. A smaller error of the rule, relative to the
-    largest possible one, is not seen.
+    The sum vanishes if and only if $\sum_k w_k \chi_l(h^{-1} g_k)$ does for all $h$, with the
+    character $\chi_l$. This is evaluated at 64 fixed random $h$, and the root mean square is
+    compared with $8 (l + 1)$ machine epsilons of the rule's dtype. A smaller error of the rule,
+    relative to the largest possible one, is not seen.
 
     Example:
       >>> import symjax_frames as sf
@@ -31,17 +31,17 @@ def degree_of(rule: Frame, max_degree: int = 32) -> int:
       ((684,), 8)
 
     Args:
-      rule: the frame, of concrete arrays: not within `jax.jit`. Shifts do not matter, and neither does
-        one rotation of all elements: the PCA frame for SE of any cloud has degree 1.
+      rule: the frame, of concrete arrays: not within `jax.jit`. Shifts do not matter, and neither
+        does one rotation of all elements: the PCA frame for SE of any cloud has degree 1.
       max_degree: where to stop.
 
     Returns:
-      The degree. It is `max_degree` if the rule is exact that far and perhaps beyond, and -1 if not even
-      the determinant is averaged to zero.
+      The degree. It is `max_degree` if the rule is exact that far and perhaps beyond, and -1 if not
+      even the determinant is averaged to zero.
 
     Raises:
-      ValueError: if `rule` is no frame of one set of two- or three-dimensional elements, of 32 or 64
-        bits, or `max_degree` no integer of at least 0.
+      ValueError: if `rule` is no frame of one set of two- or three-dimensional elements, of 32 or
+        64 bits, or `max_degree` no integer of at least 0.
     """
     linear, weights, rounding = _arrays(rule)
     check_degree("max_degree", max_degree)

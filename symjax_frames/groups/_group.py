@@ -74,8 +74,8 @@ def finite_group(name: str, matrices: np.ndarray) -> Group:
     """A finite group of one's own, from its orthogonal matrices of shape `(order, dim, dim)`.
 
     Raises:
-      ValueError: if the matrices do not start with the identity, or are not orthogonal, distinct and
-        closed under products.
+      ValueError: if the matrices do not start with the identity, or are not orthogonal, distinct
+        and closed under products.
     """
     matrices = np.asarray(matrices, dtype=np.float64)
     if matrices.ndim != 3 or matrices.shape[0] == 0 or matrices.shape[1] != matrices.shape[2]:

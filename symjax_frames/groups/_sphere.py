@@ -43,8 +43,8 @@ def lebedev_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """The rule of the given degree, one of those in the file, in about `(degree + 1)^2 / 3` points.
 
     References:
-      Lebedev and Laikov, A quadrature formula for the sphere of the 131st algebraic order of accuracy,
-      Doklady Mathematics 59, 1999, 477-481.
+      Lebedev and Laikov, A quadrature formula for the sphere of the 131st algebraic order of
+      accuracy, Doklady Mathematics 59, 1999, 477-481.
     """
     cube = np.asarray(signed_permutations(3).elements.linear)  # type: ignore[union-attr]
     points, weights = [], []

@@ -11,8 +11,8 @@ from symjax_frames.groups._group import Group, check_group
 def quotient_table(group: Group) -> np.ndarray:
     """The indices of `g^-1 h` among the elements of a finite group.
 
-    Formula: `elements[table[g, h]] = elements[g]^-1 elements[h]`; row 0 is `0, 1, ...` and row `g` is
-    the permutation by which `g` moves the regular representation, `(g.f)(h) = f(g^-1 h)`.
+    Formula: `elements[table[g, h]] = elements[g]^-1 elements[h]`; row 0 is `0, 1, ...` and row `g`
+    is the permutation by which `g` moves the regular representation, `(g.f)(h) = f(g^-1 h)`.
 
     Args:
       group: a finite group.
@@ -27,8 +27,8 @@ def quotient_table(group: Group) -> np.ndarray:
     if group.elements is None:
         raise ValueError(f"group must be finite to have a table of products, got {group.name}")
     matrices = np.asarray(group.elements.linear)
-    # The nearest orthogonal matrix is the one with the largest inner product. One row at a time, since
-    # all products of a few hundred elements at once would take gigabytes.
+    # The nearest orthogonal matrix is the one with the largest inner product. One row at a time,
+    # since all products of a few hundred elements at once would take gigabytes.
     rows = (np.einsum("hik,mik->hm", element.T @ matrices, matrices) for element in matrices)
     table = np.stack([row.argmax(axis=-1) for row in rows])
     table.setflags(write=False)

@@ -1,4 +1,4 @@
-"""Linear algebra whose values and derivatives are finite where those of textbook formulas are not."""
+"""Linear algebra with values and derivatives that are finite where textbook formulas fail."""
 
 from symjax_frames.linalg._safe import power_of_two as power_of_two
 from symjax_frames.linalg._safe import safe_norm as safe_norm

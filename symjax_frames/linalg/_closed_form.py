@@ -49,8 +49,8 @@ def _rotation(top: Array, bottom: Array, coupling: Array) -> tuple[Array, Array,
     half = (top - bottom) / 2
     scale = power_of_two(_largest(half, coupling))
     half, slope = half / scale, coupling / scale
-    # A sum of two positive numbers. Their difference gives the same vector, but would cancel. Where the
-    # matrix is a multiple of the identity the sum is zero, and any positive number serves.
+    # A sum of two positive numbers. Their difference gives the same vector, but would cancel. Where
+    # the matrix is a multiple of the identity the sum is zero, and any positive number serves.
     long = jnp.abs(half) + jnp.sqrt(half * half + slope * slope)
     long = jnp.where(long > 0, long, jnp.ones_like(long))
     length = jnp.sqrt(long * long + slope * slope)

@@ -48,7 +48,8 @@ class CompleteGraph(NamedTuple):
 class EdgeList(NamedTuple):
     """Nodes of one or many graphs concatenated, with the edges as index pairs.
 
-    Edge features have shape `(edges, edge_features)`. An edge that touches a padding node is padding.
+    Edge features have shape `(edges, edge_features)`. An edge that touches a padding node is
+    padding.
 
     Attributes:
       senders: the node each edge starts from, from 0 to `nodes - 1`.
@@ -93,8 +94,8 @@ def without_padding(
 ) -> tuple[Array, Array, Array, Array]:
     """The inputs of a network with zeros for padding, whatever it held.
 
-    Sums over nodes and edges mask padding again. It has to be zero as well, because the derivative of a
-    masked sum multiplies it by zero, and zero times a number that overflowed is a NaN.
+    Sums over nodes and edges mask padding again. It has to be zero as well, because the derivative
+    of a masked sum multiplies it by zero, and zero times a number that overflowed is a NaN.
 
     Args:
       graph: which nodes and edges are real.

@@ -88,8 +88,8 @@ class LiftingConv(_PlaneConv):
 
     Formula: $(L f)(x, g) = \sum_y \langle f(y), (g.k)(y - x) \rangle + b$, with
     $(g.k)(p) = k(g^{-1} p)$. Moving the image moves every map and permutes the group axis,
-    $(L\, g.f)(x, h) = (L f)(g^{-1}x, g^{-1}h)$: exactly for elements that keep the grid, with the error
-    of the sampling for others.
+    $(L\, g.f)(x, h) = (L f)(g^{-1}x, g^{-1}h)$: exactly for elements that keep the grid, with the
+    error of the sampling for others.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -105,8 +105,9 @@ class LiftingConv(_PlaneConv):
       out_features: features for each group element.
       kernel_size: pixels along a side of the kernels.
       stride: pixels from one output to the next.
-      padding: `"SAME"` (zeros; odd kernels only), `"VALID"` (none), or the number of rows and columns
-        of zeros added on every side. All sides get the same: anything else breaks the symmetry.
+      padding: `"SAME"` (zeros; odd kernels only), `"VALID"` (none), or the number of rows and
+        columns of zeros added on every side. All sides get the same: anything else breaks the
+        symmetry.
       basis: of the kernels: `"pixels"` (groups that keep the grid), `"harmonics"` (all groups), or
         `"auto"`, pixels where they serve.
       use_bias: whether to add a number to each feature, the same for all group elements.
@@ -115,8 +116,8 @@ class LiftingConv(_PlaneConv):
 
     Raises:
       ValueError: if an argument is not of its kind or the padding is not symmetric; when called, if
-        the input is not of the shape and dtype of the layer, or a stride leaves out rows on one side
-        only.
+        the input is not of the shape and dtype of the layer, or a stride leaves out rows on one
+        side only.
 
     References:
       Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016, arXiv:1602.07576.
@@ -139,8 +140,9 @@ class LiftingConv(_PlaneConv):
 class GroupConv(_PlaneConv):
     r"""Correlation on the group, between feature maps with a group axis.
 
-    Formula: $(f \star k)(x, g) = \sum_{y, h} \langle f(y, h), k(g^{-1}(y - x), g^{-1}h) \rangle + b$,
-    from and to the regular representation: equivariant as `LiftingConv` is.
+    Formula:
+    $(f \star k)(x, g) = \sum_{y, h} \langle f(y, h), k(g^{-1}(y - x), g^{-1}h) \rangle + b$, from
+    and to the regular representation: equivariant as `LiftingConv` is.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf

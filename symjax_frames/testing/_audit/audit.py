@@ -46,7 +46,7 @@ def audit(
     max_degree: int = 4,
     batch_size: int = 64,
 ) -> Audit:
-    r"""Measures how far a function of point clouds breaks its symmetry, on generic and on hard clouds.
+    r"""Measures how far a function of point clouds breaks its symmetry, on generic and hard clouds.
 
     `fn` may be any callable: a network on its own, to see how far from equivariant it is, or an
     average. See `CloudAudit` for what is measured. A finite input that gives a NaN is reported and
@@ -63,7 +63,8 @@ def audit(
     Args:
       fn: the function under audit, of positional arguments.
       clouds: the inputs by name, clouds of shape `(points, dim)` or whatever `arguments` takes. By
-        default two `generic_cloud`s and the `hard_clouds`, without those on another scale of length.
+        default two `generic_cloud`s and the `hard_clouds`, without those on another scale of
+        length.
       arguments: makes the tuple of arguments of `fn` (velocities, species, masks) from one of
         `clouds`, whose floating arrays it gets in `dtype`. The first argument that moves is the
         cloud. By default the cloud is the only argument.

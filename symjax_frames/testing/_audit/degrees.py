@@ -12,9 +12,9 @@ class DegreeRule:
 
     Formula: a function of rotations has the energy
     $$E_l = d_l \iint f(R)\, \chi_l(R^{-1} S)\, f(S)\, dR\, dS$$
-    in degree $l$, with the character $\chi_l$ and $d_l = 2 l + 1$ in space; in the plane the angular
-    frequencies $l$ and $-l$ are one degree, $d_l \chi_l = 2 \cos(l\, \omega)$. All energies add up to
-    $\int f^2$ (Peter and Weyl). The rule integrates products of two functions of degree
+    in degree $l$, with the character $\chi_l$ and $d_l = 2 l + 1$ in space; in the plane the
+    angular frequencies $l$ and $-l$ are one degree, $d_l \chi_l = 2 \cos(l\, \omega)$. All energies
+    add up to $\int f^2$ (Peter and Weyl). The rule integrates products of two functions of degree
     $L + 1$; of degrees far beyond, some leaks into lower ones.
 
     Args:
@@ -23,8 +23,8 @@ class DegreeRule:
     """
 
     def __init__(self, dim: int, max_degree: int):
-        # Twice the degree is enough for functions without higher degrees. A rule of a higher one keeps
-        # these from showing up in the lower degrees; in the plane it costs little.
+        # Twice the degree is enough for functions without higher degrees. A rule of a higher one
+        # keeps these from showing up in the lower degrees; in the plane it costs little.
         exact = 4 * max_degree if dim == 2 else 2 * max_degree + 2
         rule = quadrature(special_orthogonal(dim), exact, jnp.result_type(float))
         self.linear = np.asarray(rule.elements.linear, np.float64)
@@ -47,8 +47,8 @@ class DegreeRule:
         Degree 0 is the equivariant part; an equivariant function has no other.
 
         Returns:
-          The part of each degree, and last of all higher degrees. They add up to one, or to zero where
-          the output vanishes up to rounding.
+          The part of each degree, and last of all higher degrees. They add up to one, or to zero
+          where the output vanishes up to rounding.
         """
         shift = subject.centre - self.linear @ subject.centre
         leaves = subject.values(linear=self.linear, shift=shift)

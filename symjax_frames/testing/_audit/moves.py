@@ -1,4 +1,4 @@
-"""Where a function is audited: at random group elements, and on paths through and beside a cloud."""
+"""Where a function is audited: at random group elements, and on paths through a cloud."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -28,7 +28,7 @@ def draw_orthogonal(
 
 
 def size_of(leaf: np.ndarray) -> float:
-    """The largest distance of a coordinate from its mean, whatever the position; 1 if all are zero."""
+    """The largest distance of a coordinate from its mean over the rows; 1 if all are zero."""
     leaf = leaf.astype(np.float64)
     rows = leaf.reshape(-1, leaf.shape[-1])
     spread = np.max(np.abs(rows - np.mean(rows, axis=0)))
@@ -62,9 +62,9 @@ def _line(start: np.ndarray, step: np.ndarray) -> Callable[[np.ndarray], np.ndar
 def crossing_paths(moved: list[np.ndarray], centre: Float[np.ndarray, " dim"]) -> list[Path]:
     """Paths that stretch the cloud along two principal axes until their variances change places.
 
-    The variances are equal half-way. The first leaf is the cloud, the others stay as they are. There
-    is a path for each pair of neighbouring axes, at most two, and none for a cloud on a line, whose
-    second axis has no length to stretch.
+    The variances are equal half-way. The first leaf is the cloud, the others stay as they are.
+    There is a path for each pair of neighbouring axes, at most two, and none for a cloud on a line,
+    whose second axis has no length to stretch.
     """
     cloud, *others = (leaf.astype(np.float64) for leaf in moved)
     left, lengths, right = np.linalg.svd(cloud - centre, full_matrices=False)

@@ -1,4 +1,4 @@
-"""The result of an audit: numbers for every cloud, as a table, as JSON, and held against tolerances."""
+"""The result of an audit: numbers for every cloud, a table, JSON, and a comparison with tolerances."""
 
 import dataclasses
 import math
@@ -35,15 +35,16 @@ _JUMPS = ("jump", "crossing")
 class CloudAudit:
     """What was measured at one cloud; `None` for what does not apply to the function.
 
-    All errors are relative to the size of the output or of its gradient at this cloud, or its median
-    over all clouds if that is larger, since a symmetric cloud may make an output vanish.
+    All errors are relative to the size of the output or of its gradient at this cloud, or its
+    median over all clouds if that is larger, since a symmetric cloud may make an output vanish.
 
     Attributes:
       name: of the cloud.
       points: their number.
-      rounding: the rounding of the coordinates relative to the size of the cloud: the machine epsilon,
-        and more for a cloud far from the origin. No smaller error can be measured.
-      proper: equivariance error under random rotations about the centroid (for O and SO, the origin).
+      rounding: the rounding of the coordinates relative to the size of the cloud: the machine
+        epsilon, and more for a cloud far from the origin. No smaller error can be measured.
+      proper: equivariance error under random rotations about the centroid (for O and SO, the
+        origin).
       improper: the same under rotations times a reflection.
       translation: under random shifts.
       permutation: under random orders of the points.
@@ -142,11 +143,12 @@ class Audit:
           tolerance: the largest relative error allowed for a cloud whose `rounding` is the machine
             epsilon, in proportion more for others; by default 1000 machine epsilons. Jumps may be
             ten times as large, since a steep slope looks like a small one. `gradient` and
-            `asymmetry` may be as large as its square root: central differences have half the digits.
+            `asymmetry` may be as large as its square root: central differences have half the
+            digits.
 
         Returns:
-          A sentence for each measure of each cloud that is too large, for a dtype that is not kept, and
-          for functions that are traced again; empty if all is well.
+          A sentence for each measure of each cloud that is too large, for a dtype that is not kept,
+          and for functions that are traced again; empty if all is well.
         """
         eps = float(jnp.finfo(self.dtype).eps)
         tolerance = 1000 * eps if tolerance is None else tolerance

@@ -1,4 +1,4 @@
-"""The derivatives of a function under audit: gradients, forces and torques, conservation of energy."""
+"""The derivatives of a function under audit: gradients, forces, torques, conservation of energy."""
 
 import dataclasses
 

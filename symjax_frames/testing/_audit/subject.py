@@ -1,4 +1,4 @@
-"""One cloud under audit: its arguments, its outputs, and the sizes that its errors are relative to."""
+"""One cloud under audit: its arguments and outputs, and the sizes that errors are relative to."""
 
 import dataclasses
 from typing import Any
@@ -58,7 +58,7 @@ class Subject:
 
     @property
     def rounding(self) -> float:
-        """The part of the cloud's size that its coordinates are rounded to, at least one epsilon."""
+        """The rounding of the coordinates over the size of the cloud, at least one epsilon."""
         eps = float(jnp.finfo(self.probe.dtype).eps)
         extent = np.max(np.abs(self.cloud))
         return eps * max(1.0, float(extent) / size_of(self.moved[0])) if self.shifts else eps
@@ -138,8 +138,9 @@ class Subject:
 def floored(own: list[float], extents: list[float]) -> list[float]:
     """Sizes of an output at each cloud, raised to at least the median over all clouds.
 
-    A symmetric cloud can make an output vanish. What is left of it is rounding, whose relative error
-    means nothing. For clouds smaller than the median cloud the least size is smaller in proportion.
+    A symmetric cloud can make an output vanish. What is left of it is rounding, whose relative
+    error means nothing. For clouds smaller than the median cloud the least size is smaller in
+    proportion.
 
     Args:
       own: the size of the output at each cloud.
