@@ -15,7 +15,7 @@ def check_cloud(points: Array, mask: Array | None) -> None:
     """Raises unless `points` is a floating `(points, dim)` array and `mask` fits it."""
     if not hasattr(points, "ndim") or points.ndim != 2:
         raise ValueError(
-            "points must be one cloud of shape (points, dim), one point a row, got "
+            "points must be one cloud of shape (points, dim), one point per row, got "
             f"{describe(points)}; use jax.vmap for a batch of clouds"
         )
     count, dim = points.shape

@@ -19,7 +19,7 @@ def _check(g: Isometry, x: Array, rank: int, kind: str) -> None:
     dim = g.linear.shape[-1]
     if x.ndim < rank or any(size != dim for size in x.shape[x.ndim - rank :]):
         raise ValueError(
-            f"{kind} in {dim} dimensions end in {rank} axis(es) of length {dim}, one row a point; "
+            f"{kind} in {dim} dimensions end in {rank} axis(es) of length {dim}, one row per point; "
             f"got shape {x.shape}"
         )
     if x.dtype != g.linear.dtype or not jnp.issubdtype(x.dtype, jnp.floating):

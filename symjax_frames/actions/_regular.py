@@ -48,7 +48,7 @@ def regular(group: Group) -> Action:
             )
         if x.ndim < 2 or x.shape[-2] != group.order:
             raise ValueError(
-                f"data of regular({group.name}) end in axes ({group.order}, features), one row an "
+                f"data of regular({group.name}) end in axes ({group.order}, features), one row per "
                 f"element of the group; got shape {x.shape}"
             )
         return x[..., jnp.asarray(rows)[_index(g, group)], :]

@@ -47,7 +47,7 @@ def correlate(
         where the whole kernel lies on the image.
 
     Returns:
-      The correlation, one map an output feature.
+      The correlation, one map per output feature.
 
     Raises:
       ValueError: if the shapes, dtypes or the padding do not fit each other.
@@ -90,7 +90,7 @@ def convolve(
       padding: as in `correlate`.
 
     Returns:
-      The convolution, one map an output feature.
+      The convolution, one map per output feature.
 
     Raises:
       ValueError: as `correlate`.

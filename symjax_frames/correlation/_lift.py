@@ -56,7 +56,7 @@ def lift(
       padding: as in `correlate`; `"SAME"` needs a kernel of odd size to be equivariant.
 
     Returns:
-      One map an element and output feature.
+      One map per element and output feature.
 
     Raises:
       ValueError: if the group is not finite and planar, and as in `correlate`.
@@ -98,7 +98,7 @@ def group_correlate(
       padding: as in `lift`.
 
     Returns:
-      One map an element and output feature.
+      One map per element and output feature.
 
     Raises:
       ValueError: if the group axis does not fit the group, and as in `lift`.

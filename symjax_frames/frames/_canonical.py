@@ -54,7 +54,7 @@ def canonical_frame(
       (4,)
 
     Args:
-      points: the cloud, one point a row, in any unit of length.
+      points: the cloud, one point per row, in any unit of length.
       mask: `True` for real points; the others are padding and change nothing. All real by default.
       group: the group the frame is for; `"T"` has no axes, and its frame is that of `pca_frame`.
       sharpness: how fast the weights of the smooth form turn with the third moments, positive;

@@ -16,5 +16,5 @@ def check_group_name(group: str, points: Array) -> None:
     if group != "T" and dim > max(count, 3):
         raise ValueError(
             f"points of shape {points.shape} are {count} points in {dim} dimensions, too few to have "
-            "principal axes; one point a row is expected, is the array transposed?"
+            "principal axes; one point per row is expected, is the array transposed?"
         )

@@ -59,7 +59,7 @@ class _Choice(NamedTuple):
     ambiguity: Float[Array, ""]
 
 
-# Jitted, so that a call outside of a transform compiles one program and not one an operation.
+# Jitted, so that a call outside of a transform compiles one program, not one per operation.
 @functools.partial(jax.jit, static_argnames=("closure", "capacity", "max_elements", "threshold"))
 def make_bases(
     arms: Float[Array, "points dim"],

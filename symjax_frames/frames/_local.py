@@ -78,7 +78,7 @@ def local_frames(
       (5, 3)
 
     Args:
-      points: the nodes of one or many graphs, one a row, in 2 or 3 dimensions.
+      points: the nodes of one or many graphs, one per row, in 2 or 3 dimensions.
       senders: the neighbour at which each edge starts, from 0 to `nodes - 1`.
       receivers: the node at which it ends, to whose frame it belongs.
       cutoff: the distance from which on a neighbour has no influence, in the unit of the points.

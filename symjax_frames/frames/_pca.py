@@ -41,7 +41,7 @@ def pca_frame(
       ((8, 3, 3), (8, 3), (8,))
 
     Args:
-      points: the cloud, one point a row, in any unit of length.
+      points: the cloud, one point per row, in any unit of length.
       mask: `True` for real points; the others are padding and change nothing. All real by default.
       group: the group the frame is for.
       detach: treat the frame as constant under differentiation.
@@ -83,7 +83,7 @@ def packed_pca_frame(
     element of its graph. Padding nodes may sit in a last segment of their own, or be masked.
 
     Args:
-      points: the nodes of all graphs, one a row.
+      points: the nodes of all graphs, one per row.
       segment_ids: the graph of each node, from 0 to `num_segments - 1`; a node beyond belongs to
         none.
       num_segments: the number of graphs, static; graphs without nodes get a harmless frame.
@@ -96,7 +96,7 @@ def packed_pca_frame(
       `(frame, graphs)`.
 
     Raises:
-      ValueError: as `pca_frame`, and if `segment_ids` is no vector of integers, one a node, or
+      ValueError: as `pca_frame`, and if `segment_ids` is no vector of integers, one per node, or
         `num_segments` is not positive.
     """
     check_cloud(points, mask)

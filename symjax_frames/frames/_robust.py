@@ -61,7 +61,7 @@ def robust_frame(
       True
 
     Args:
-      points: the cloud, one point a row, in 2 or 3 dimensions, in any unit of length.
+      points: the cloud, one point per row, in 2 or 3 dimensions, in any unit of length.
       mask: `True` for real points; the others are padding and change nothing.
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
@@ -122,7 +122,7 @@ def robust_bases(
     count, dim = points.shape
     if dim not in (2, 3):
         raise ValueError(
-            f"points must be in 2 or 3 dimensions, one point a row, got shape {points.shape}; "
+            f"points must be in 2 or 3 dimensions, one point per row, got shape {points.shape}; "
             "pca_frame takes any dimension"
         )
     options = check_options(count, dim, group, capacity, max_elements, threshold, closure)

@@ -60,7 +60,7 @@ def scored_frame(
     ```
 
     Args:
-      scores: one score an element, in the order of `group`.
+      scores: one score per element, in the order of `group`.
       group: a finite group.
       kind: `"hard"`, `"soft"` or `"straight_through"`.
       capacity: the number of elements that `"hard"` keeps.
@@ -69,7 +69,7 @@ def scored_frame(
       A frame of `capacity` elements, or of `group.order` for the other kinds, of at least 32 bits.
 
     Raises:
-      ValueError: if the group is infinite, `scores` is no floating vector with one entry an
+      ValueError: if the group is infinite, `scores` is no floating vector with one entry per
         element, `kind` is none of the three, or `capacity` is not between 1 and the order of the
         group, or not 1 for a kind that keeps all elements.
 
@@ -126,7 +126,7 @@ def identity_rate(scores: Float[Array, "batch order"]) -> Float[Array, ""]:
     Formula: the mean over the batch of whether no score exceeds that of the identity, element 0.
 
     Args:
-      scores: the scores of the group's elements, one row an input.
+      scores: the scores of the group's elements, one row per input.
 
     Raises:
       ValueError: if `scores` is no floating matrix.
@@ -150,7 +150,7 @@ def _shared(scores: Float[Array, " order"], tolerance: float) -> Float[Array, " 
 def _check(scores: Array, group: Group, kind: str, capacity: int) -> None:
     check_group("group", group)
     if group.order is None:
-        raise ValueError(f"group must be finite to have one score an element, got {group.name}")
+        raise ValueError(f"group must be finite to have one score per element, got {group.name}")
     shape = getattr(scores, "shape", None)
     if shape != (group.order,) or not jnp.issubdtype(scores.dtype, jnp.floating):
         raise ValueError(

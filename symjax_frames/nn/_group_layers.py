@@ -102,8 +102,8 @@ class RegularNorm(nnx.Module):
 
     Formula: $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta$, with the mean and the
     variance of each feature over the pixels and group elements of one image, and $\gamma, \beta$
-    one number a feature. (A scale for each group element would break the symmetry; statistics over
-    a batch would make the outputs depend on the other images.)
+    one number per feature. (A scale for each group element would break the symmetry; statistics
+    over a batch would make the outputs depend on the other images.)
 
     Args:
       features: features for each group element.

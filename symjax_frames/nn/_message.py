@@ -16,7 +16,7 @@ class MessagePassing(nnx.Module):
     Formula: $m_{ij} = a(W_m\, a(W_r h_i + W_s h_j + W_e e_{ij} + b) + b_m)$ and
     $\Delta h_i = W_u\, a(W_h [h_i, \sum_j m_{ij}] + b_h) + b_u$, with the SiLU $a$, receiver $i$
     and sender $j$. The first linear map of the messages is split into its parts, so that the nodes'
-    share of it costs one product a node and not one an edge.
+    share of it costs one product per node and not one per edge.
 
     Args:
       node_features: the number of features of a node, before and after.

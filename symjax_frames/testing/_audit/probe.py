@@ -55,7 +55,7 @@ class Output(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Derivatives of a projection of the output, one set a row.
+    """Derivatives of a projection of the output, one set per row.
 
     Attributes:
       moved: by the leaves that the group moves.
@@ -157,7 +157,7 @@ class Probe:
         shift: np.ndarray,
         order: np.ndarray,
     ) -> list[np.ndarray]:
-        """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`: one float64 row an input."""
+        """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`: one float64 row per input."""
         parts = []
         for batch in self._batches([*moved, linear, shift, order]):
             *some, linears, shifts, orders = batch

@@ -52,7 +52,7 @@ class CloudAudit:
       crossing: the largest jump where two principal axes of the stretched cloud change places.
       gradient: distance of derivatives from central differences.
       net_force: sum of the forces relative to the sum of their lengths. The forces are an output of
-        one vector a point, or else minus the gradient of an only, invariant number.
+        one vector per point, or else minus the gradient of the only output, one invariant number.
       net_torque: the same for the torques about the centroid.
       asymmetry: `|J - J^T| / |J|` of the Jacobian of the forces, zero where they conserve energy.
       degrees: the part of the energy of the output that changes under rotations with degree 0, 1,
