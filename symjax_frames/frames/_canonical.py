@@ -32,9 +32,9 @@ def canonical_frame(
     $$m_k = \sum_i (r_i \cdot v_k)^3 \Big/ \Big(\sum_i (r_i \cdot v_k)^2\Big)^{3/2}, \quad |m_k| \le 1,$$
 
     the element is $(V \mathrm{diag}(s), t)$ with the sign vector $s$ that maximises
-    $\sum_k s_k m_k$: $s_k = \mathrm{sign}(m_k)$ for `"O"` and `"E"`; for `"SO"` and `"SE"`, where
-    the product of the signs is given, the sign of the least $|m_k|$ gives way. One evaluation in
-    place of the `2^dim` of `pca_frame`.
+    $\sum_k s_k m_k$. That is $s_k = \mathrm{sign}(m_k)$ for `"O"` and `"E"`. For `"SO"` and `"SE"`
+    the product of the signs is fixed, and the sign of the least $|m_k|$ is reversed if need be. One
+    evaluation takes the place of the `2^dim` of `pca_frame`.
 
     That choice jumps where a moment passes zero. With `sharpness=b` all sign vectors stay, in the
     order of `pca_frame`, with the weights $\prod_k \sigma(b\, s_k m_k)$, normalised over the
@@ -57,7 +57,7 @@ def canonical_frame(
       points: the cloud, one point per row, in any unit of length.
       mask: `True` for real points; the others are padding and change nothing. All real by default.
       group: the group the frame is for; `"T"` has no axes, and its frame is that of `pca_frame`.
-      sharpness: how fast the weights of the smooth form turn with the third moments, positive;
+      sharpness: how steeply the weights of the smooth form depend on the third moments, positive;
         `None` for the one element.
       detach: treat the frame, weights included, as constant under differentiation.
 

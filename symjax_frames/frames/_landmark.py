@@ -29,8 +29,8 @@ def landmark_frame(
     Exact, up to rounding, for shifts $s$ of whole pixels that keep what is not zero within the
     image. This holds for landmarks between pixels too: then the image is interpolated, but the
     fraction of a pixel, and so the interpolated image, is the same before and after the shift.
-    Outputs that are moved back are interpolated once more; they are exact where the output they
-    come from is inside.
+    An output image is interpolated once more when it is moved back, and exact where its source lies
+    within the image.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf

@@ -91,7 +91,7 @@ def scored_frame(
     soft = jax.nn.softmax(scores)
     if kind == "soft":
         return Frame(elements, soft)
-    # In this order the value is that of the hard weights to the bit.
+    # Added in this order, the value equals that of the hard weights to the bit.
     return Frame(elements, shared + (soft - jax.lax.stop_gradient(soft)))
 
 
