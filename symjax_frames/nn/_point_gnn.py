@@ -26,8 +26,8 @@ class PointGNN(nnx.Module):
     x_i \leftarrow x_i + v_i / layers + B h_i,$$
 
     with all linear maps affine. The last three start at zero, so an untrained network moves points
-    by their velocities. Points and velocities enter as plain numbers: turning the input does
-    anything to the output.
+    by their velocities. Points and velocities enter as plain numbers: turning the input may
+    change the output in any way.
 
     Args:
       dim: the number of axes of a point.
