@@ -1,7 +1,17 @@
-"""Exact equivariance for any JAX function, by averaging over frames and groups."""
+"""Exact equivariance for any JAX function, by averaging over frames and groups.
+
+The names that are used often are here. The namespaces `actions`, `correlation`, `frames`, `groups`
+and `linalg` hold them and all others. Import `symjax_frames.nn`, which needs Flax, and
+`symjax_frames.testing` by their own names.
+"""
 
 from importlib.metadata import version as _version
 
+from symjax_frames import actions as actions
+from symjax_frames import correlation as correlation
+from symjax_frames import frames as frames
+from symjax_frames import groups as groups
+from symjax_frames import linalg as linalg
 from symjax_frames._types import Action as Action
 from symjax_frames._types import Frame as Frame
 from symjax_frames.actions import fields as fields
@@ -14,27 +24,20 @@ from symjax_frames.actions import tensors as tensors
 from symjax_frames.actions import vectors as vectors
 from symjax_frames.elements import Isometry as Isometry
 from symjax_frames.frames import canonical_frame as canonical_frame
-from symjax_frames.frames import centre_of_mass as centre_of_mass
 from symjax_frames.frames import close as close
 from symjax_frames.frames import frame_capacity as frame_capacity
 from symjax_frames.frames import frame_diagnostics as frame_diagnostics
-from symjax_frames.frames import identity_rate as identity_rate
 from symjax_frames.frames import landmark_frame as landmark_frame
-from symjax_frames.frames import local_diagnostics as local_diagnostics
 from symjax_frames.frames import local_frames as local_frames
 from symjax_frames.frames import packed_pca_frame as packed_pca_frame
 from symjax_frames.frames import pca_frame as pca_frame
-from symjax_frames.frames import prior_loss as prior_loss
 from symjax_frames.frames import robust_frame as robust_frame
 from symjax_frames.frames import scored_frame as scored_frame
 from symjax_frames.frames import spectral_gap as spectral_gap
-from symjax_frames.frames import transport as transport
 from symjax_frames.groups import Group as Group
 from symjax_frames.groups import cyclic as cyclic
-from symjax_frames.groups import degree_of as degree_of
 from symjax_frames.groups import dihedral as dihedral
 from symjax_frames.groups import euclidean as euclidean
-from symjax_frames.groups import finite_group as finite_group
 from symjax_frames.groups import icosahedral as icosahedral
 from symjax_frames.groups import octahedral as octahedral
 from symjax_frames.groups import orthogonal as orthogonal

@@ -1,4 +1,4 @@
-"""Static checks shared by the public functions: each raises one ValueError that names the argument."""
+"""Static checks of arguments. Each raises one ValueError that names the argument."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def check_cloud(points: Array, mask: Array | None) -> None:
     """Raises unless `points` is a floating `(points, dim)` array and `mask` fits it."""
     if not hasattr(points, "ndim") or points.ndim != 2:
         raise ValueError(
-            "points must be one cloud of shape (points, dim), one point a row, got "
+            "points must be one cloud of shape (points, dim), one point per row, got "
             f"{describe(points)}; use jax.vmap for a batch of clouds"
         )
     count, dim = points.shape
@@ -52,7 +52,7 @@ def check_key(name: str, key: object) -> None:
 
 
 def describe(value: object) -> str:
-    """What a value is, for messages."""
+    """The shape and dtype of an array, or the type of anything else, for messages."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"shape {value.shape} of dtype {value.dtype}"
     return f"{type(value).__name__}"

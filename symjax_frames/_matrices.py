@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 
 def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x` in a dtype that LAPACK knows: 16 bits become 32."""
+    """`x` itself, or in float32 if it has 16 bits, which LAPACK does not know."""
     return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 

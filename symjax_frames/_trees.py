@@ -1,4 +1,4 @@
-"""Applying a pytree prefix of actions to a tree of data, with errors that name the place."""
+"""Applying a pytree prefix of actions to a tree of data, with errors that name the leaf."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,47 +39,47 @@ def _children(node: Any) -> tuple[list[tuple[str, Any]], Any]:
     return [(jax.tree_util.keystr(path), child) for path, child in pairs], treedef
 
 
-def map_actions(move: Move, actions: PyTree, tree: PyTree, where: str) -> PyTree:
-    """Maps `move(action, leaf, place)` over `tree`, whose prefix is `actions`.
+def map_actions(move: Move, actions: PyTree, tree: PyTree, name: str) -> PyTree:
+    """Maps `move(action, leaf, name)` over `tree`, whose prefix is `actions`.
 
     Args:
-      move: called with the action that governs a leaf, the leaf, and its place, such as
+      move: called with the action that governs a leaf, the leaf, and its name, such as
         `"argument[0]['velocity']"`.
       actions: a pytree prefix of `tree` whose leaves are actions or `None`.
       tree: the data.
-      where: what `tree` is, the start of every place.
+      name: what `tree` is called, the start of the name of every leaf.
 
     Raises:
       ValueError: if `actions` is not a prefix of `tree`.
     """
     if _is_action(actions):
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: move(actions, leaf, where + jax.tree_util.keystr(path)), tree
+            lambda path, leaf: move(actions, leaf, name + jax.tree_util.keystr(path)), tree
         )
     prefix, prefix_def = _children(actions)
     data, data_def = _children(tree)
     if prefix_def != data_def:
         raise ValueError(
-            f"the actions do not fit the data at {where}: the actions have {_outline(actions)}, the "
+            f"the actions do not fit the data at {name}: the actions have {_outline(actions)}, the "
             f"data {_outline(tree)} (keyword arguments are never moved)"
         )
     moved = [
-        map_actions(move, action, child, where + place)
-        for (place, action), (_, child) in zip(prefix, data, strict=True)
+        map_actions(move, action, child, name + key)
+        for (key, action), (_, child) in zip(prefix, data, strict=True)
     ]
     return data_def.unflatten(moved)
 
 
 def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
-    """The dtype of the first argument that moves; the others are checked against it."""
-    found: list[Any] = []
+    """The dtype of the first floating argument that moves; the actions check the others."""
+    dtypes: list[Any] = []
 
-    def look(action: Action | None, leaf: Any, place: str) -> None:
+    def collect(action: Action | None, leaf: Any, _: str) -> None:
         if action is not None and hasattr(leaf, "dtype"):
-            found.append(leaf.dtype)
+            dtypes.append(leaf.dtype)
 
-    map_actions(look, argument_actions(in_actions), args, "argument")
-    floating = [dtype for dtype in found if jnp.issubdtype(dtype, jnp.floating)]
+    map_actions(collect, argument_actions(in_actions), args, "argument")
+    floating = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
     return jax.dtypes.canonicalize_dtype(floating[0]) if floating else jnp.result_type(float)
 
 

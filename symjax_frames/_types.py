@@ -1,4 +1,4 @@
-"""The records of the library: an action and a frame; elements are in `elements`.
+"""The records of the library: an action and a frame. The group elements are in `elements`.
 
 Axis names used in every signature of the library:
 
@@ -33,8 +33,8 @@ class Action:
     Attributes:
       push: `(g, x) -> rho(g) x`.
       pull: `(g, x) -> rho(g)^-1 x`, the inverse of `push`; not verified.
-      scale: `(weight, x) -> weight x`, how the weight of a frame element multiplies the data. Only
-        packed data, where every graph has weights of its own, needs another than the default.
+      scale: `(weight, x) -> weight x`, how the weight of a frame element multiplies the data. The
+        default serves all but packed data, where every graph has weights of its own.
     """
 
     push: Callable[[Any, Any], Any]
@@ -47,8 +47,14 @@ class Frame(NamedTuple):
 
     Attributes:
       elements: group elements, every leaf with a leading `frame` axis.
-      weights: non-negative, summing to one over the `frame` axis. A packed batch of graphs has
-        weights of shape `(frame, graphs)` and elements with leaves `(frame, graphs, ...)`.
+      weights: non-negative, summing to one over the `frame` axis. They may depend on the input:
+        equal weights make an average jump wherever an element enters or leaves the frame. A packed
+        batch of graphs has weights of shape `(frame, graphs)` and elements with leaves
+        `(frame, graphs, ...)`.
+
+    References:
+      Weighted frames: Dym, Lawrence and Siegel, Equivariant Frames and the Impossibility of
+      Continuous Canonicalization, ICML 2024, arXiv:2402.16077.
     """
 
     elements: PyTree[Array]

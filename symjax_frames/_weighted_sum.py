@@ -1,4 +1,4 @@
-"""The weighted sum that every transform is: pull, apply, push, average."""
+"""The weighted sum behind every transform: pull the arguments, apply, push the outputs, average."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ def make_average(
     """The function of `(frame, args, kwargs)` that averages `fn` over the elements of `frame`.
 
     Args:
-      fn: as in `frame_average`, and so are the others.
+      fn: as in `frame_average`.
       in_actions: a pytree prefix of the arguments.
       out_actions: a pytree prefix of the outputs.
       batch_size: the number of elements evaluated at a time.
@@ -45,22 +45,22 @@ def make_average(
     def average(frame: Frame, args: tuple, kwargs: dict) -> PyTree[Array]:
         _check_frame(frame)
 
-        def pull(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
-            return leaf if action is None else apply_action(action.pull, g, leaf, place)
+        def pull(g: Any, action: Action | None, leaf: Any, name: str) -> Any:
+            return leaf if action is None else apply_action(action.pull, g, leaf, name)
 
-        def push(g: Any, action: Action | None, leaf: Any, place: str) -> Any:
-            _check_averageable(leaf, place)
-            return leaf if action is None else apply_action(action.push, g, leaf, place)
+        def push(g: Any, action: Action | None, leaf: Any, name: str) -> Any:
+            _check_averageable(leaf, name)
+            return leaf if action is None else apply_action(action.push, g, leaf, name)
 
         def term(g: Any) -> PyTree[Array]:
             pulled = map_actions(
-                lambda action, leaf, place: pull(g, action, leaf, place),
+                lambda action, leaf, name: pull(g, action, leaf, name),
                 in_actions,
                 args,
                 "argument",
             )
             return map_actions(
-                lambda action, leaf, place: push(g, action, leaf, place),
+                lambda action, leaf, name: push(g, action, leaf, name),
                 out_actions,
                 fn(*pulled, **kwargs),
                 "output",
@@ -71,7 +71,7 @@ def make_average(
         else:
             terms = jax.lax.map(term, frame.elements, batch_size=batch_size)
         return map_actions(
-            lambda action, leaf, place: _weighted_sum(action, frame.weights, leaf, place),
+            lambda action, leaf, name: _weighted_sum(action, frame.weights, leaf, name),
             out_actions,
             terms,
             "output",
@@ -91,25 +91,25 @@ def _check_frame(frame: Any) -> None:
         )
 
 
-def _weighted_sum(action: Action | None, weights: Array, terms: Array, place: str) -> Array:
+def _weighted_sum(action: Action | None, weights: Array, terms: Array, name: str) -> Array:
     scale = Action.scale if action is None else action.scale
     if weights.ndim > 1 and scale is Action.scale:
         raise ValueError(
-            f"{place}: the frame has weights of shape {weights.shape}, one set a graph, so this output "
+            f"{name}: the frame has weights of shape {weights.shape}, one set a graph, so this output "
             "needs a packed action; packed(None, segment_ids) for an invariant one"
         )
-    # Wide by choice, and cast back below: nothing that strict promotion guards against.
+    # The sum is taken in the wider dtype on purpose, and cast back: strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
         wide = jnp.promote_types(weights.dtype, terms.dtype)
     scaled = jax.vmap(scale)(weights.astype(wide), terms.astype(wide))
     return jnp.sum(scaled, axis=0).astype(terms.dtype)
 
 
-def apply_action(move: Callable, g: Any, leaf: Any, place: str) -> Any:
-    """Moves a leaf, with an error that names its place if that is impossible."""
+def apply_action(move: Callable, g: Any, leaf: Any, name: str) -> Any:
+    """Moves a leaf, with an error that names the leaf if that is impossible."""
     if not isinstance(leaf, jax.Array | np.ndarray):
         raise ValueError(
-            f"{place} has an action but is no floating array, got {type(leaf).__name__}; convert it, "
+            f"{name} has an action but is no floating array, got {type(leaf).__name__}; convert it, "
             "or give it the action None"
         )
     try:
@@ -119,10 +119,10 @@ def apply_action(move: Callable, g: Any, leaf: Any, place: str) -> Any:
         what = ""
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             what = f" has an action but is no floating array, got {leaf.dtype} array"
-        raise ValueError(f"{place}{what}: {error}") from error
+        raise ValueError(f"{name}{what}: {error}") from error
 
 
-def _check_averageable(leaf: Any, place: str) -> None:
+def _check_averageable(leaf: Any, name: str) -> None:
     if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.inexact):
         kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
-        raise ValueError(f"{place} must be a floating array to be averaged, got {kind}")
+        raise ValueError(f"{name} must be a floating array to be averaged, got {kind}")

@@ -1,4 +1,4 @@
-"""Group elements: small pytrees that compose, invert, and have an identity."""
+"""Group elements: the isometries of Euclidean space, pytrees that compose and invert."""
 
 from typing import Any, NamedTuple
 
@@ -8,17 +8,22 @@ from jaxtyping import Array, Float
 
 
 class Isometry(NamedTuple):
-    """Isometry `x -> linear @ x + shift` of Euclidean space; leaves may be stacked.
+    """Isometry `x -> linear @ x + shift` of Euclidean space, an element of E(dim).
 
-    `linear` is orthogonal: its inverse is its transpose. An element of O(d) or SO(d) has a zero
-    `shift`, a translation has the identity as `linear`.
+    Stacked leaves are many isometries. An element of O(dim) or SO(dim) has a zero `shift`, a
+    translation has the identity as `linear`.
+
+    Attributes:
+      linear: an orthogonal matrix, which is not verified: it is inverted by transposing it, here
+        and in every action.
+      shift: what is added after the matrix is applied.
     """
 
     linear: Float[Array, "*stack dim dim"]
     shift: Float[Array, "*stack dim"]
 
     def compose(self, other: "Isometry") -> "Isometry":
-        """The element `self other`, which moves by `other` first.
+        """The isometry `self other`, which moves by `other` first.
 
         Formula: `(A, a)(B, b) = (A B, A b + a)`. Stacked axes broadcast.
         """
@@ -32,7 +37,7 @@ class Isometry(NamedTuple):
         return Isometry(linear, turned + shift)
 
     def inverse(self) -> "Isometry":
-        """The element that undoes this one, `(A, a)^-1 = (A^T, -A^T a)`."""
+        """The isometry that undoes this one, `(A, a)^-1 = (A^T, -A^T a)`, by transposing."""
         shift = -jnp.einsum(
             "...ji,...j->...i", self.linear, self.shift, precision=Precision.HIGHEST
         )
@@ -40,5 +45,5 @@ class Isometry(NamedTuple):
 
     @classmethod
     def identity(cls, dim: int, dtype: Any = None) -> "Isometry":
-        """The element of `dim`-dimensional space that moves nothing."""
+        """The isometry of `dim`-dimensional space that moves nothing."""
         return cls(jnp.eye(dim, dtype=dtype), jnp.zeros(dim, dtype=dtype))

@@ -13,8 +13,7 @@ from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
 from symjax_frames._weighted_sum import make_average
 from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group, check_group
-from symjax_frames.groups._table import right_cosets
+from symjax_frames.groups import Group, check_group, right_cosets
 
 
 def frame_average(
@@ -32,8 +31,8 @@ def frame_average(
     Formula:
     $$\langle\phi\rangle_F(x) = \sum_{g \in F(x)} w_g(x)\, \rho_{out}(g)\, \phi(\rho_{in}(g)^{-1} x)$$
 
-    What the group does not move is not replicated: `fn` is vmapped over the elements with everything
-    else closed over, so whatever depends only on the unmoved arguments is computed once.
+    What the group does not move is not replicated: `fn` is vmapped over the elements with
+    everything else closed over, so whatever depends only on the unmoved arguments is computed once.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -48,8 +47,8 @@ def frame_average(
 
     Args:
       fn: any callable on arrays: a plain function, a bound Linen `apply`, an NNX module.
-      frame: an equivariant map from the arguments selected by `frame_argnums` to a `Frame`; bind its
-        options with `functools.partial(pca_frame, group="SE")`.
+      frame: an equivariant map from the arguments selected by `frame_argnums` to a `Frame`; bind
+        its options with `functools.partial(pca_frame, group="SE")`.
       in_actions: how the group moves the positional arguments: a pytree prefix of their tuple, as
         `in_axes` of `jax.vmap`, whose leaves are actions, or `None` for what it leaves alone.
         Keyword arguments are never moved.
@@ -64,7 +63,7 @@ def frame_average(
 
     Raises:
       ValueError: if an option is not of its kind; when called, if the actions do not fit the
-        arguments or outputs, or move a leaf that is no floating array. The message names the place.
+        arguments or outputs, or move a leaf that is no floating array. The message names the leaf.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
@@ -129,7 +128,7 @@ def group_average(
             f"group {group.name} is infinite and cannot be summed over; use sampled_average, or "
             "frame_average with a frame"
         )
-    # One element a right coset; their inverses stand for the left ones.
+    # One element from each right coset; its inverse is one from each left coset.
     kept = None if already is None else [row[0] for row in right_cosets(group, already, "already")]
     average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
@@ -157,10 +156,10 @@ def sampled_average(
 ) -> Callable[..., PyTree[Array]]:
     r"""An unbiased random estimate of the average of `fn`, at a fraction of its cost.
 
-    Draws `num_samples` elements $g_k$ with probability $w_k(x)$ from a frame, or from the Haar measure
-    of a compact group, and returns the mean of
-    $(w_k / \mathrm{stop}(w_k))\, \rho_{out}(g_k)\, \phi(\rho_{in}(g_k)^{-1} x)$: value and gradient are
-    unbiased, through the weights too. Train with samples, evaluate with the full average.
+    Draws `num_samples` elements $g_k$ with probability $w_k(x)$ from a frame, or from the Haar
+    measure of a compact group, and returns the mean of
+    $(w_k / \mathrm{stop}(w_k))\, \rho_{out}(g_k)\, \phi(\rho_{in}(g_k)^{-1} x)$: value and gradient
+    are unbiased, through the weights too. Train with samples, evaluate with the full average.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -203,8 +202,8 @@ def sampled_average(
         check_key("the first argument of a sampled average", key)
         if isinstance(source, Group):
             dtype = moved_dtype(in_actions, args)
-            draw = lambda one: source.draw(one, dtype)  # noqa: E731
-            elements = jax.vmap(draw)(jax.random.split(key, num_samples))
+            keys = jax.random.split(key, num_samples)
+            elements = jax.vmap(lambda one_key: source.draw(one_key, dtype))(keys)
             drawn = Frame(elements, jnp.full(num_samples, 1 / num_samples, dtype))
         else:
             drawn = _draw(key, source(*_select(args, argnums)), num_samples)
@@ -223,8 +222,8 @@ def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
         rows = index.reshape(index.shape + (1,) * (leaf.ndim - index.ndim))
         return jnp.take_along_axis(leaf, rows, axis=0)
 
-    # The ratio is one; its gradient is that of the logarithm of the probability of the draw. Taken
-    # first: a weight of zero is never drawn, and must not be divided by.
+    # The ratio is one, and its gradient is that of the logarithm of the probability of the draw.
+    # Weights are divided after they are drawn: one of zero is never drawn, and must not divide.
     weights = take(frame.weights)
     ratio = weights / jax.lax.stop_gradient(weights)
     return Frame(jax.tree.map(take, frame.elements), ratio / num_samples)

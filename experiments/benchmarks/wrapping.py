@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "named, relative to the largest logit, for the worst digit, before and after wrapping."
     )
     if scores is not None:
-        rate = 100 * float(sf.identity_rate(jax.jit(jax.vmap(scores))(digits)))
+        rate = 100 * float(sf.frames.identity_rate(jax.jit(jax.vmap(scores))(digits)))
         legend += f" The learned pose of {number(rate)} % of the upright digits is upright."
     console = Console()
     console.print(legend, soft_wrap=True, highlight=False)

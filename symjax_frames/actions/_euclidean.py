@@ -19,7 +19,7 @@ def _check(g: Isometry, x: Array, rank: int, kind: str) -> None:
     dim = g.linear.shape[-1]
     if x.ndim < rank or any(size != dim for size in x.shape[x.ndim - rank :]):
         raise ValueError(
-            f"{kind} in {dim} dimensions end in {rank} axis(es) of length {dim}, one row a point; "
+            f"{kind} in {dim} dimensions end in {rank} axis(es) of length {dim}, one row per point; "
             f"got shape {x.shape}"
         )
     if x.dtype != g.linear.dtype or not jnp.issubdtype(x.dtype, jnp.floating):
@@ -56,8 +56,8 @@ def _turn(linear: Float[Array, "dim dim"], x: Array, rank: int) -> Array:
 def tensors(rank: int) -> Action:
     r"""Action on Cartesian tensors: each of the last `rank` axes turns.
 
-    Formula: $(\rho(R, t)\, x)_{i \ldots j} = \sum R_{ia} \cdots R_{jb}\, x_{a \ldots b}$, for data of
-    shape `(..., dim, ..., dim)`. Rank 0 is invariant, rank 1 are `vectors`, rank 2 are inertia,
+    Formula: $(\rho(R, t)\, x)_{i \ldots j} = \sum R_{ia} \cdots R_{jb}\, x_{a \ldots b}$, for data
+    of shape `(..., dim, ..., dim)`. Rank 0 is invariant, rank 1 are `vectors`, rank 2 are inertia,
     stress, quadrupole and polarizability tensors.
 
     Args:

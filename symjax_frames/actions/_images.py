@@ -24,15 +24,15 @@ def fields(
 ) -> Action:
     r"""Action on images of shape `(..., height, width, *channels)`, whose channels may move too.
 
-    Formula: $(\rho(g) f)(p) = \rho_{channels}(g)\, f(g^{-1} p)$ with $g p = R p + t$. Pixel `(i, j)` is
-    the point $p = (j - (W - 1) / 2, (H - 1) / 2 - i)$: $x$ to the right, $y$ up, the origin at the
-    centre, the unit a pixel. The image is 0 outside its grid.
+    Formula: $(\rho(g) f)(p) = \rho_{channels}(g)\, f(g^{-1} p)$ with $g p = R p + t$. Pixel
+    `(i, j)` is the point $p = (j - (W - 1) / 2, (H - 1) / 2 - i)$: $x$ to the right, $y$ up, the
+    origin at the centre, the unit a pixel. The image is 0 outside its grid.
 
-    Quarter turns, reflections in the axes and diagonals, and shifts by whole pixels map the grid onto
-    itself and are exact, whatever the order. Any other element interpolates: order 0 takes the
+    Quarter turns, reflections in the axes and diagonals, and shifts by whole pixels map the grid
+    onto itself and are exact, whatever the order. Any other element interpolates: order 0 takes the
     nearest pixel, order 1 is bilinear, order 3 a cubic convolution (piecewise cubic, continuously
-    differentiable, exact on quadratic images). Orders 1 and 3 are differentiable by the element too;
-    at whole pixels bilinear interpolation has a kink, and the derivative is that of one side.
+    differentiable, exact on quadratic images). Orders 1 and 3 can be differentiated by the element
+    too. At whole pixels bilinear interpolation has a kink, and the derivative is that of one side.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np, symjax_frames as sf
@@ -49,11 +49,12 @@ def fields(
         `regular(group)`; invariant by default.
       channel_axes: the number of axes behind height and width.
       order: of the interpolation: 0, 1 or 3. Only order 0 moves integers and booleans.
-      disc: set to zero what lies outside the largest centred disc, $|p| > \min(H, W) / 2$, before
-        and after moving, so that no rotation turns corners out of the image or into it. The edge is
-        hard: the identity leaves an image on the disc as it is.
-      rectangular: allow a height that differs from the width. A quarter turn then cuts the image, so
-        this is only right for groups that keep the rectangle: half turns, `signs(2)`, translations.
+      disc: set pixels outside the largest centred disc, $|p| > \min(H, W) / 2$, to zero before and
+        after moving, so that no rotation moves corners out of the image or into it. Pixels inside
+        the disc are not faded: the identity keeps them as they are.
+      rectangular: allow a height that differs from the width. A quarter turn then cuts the image,
+        so this is only right for groups that keep the rectangle: half turns, `signs(2)`,
+        translations.
 
     Returns:
       The action, the same object for the same call. Images and elements may differ in dtype:
@@ -164,8 +165,8 @@ def _sample(
     column: Float[Array, " pixels"],
     order: int,
 ) -> Shaped[Array, "images pixels channels"]:
-    # One gather a neighbour, over flat pixels: as fast on a CPU as map_coordinates of jax.scipy
-    # with one channel and up to twice as fast with more, and the same code for every order.
+    # One gather for each neighbour, over flat pixels: as fast on a CPU as map_coordinates of
+    # jax.scipy with one channel, up to twice as fast with more, and the same code for every order.
     dtype = flat.dtype
     wide = at_least_float32(flat) if jnp.issubdtype(dtype, jnp.floating) else flat
     columns = _neighbours(column, width, order)
@@ -182,14 +183,14 @@ def _neighbours(
 ) -> list[tuple[Int[Array, " pixels"], Float[Array, " pixels"]]]:
     """Indices and weights along one axis; the weight is zero outside the image."""
     base = jnp.floor(coordinate + 0.5 if order == 0 else coordinate)
-    found = []
+    neighbours = []
     for step, weight in _WEIGHTS[order](coordinate - base):
         index = base + step
         inside = (index >= 0) & (index <= size - 1)
         # Clipped before it is converted: a float may exceed every integer.
         index = jnp.clip(index, 0, size - 1).astype(jnp.int32)
-        found.append((index, jnp.where(inside, weight, jnp.zeros_like(weight))))
-    return found
+        neighbours.append((index, jnp.where(inside, weight, jnp.zeros_like(weight))))
+    return neighbours
 
 
 def _cubic(t: Array) -> list[tuple[int, Array]]:

@@ -1,4 +1,4 @@
-"""Actions on a packed batch: the data of many graphs concatenated, each moved by its own element."""
+"""Actions on a packed batch: data of many graphs concatenated, each moved by its own element."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +12,15 @@ from symjax_frames._types import Action
 
 
 def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
-    r"""Action of one element a graph on data concatenated over the graphs.
+    r"""Action of one element per graph on data concatenated over the graphs.
 
-    Formula: $(\rho(g)\, x)_n = \rho(g_{s(n)})\, x_n$ with $s$ the `segment_ids`. The same holds for the
-    weights of a packed frame, so that every graph is averaged with its own.
+    Formula: $(\rho(g)\, x)_n = \rho(g_{s(n)})\, x_n$ with $s$ the `segment_ids`. The same holds for
+    the weights of a packed frame, so that every graph is averaged with its own.
 
     Args:
       action: how an element of one graph moves one row of the data; `None` for invariant rows.
       segment_ids: the graph of each row: of each node for data of nodes, of each edge for data of
-        edges, `jnp.arange(num_segments)` for one row a graph.
+        edges, `jnp.arange(num_segments)` for one row per graph.
 
     Returns:
       The action on data with a leading axis of `len(segment_ids)` rows, for elements and weights

@@ -9,8 +9,7 @@ from jaxtyping import Array, Int, Shaped
 from symjax_frames._matrices import at_least_float32
 from symjax_frames._types import Action
 from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups import Group, quotient_table
 
 
 @functools.cache
@@ -38,7 +37,7 @@ def regular(group: Group) -> Action:
         the data have no axis of `order` elements.
     """
     table = quotient_table(group)
-    # Row g^-1 of the table, at row g: the index of g^-1 is that of g^-1 e, and e comes first.
+    # Column 0 holds the index of g^-1, since element 0 is the identity: row g becomes row g^-1.
     inverses = table[table[:, 0]]
 
     def moved(g: Isometry, x: Shaped[Array, "..."], rows: np.ndarray) -> Shaped[Array, "..."]:
@@ -49,7 +48,7 @@ def regular(group: Group) -> Action:
             )
         if x.ndim < 2 or x.shape[-2] != group.order:
             raise ValueError(
-                f"data of regular({group.name}) end in axes ({group.order}, features), one row an "
+                f"data of regular({group.name}) end in axes ({group.order}, features), one row per "
                 f"element of the group; got shape {x.shape}"
             )
         return x[..., jnp.asarray(rows)[_index(g, group)], :]

@@ -7,8 +7,8 @@ Three identities connect them, for every symmetry of the grid, `k \star f` being
 * averaging, `group_average(correlate)` = mean of `lift` over its group axis = correlation with
   `average_kernel`
 
-For rotations off the grid they hold up to the interpolation of images; bases of circular harmonics
-turn kernels without any.
+For rotations off the grid they hold up to the interpolation of images. Kernels made of circular
+harmonics turn without interpolation.
 """
 
 from symjax_frames.correlation._basis import harmonic_basis as harmonic_basis

@@ -8,7 +8,7 @@ from symjax_frames._checks import check_positive
 from symjax_frames.groups import Group, check_group
 
 _RING_WIDTH = 0.45
-"""Standard deviation of a ring, in pixels: a pixel away from it a twelfth of it is left."""
+"""Standard deviation of a ring, in pixels: one pixel away, a twelfth of its height is left."""
 
 
 def keeps_grid(group: Group) -> bool:
@@ -27,8 +27,8 @@ def pixel_basis(group: Group, size: int) -> np.ndarray:
       size: the number of pixels along a side.
 
     Returns:
-      An array of shape `(order, size, size, basis)` with `size**2` kernels: entry `[g]` holds `g.B` for
-      every kernel B, an exact permutation of the pixels.
+      An array of shape `(order, size, size, basis)` with `size**2` kernels: entry `[g]` holds `g.B`
+      for every kernel B, an exact permutation of the pixels.
 
     Raises:
       ValueError: if the group is not planar and finite, or moves points off the grid.
@@ -51,16 +51,17 @@ def harmonic_basis(group: Group, size: int) -> np.ndarray:
 
     Formula: $B_{r,m}(p) = e^{-(|p| - r)^2 / 2 s^2} \cos(m\theta)$ and $\sin(m\theta)$, on rings one
     pixel apart out to the edge, with $m \le 2r$, and $s$ = 0.45 pixels. The functions are known
-    everywhere, so `(g.B)(p) = B(g^-1 p)` is sampled and not interpolated: it is exact for every angle
-    at every pixel of the kernel. Beyond them the outermost ring is cut off, which does not turn.
+    everywhere, so `(g.B)(p) = B(g^-1 p)` is sampled and not interpolated: it is exact for every
+    angle at every pixel of the kernel. But the square of pixels cuts the outermost ring off, and
+    the square does not turn.
 
     Args:
       group: a finite group of the plane.
       size: the number of pixels along a side.
 
     Returns:
-      An array of shape `(order, size, size, basis)`: entry `[g]` holds `g.B` for every kernel B, with
-      unit norm at the identity. There are 6 kernels for size 3, 15 for 5, 28 for 7.
+      An array of shape `(order, size, size, basis)`: entry `[g]` holds `g.B` for every kernel B,
+      with unit norm at the identity. There are 6 kernels for size 3, 15 for 5, 28 for 7.
 
     Raises:
       ValueError: if the group is not planar and finite.

@@ -10,8 +10,8 @@ from symjax_frames.actions import fields
 kernels = fields(channel_axes=2)
 r"""Action on kernels of shape `(size, size, in_features, out_features)`: $(g.k)(p) = k(g^{-1} p)$.
 
-A kernel is an image over its first two axes, with two axes of channels that stay. C4 and D4 permute its
-pixels exactly; other elements interpolate bilinearly, which `harmonic_basis` does without.
+A kernel is an image over its first two axes, with two axes of channels that stay. C4 and D4 permute
+its pixels exactly; other elements interpolate bilinearly. `harmonic_basis` needs no interpolation.
 """
 
 
@@ -23,13 +23,14 @@ def correlate(
 ) -> Float[Array, "*batch out_height out_width out_features"]:
     r"""Cross-correlation of images with a kernel, at the full precision of the dtype.
 
-    Formula: $(k \star f)(x)_o = \sum_y \sum_i f(y)_i\, k(y - x)_{io}$, with the origin of the kernel at
-    its centre and zeros outside the image. A symmetry of the grid moves through it once it turns the
-    kernel too, $(g.k) \star (g.f) = g.(k \star f)$.
+    Formula: $(k \star f)(x)_o = \sum_y \sum_i f(y)_i\, k(y - x)_{io}$, with the origin of the
+    kernel at its centre and zeros outside the image. A symmetry of the grid that turns the image
+    and the kernel turns the output, $(g.k) \star (g.f) = g.(k \star f)$.
 
-    That needs an output centred where the input is. `"VALID"` keeps every centre. `"SAME"` does for
-    kernels of odd size only: an even one has no pixel at its centre, so the output is shifted by
-    half a pixel, and a turned input does not give the turned output.
+    For that, the output must have its centre where the input has. It always has with `"VALID"`, and
+    with `"SAME"` for kernels of odd size. A kernel of even size has no pixel at its centre: with
+    `"SAME"` the output is shifted by half a pixel, and a turned input does not give the turned
+    output.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -47,7 +48,7 @@ def correlate(
         where the whole kernel lies on the image.
 
     Returns:
-      The correlation, one map an output feature.
+      The correlation, one map per output feature.
 
     Raises:
       ValueError: if the shapes, dtypes or the padding do not fit each other.
@@ -90,7 +91,7 @@ def convolve(
       padding: as in `correlate`.
 
     Returns:
-      The convolution, one map an output feature.
+      The convolution, one map per output feature.
 
     Raises:
       ValueError: as `correlate`.

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import describe
 from symjax_frames.correlation._correlate import correlate, kernels
-from symjax_frames.groups import Group, check_group
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups import Group, check_group, quotient_table
 from symjax_frames.transforms import group_average
 
 
@@ -20,7 +19,7 @@ def lift(
     *,
     padding: str = "SAME",
 ) -> Float[Array, "*batch out_height out_width order out_features"]:
-    r"""Correlation of images with every turned copy of a kernel: the first layer of a group network.
+    r"""Correlation of images with all turned copies of a kernel: the first layer of a group network.
 
     Formula: $(L f)(x, g) = ((g.k) \star f)(x)$.
 
@@ -29,13 +28,13 @@ def lift(
     `fields(regular(group), channel_axes=2)`.
 
     The correction term: the group average of a correlation, `group_average` with
-    `out_actions=images`, is $\frac{1}{|G|} \sum_g g.(k \star (g^{-1}.f))$. It moves every output back
-    by `g` before it adds them up. Without that, `out_actions=None`, the sum
+    `out_actions=images`, is $\frac{1}{|G|} \sum_g g.(k \star (g^{-1}.f))$. It moves every output
+    back by `g` before it adds them up. Without that, `out_actions=None`, the sum
     $\frac{1}{|G|} \sum_g k \star (g^{-1}.f)$ is invariant and no longer equivariant: an output that
-    should turn with the image stays where it is. Lifting needs no such step, since the turned kernel
-    contains it, $(g.k) \star f = g.(k \star (g^{-1}.f))$: one turns a small kernel instead of the image
-    and the output. And it does not add the maps up, so that the layers above still know which pose
-    gave which response; the mean over the group axis is the group average.
+    should turn with the image stays where it is. Lifting needs no such step, since the turned
+    kernel contains it, $(g.k) \star f = g.(k \star (g^{-1}.f))$: one turns a small kernel instead
+    of the image and the output. And it does not add the maps up, so that the layers above still
+    know which pose gave which response; the mean over the group axis is the group average.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -57,7 +56,7 @@ def lift(
       padding: as in `correlate`; `"SAME"` needs a kernel of odd size to be equivariant.
 
     Returns:
-      One map an element and output feature.
+      One map per element and output feature.
 
     Raises:
       ValueError: if the group is not finite and planar, and as in `correlate`.
@@ -99,7 +98,7 @@ def group_correlate(
       padding: as in `lift`.
 
     Returns:
-      One map an element and output feature.
+      One map per element and output feature.
 
     Raises:
       ValueError: if the group axis does not fit the group, and as in `lift`.
@@ -131,8 +130,8 @@ def average_kernel(
 ) -> Float[Array, "size size in_features out_features"]:
     r"""The mean of all turned copies of a kernel.
 
-    Formula: $\bar k = \frac{1}{|G|} \sum_g g.k$. Correlation with it is the group average of correlation
-    with the kernel, and the mean of the lifted maps:
+    Formula: $\bar k = \frac{1}{|G|} \sum_g g.k$. Correlation with it is the group average of
+    correlation with the kernel, and the mean of the lifted maps:
     $\frac{1}{|G|} \sum_g g.(k \star (g^{-1}.f)) = \bar k \star f = \frac{1}{|G|} \sum_g (L f)(x, g)$.
     Averaging a linear layer leaves no more than a symmetric kernel, which cannot tell directions
     apart. That is why group networks keep the maps apart and average a deep network at its end.

@@ -1,6 +1,8 @@
 """Frames: equivariant maps from data to weighted group elements."""
 
 from symjax_frames.frames._canonical import canonical_frame as canonical_frame
+from symjax_frames.frames._canonical import canonical_margin as canonical_margin
+from symjax_frames.frames._checks import GroupName as GroupName
 from symjax_frames.frames._close import close as close
 from symjax_frames.frames._diagnostics import FrameCapacity as FrameCapacity
 from symjax_frames.frames._diagnostics import FrameDiagnostics as FrameDiagnostics

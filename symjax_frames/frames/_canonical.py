@@ -11,16 +11,10 @@ from symjax_frames._checks import check_cloud
 from symjax_frames._matrices import apply
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
+from symjax_frames.frames._checks import GroupName, check_group_name
 from symjax_frames.frames._close import close
-from symjax_frames.frames._pca import (
-    _WHOLE,
-    GroupName,
-    _axes,
-    _check_group,
-    _Moments,
-    _moments,
-    spectral_gap,
-)
+from symjax_frames.frames._moments import Moments, moments_of
+from symjax_frames.frames._pca import principal_axes, spectral_gap
 
 
 def canonical_frame(
@@ -31,21 +25,21 @@ def canonical_frame(
     sharpness: float | None = None,
     detach: bool = False,
 ) -> Frame:
-    r"""Principal-axes frame of one element: the skewness of the cloud chooses the signs of the axes.
+    r"""Principal-axes frame of one element: the skewness of the cloud chooses the axes' signs.
 
     With the principal axes $v_k$ of the centred cloud $r_i$ and its third moments along them,
 
     $$m_k = \sum_i (r_i \cdot v_k)^3 \Big/ \Big(\sum_i (r_i \cdot v_k)^2\Big)^{3/2}, \quad |m_k| \le 1,$$
 
-    the element is $(V \mathrm{diag}(s), t)$ with the sign vector $s$ that maximises $\sum_k s_k m_k$:
-    $s_k = \mathrm{sign}(m_k)$ for `"O"` and `"E"`; for `"SO"` and `"SE"`, where the product of the
-    signs is given, the sign of the least $|m_k|$ gives way. One evaluation in place of the `2^dim` of
-    `pca_frame`.
+    the element is $(V \mathrm{diag}(s), t)$ with the sign vector $s$ that maximises
+    $\sum_k s_k m_k$. That is $s_k = \mathrm{sign}(m_k)$ for `"O"` and `"E"`. For `"SO"` and `"SE"`
+    the product of the signs is fixed, and the sign of the least $|m_k|$ is reversed if need be. One
+    evaluation takes the place of the `2^dim` of `pca_frame`.
 
     That choice jumps where a moment passes zero. With `sharpness=b` all sign vectors stay, in the
-    order of `pca_frame`, with the weights $\prod_k \sigma(b\, s_k m_k)$, normalised over the rotations
-    for `"SO"` and `"SE"`. They are smooth in the moments, equal where these vanish, as in `pca_frame`,
-    and tend to the one element as $b \to \infty$.
+    order of `pca_frame`, with the weights $\prod_k \sigma(b\, s_k m_k)$, normalised over the
+    rotations for `"SO"` and `"SE"`. They are smooth in the moments, equal where these vanish, as in
+    `pca_frame`, and tend to the one element as $b \to \infty$.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -60,39 +54,40 @@ def canonical_frame(
       (4,)
 
     Args:
-      points: the cloud, one point a row, in any unit of length.
+      points: the cloud, one point per row, in any unit of length.
       mask: `True` for real points; the others are padding and change nothing. All real by default.
       group: the group the frame is for; `"T"` has no axes, and its frame is that of `pca_frame`.
-      sharpness: how fast the weights of the smooth form turn with the third moments, positive; `None`
-        for the one element.
+      sharpness: how steeply the weights of the smooth form depend on the third moments, positive;
+        `None` for the one element.
       detach: treat the frame, weights included, as constant under differentiation.
 
     Returns:
-      The frame. It is differentiable through the axes and the weights; the signs have no derivative.
+      The frame. It is differentiable through the axes and the weights; the signs have no
+      derivative.
 
     Raises:
       ValueError: if `sharpness` is neither `None` nor a positive finite number, and as `pca_frame`.
 
     Note:
       Valid where the spectrum is simple, as for `pca_frame`, and, without `sharpness`, where the
-      third moments decide. A mirror symmetry of the cloud makes the moment along its normal vanish,
-      and so does a planar cloud, in the plane of which both signs give the same canonical cloud:
-      invariants and vectors within the mirror plane are right, but the sign of the third axis is
-      undetermined for `"O"` and `"E"`, so vectors off the plane, which an average makes zero, are
-      not. For `"SO"` and `"SE"` the other two axes determine it. A moment that vanishes without such a
-      symmetry, as all do in a cloud with an inversion centre, leaves the invariants undetermined too:
-      use `sharpness` there. A width below some 256 rounding errors of the coordinates counts as none.
+      third moments decide. Where the cloud has a mirror plane, or is planar, the moment along the
+      normal of the plane vanishes, and both signs of that axis give the same canonical cloud. For
+      `"O"` and `"E"` invariants and vectors within the plane are then right, but vectors off the
+      plane, which an average over both signs makes zero, are not. For `"SO"` and `"SE"` the other
+      two axes determine the sign. A moment that vanishes without such a symmetry, as all do in a
+      cloud with an inversion centre, leaves the invariants undetermined too: use `sharpness` there.
+      A width below some 256 rounding errors of the coordinates counts as none.
 
     References:
       Principal axes as a frame: Puny et al., Frame Averaging for Invariant and Equivariant Network
       Design, ICLR 2022, arXiv:2110.03336.
     """
     check_cloud(points, mask)
-    _check_group(group, points)
+    check_group_name(group, points)
     if sharpness is not None:
         _check_sharpness(sharpness)
-    moments = _moments(points, mask, group, _WHOLE)
-    base = _axes(moments, group, detach)
+    moments = moments_of(points, mask, group)
+    base = principal_axes(moments, group, detach)
     if group == "T":
         return base
     axes = base.elements.linear[0]
@@ -103,8 +98,8 @@ def canonical_frame(
         return Frame(Isometry(signed[None], base.elements.shift), base.weights)
     flips = groups.signs(points.shape[1], proper=proper)
     signs = jnp.diagonal(flips.cast(points.dtype).linear, axis1=1, axis2=2)
-    # Logarithms: every product may vanish where a rotation must go against large moments. Far below
-    # the largest float, so that no sum of them is infinite.
+    # Logarithms, since every product may underflow where a rotation must go against large moments.
+    # The steepness is kept far below the largest float, so that no sum of logarithms is infinite.
     steepness = min(sharpness, float(jnp.finfo(points.dtype).max) ** 0.5)
     odds = jnp.sum(jax.nn.log_sigmoid(steepness * signs * skewness[None]), axis=1)
     weights = jax.nn.softmax(odds)
@@ -121,11 +116,11 @@ def canonical_margin(
 ) -> Float[Array, ""]:
     r"""How far the one element of `canonical_frame` is from being ambiguous.
 
-    Formula: the smaller of `spectral_gap` and of half the distance, in $\sum_k s_k m_k$, between the
-    best sign vector and the next best. That half is $\min_k |m_k|$ for `"O"` and `"E"`. For `"SO"` and
-    `"SE"` it is $|m|_{(2)} \pm |m|_{(1)}$, of the two smallest, with minus where the signs of all
-    moments together make a reflection: a planar cloud has no margin for the former, but may for the
-    latter.
+    Formula: the smaller of `spectral_gap` and of half the distance, in $\sum_k s_k m_k$, between
+    the best sign vector and the next best. That half is $\min_k |m_k|$ for `"O"` and `"E"`. For
+    `"SO"` and `"SE"` it is $|m|_{(2)} \pm |m|_{(1)}$ of the two smallest, with minus where the
+    signs of all moments together make a reflection. A planar cloud has margin 0 for `"O"` and
+    `"E"`, but may have one for `"SO"` and `"SE"`.
 
     Args:
       points: as in `canonical_frame`.
@@ -142,8 +137,8 @@ def canonical_margin(
     proper = group in ("SO", "SE")
     if group == "T" or (proper and points.shape[1] == 1):
         return gap
-    moments = _moments(points, mask, group, _WHOLE)
-    axes = _axes(moments, group, False).elements.linear[0]
+    moments = moments_of(points, mask, group)
+    axes = principal_axes(moments, group, False).elements.linear[0]
     skewness = _third_moments(moments, axes, points, mask)
     smallest = jnp.sort(jnp.abs(skewness))
     if not proper:
@@ -153,11 +148,12 @@ def canonical_margin(
 
 
 def _third_moments(
-    moments: _Moments, axes: Float[Array, "dim dim"], points: Array, mask: Array | None
+    moments: Moments, axes: Float[Array, "dim dim"], points: Array, mask: Array | None
 ) -> Float[Array, " dim"]:
-    # The width of a planar cloud is made of rounding, and its third moment, relative to that, is of
-    # order one: it would overrule the true ones where a rotation has to choose. So lengths are in
-    # units of that noise, and one is added to the sixth power, which elsewhere changes no digit.
+    # The width of a planar cloud is rounding error, and its third moment relative to that width is
+    # of order one: it would overrule the true moments where a rotation has to choose. So lengths
+    # are in units of the rounding error, and adding one to the sixth power makes such a moment
+    # vanish; for a true width it changes no digit.
     eps = float(jnp.finfo(points.dtype).eps)
     sizes = jnp.abs(points) / moments.scale
     if mask is not None:

@@ -10,8 +10,7 @@ from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import right_cosets
+from symjax_frames.groups import Group, right_cosets
 
 
 @overload
@@ -25,11 +24,12 @@ def close(
 ) -> Frame | Callable[..., Frame]:
     r"""The frame `F(x) H = {g h : g in F(x), h in H}` for a fixed finite group `H`.
 
-    Since `F(k x) H = k F(x) H`, the closure of a frame is a frame again. The sign flips of a PCA frame
-    are the closure of one set of axes; closing further is augmentation that keeps equivariance exact.
-    An element that arises in several ways stays in as often. Where the frame is closed under a subgroup
-    already, as a PCA frame is under the signs, name it, and every element is made once. A group with
-    reflections makes a frame for E out of one for SE: close the latter by proper groups.
+    Since `F(k x) H = k F(x) H`, the closure of a frame is a frame again. A PCA frame is the closure
+    of one set of axes under the signs; closing it further is augmentation that keeps equivariance
+    exact. An element that arises in several ways is kept as many times. If the frame is closed
+    under a subgroup already, as a PCA frame is under the signs, name that subgroup, and every
+    element is made once. Close a frame for SE by groups of rotations: reflections would make it one
+    for E.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf

@@ -1,4 +1,4 @@
-"""How well a frame fits its input: elements used, weight dropped, distance to where it fails."""
+"""How well a frame fits its input: elements used, weight dropped, distance from a failure."""
 
 import functools
 from collections.abc import Callable
@@ -22,9 +22,9 @@ class FrameDiagnostics(NamedTuple):
       num_elements: the elements with a nonzero weight, before `max_elements` drops any.
       dropped: the share of their weight that did not fit into `capacity` and `max_elements`, up to
         rounding.
-      margin: how far the cloud is from one where the frame is none, between 0 and 1: the
-        `spectral_gap` of a PCA frame; of a canonical frame without `sharpness` also the margin by
-        which the third moments decide the signs, if that is less. A robust frame has margin 1.
+      margin: how far the cloud is from one where the frame is not valid, between 0 and 1: for a PCA
+        frame the `spectral_gap`, for a canonical frame without `sharpness` the `canonical_margin`,
+        for one with it the `spectral_gap`. It is 1 for a robust frame, which always is valid.
     """
 
     num_elements: Int[Array, ""]
@@ -49,14 +49,14 @@ def frame_diagnostics(
     points: Float[Array, "points dim"],
     mask: Bool[Array, " points"] | None = None,
 ) -> FrameDiagnostics:
-    """How well a frame fits a cloud; pure, so it may be logged from a jitted, vmapped step.
+    """How well a frame fits a cloud; a pure function, which may be jitted and vmapped.
 
     Example:
       >>> import functools, jax.numpy as jnp, symjax_frames as sf
       >>> cube = jnp.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
       >>> tight = functools.partial(sf.robust_frame, max_elements=24)
-      >>> found = sf.frame_diagnostics(tight, cube)
-      >>> int(found.num_elements), round(float(found.dropped), 6), float(found.margin)
+      >>> fit = sf.frame_diagnostics(tight, cube)
+      >>> int(fit.num_elements), round(float(fit.dropped), 6), float(fit.margin)
       (96, 0.75, 1.0)
       >>> bool(sf.frame_diagnostics(sf.pca_frame, cube).margin < 1e-5)
       True
@@ -77,11 +77,11 @@ def frame_diagnostics(
         jax.eval_shape(frame, points, mask)  # for its own errors, if an option is wrong
         bases, _ = robust_bases(points, mask, **_without(options, "detach"))
         return FrameDiagnostics(bases.needed[-1], bases.dropped, jnp.ones_like(bases.dropped))
-    found = frame(points, mask)
+    weights = frame(points, mask).weights
     group = _without(options, "detach", "sharpness")
-    hard = function is canonical_frame and options.get("sharpness") is None
-    margin = (canonical_margin if hard else spectral_gap)(points, mask, **group)
-    return FrameDiagnostics(jnp.sum(found.weights > 0), jnp.zeros((), points.dtype), margin)
+    one_element = function is canonical_frame and options.get("sharpness") is None
+    margin = (canonical_margin if one_element else spectral_gap)(points, mask, **group)
+    return FrameDiagnostics(jnp.sum(weights > 0), jnp.zeros((), points.dtype), margin)
 
 
 def frame_capacity(
@@ -93,11 +93,11 @@ def frame_capacity(
 ) -> FrameCapacity:
     """The smallest capacities of a robust frame that drop nothing of any cloud of a data set.
 
-    Capacities hold for all clouds of a batch, so those of a data set are those of its worst cloud: the
-    median one may need far less, and batches of clouds of like `num_elements` are cheaper.
+    One cloud decides, the one that needs most. Most clouds may need far less: batches of clouds
+    that need about as many elements are cheaper.
 
-    Clouds between those of the data set may need a little more: `frame_diagnostics` tells. The result
-    is made of Python integers, so this cannot be jitted.
+    Clouds that are not in the data set may need a little more: `frame_diagnostics` tells. The
+    result is made of Python integers, so this function cannot be jitted.
 
     Example:
       >>> import functools, jax, symjax_frames as sf
@@ -154,12 +154,13 @@ def frame_capacity(
         run = jax.jit(lambda *data: jnp.max(jax.lax.map(needed, data, batch_size=64), axis=0))
         return run(points, mask, attributes).tolist()
 
-    # What an axis needs is known when those before it are all kept: with room for one choice of
-    # the others, the memory does not grow with the power of the points.
+    # The number of choices of an axis is right once all choices of the axes before it are kept. One
+    # choice of the axes after it is enough, and keeps the memory from growing as a power of the
+    # points.
     capacity = (1,) * (dim - 1)
     for axis in range(dim - 1):
-        found = count_all(capacity)[axis]
-        capacity = (*capacity[:axis], max(found, 1), *capacity[axis + 1 :])
+        choices = count_all(capacity)[axis]
+        capacity = (*capacity[:axis], max(choices, 1), *capacity[axis + 1 :])
     return FrameCapacity(capacity, count_all(capacity)[-1])
 
 

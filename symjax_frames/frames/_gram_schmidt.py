@@ -1,7 +1,8 @@
 """Orthonormal bases made of the arms of a cloud, with weights that never jump.
 
-The axes are arms, orthogonalised one after the other. A point is picked for the next axis with a
-weight that vanishes, and two derivatives with it, before another point would take its place.
+The axes are arms, orthogonalised one after the other. Every point may give the next axis, with a
+weight that vanishes, together with two derivatives, where its arm is clearly shorter than the
+longest.
 """
 
 import functools
@@ -13,14 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from symjax_frames._matrices import multiply
+from symjax_frames.frames._smooth import smooth_maximum, smooth_step, squared_lengths
 from symjax_frames.groups import Group
 from symjax_frames.linalg import safe_normalize
 
-_SHARPNESS = 16
-"""Exponent of the smooth maximum: so near to the maximum that few points share it."""
-
 _FLAT = 0.05
-"""Share of the squared size of the cloud below which what is left for an axis counts as flat."""
+"""A cloud is flat where the squared lengths left for an axis are below this share of its own."""
 
 
 class Bases(NamedTuple):
@@ -28,9 +27,10 @@ class Bases(NamedTuple):
 
     Attributes:
       linear: the axes as columns.
-      weights: one a basis, summing to one. A basis of weight zero repeats the heaviest.
-      needed: how many choices have a nonzero weight, for each axis that is chosen (the most that
-        any choice of the axes before it has), and last how many bases.
+      weights: one for each basis, summing to one. A basis of weight zero is a copy of the one with
+        the largest weight.
+      needed: the number of points with a nonzero weight for each axis but the last (for the second
+        axis, the largest number over all first axes), then the number of bases with one.
       dropped: the share of the weight that did not fit.
     """
 
@@ -41,11 +41,16 @@ class Bases(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    """Choices of the next axis: the axes with it, their weights, and how many have one.
+    """Choices of the next axis.
 
-    The weights of all choices, kept or not, sum to one. So the weight of the axes before does not
-    depend on how many points are choices for the next one: what is left of the points of a line is
-    noise, and their number with it.
+    The weights of all choices, kept or not, sum to one. So the weight of the axes chosen before
+    does not depend on the number of choices, which for points on a line is decided by rounding.
+
+    Attributes:
+      axes: the axes chosen before, and the next one.
+      weights: of the choices kept.
+      needed: how many choices have a nonzero weight.
+      ambiguity: from 0 to 1, how far the next axis is arbitrary, because the cloud is flat.
     """
 
     axes: Float[Array, "kept chosen dim"]
@@ -54,13 +59,7 @@ class _Choice(NamedTuple):
     ambiguity: Float[Array, ""]
 
 
-def smooth_step(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    """0 below 0, 1 above 1, and in between a polynomial with two continuous derivatives."""
-    x = jnp.clip(x, 0, 1)
-    return x * x * x * (10 + x * (6 * x - 15))
-
-
-# Jitted, so that a call outside of a transform compiles one program and not one an operation.
+# Jitted, so that a call outside of a transform compiles one program, not one per operation.
 @functools.partial(jax.jit, static_argnames=("closure", "capacity", "max_elements", "threshold"))
 def make_bases(
     arms: Float[Array, "points dim"],
@@ -72,7 +71,7 @@ def make_bases(
     max_elements: int,
     threshold: float,
 ) -> Bases:
-    """Bases for all choices of points as axes that are not clearly worse than the best.
+    """Bases for all choices of points as axes whose weight is not zero.
 
     Args:
       arms: the centred cloud in 2 or 3 dimensions, of a size of order one, padding zero.
@@ -80,20 +79,20 @@ def make_bases(
       ambiguity: from 0 to 1, how far the whole cloud is to be taken for a single point; a cloud
         smaller than `floor` always is.
       floor: the length below which an arm, or what is left of one, is rounding.
-      closure: a group of signs or signed permutations of the axes. Elements that move an axis enter
-        as far as it is ambiguous; of the last axis the others leave the sign open.
+      closure: a group of signs or signed permutations of the axes, by whose elements each basis is
+        multiplied. See `_closure_shares` for their weights.
       capacity: the number of choices kept for each axis but the last.
       max_elements: the number of bases kept, at most.
       threshold: the rank, relative to the best, at which a point has weight zero.
     """
-    size = _smooth_maximum(_squares(arms), floor)
+    size = smooth_maximum(squared_lengths(arms), floor)
     axes, weights = jnp.zeros((1, 0, arms.shape[1]), arms.dtype), jnp.ones(1, arms.dtype)
     ambiguities, choices_needed = [ambiguity[None]], []
     for kept in capacity:
         choose = functools.partial(_choose, arms, factors, size, floor, kept, threshold)
         choices = jax.vmap(choose)(axes)
         ambiguities.append(1 - (1 - ambiguities[-1]) * (1 - choices.ambiguity))
-        ambiguities = [jnp.repeat(each, kept) for each in ambiguities]
+        ambiguities = [jnp.repeat(by_basis, kept) for by_basis in ambiguities]
         choices_needed.append(jnp.max(jnp.where(weights > 0, choices.needed, 0)))
         weights = (weights[:, None] * choices.weights).reshape(-1)
         axes = choices.axes.reshape(-1, *choices.axes.shape[2:])
@@ -119,21 +118,21 @@ def _choose(
     threshold: float,
     axes: Float[Array, "chosen dim"],
 ) -> _Choice:
-    """The axes extended by one, for every point that may be the next."""
-    squares = _squares(_perpendicular(arms, axes))
-    depth = _smooth_maximum(squares, floor)
+    """The choices of points for the next axis, given the axes before it."""
+    squares = squared_lengths(_perpendicular(arms, axes))
+    depth = smooth_maximum(squares, floor)
     flat = depth <= 0
     ranks = squares * factors
-    best = jnp.where(flat, 1, _smooth_maximum(ranks, jnp.zeros_like(floor)))
+    best = jnp.where(flat, 1, smooth_maximum(ranks, jnp.zeros_like(floor)))
     scores = (ranks / best - threshold) / (1 - threshold)
     # Where nothing is left, any direction will do, and one is enough.
     first = (jnp.arange(len(arms)) == 0).astype(arms.dtype)
     weights = jnp.where(flat, first, smooth_step(scores))
     _, index = jax.lax.top_k(jax.lax.stop_gradient(weights), kept)
-    spare = jnp.eye(len(axes.T), dtype=arms.dtype)[jnp.argmin(_squares(axes.T))]
+    spare = jnp.eye(len(axes.T), dtype=arms.dtype)[jnp.argmin(squared_lengths(axes.T))]
     sources = jnp.where(flat, spare[None], arms[index])
-    # Twice: what is left of a long arm is perpendicular to the other axes only up to the rounding
-    # of its length, and so is its derivative.
+    # Twice, since a short remainder of a long arm is perpendicular to the other axes only up to the
+    # rounding of the arm's length, and so is its derivative.
     for _ in range(2):
         sources = safe_normalize(_perpendicular(sources, axes))
     extended = [jnp.broadcast_to(axes[None], (kept, *axes.shape)), sources[:, None]]
@@ -145,26 +144,13 @@ def _choose(
     )
 
 
-def _squares(x: Float[Array, "*any dim"]) -> Float[Array, "*any"]:
-    return jnp.sum(x * x, axis=-1)
-
-
 def _perpendicular(
     x: Float[Array, "points dim"], axes: Float[Array, "chosen dim"]
 ) -> Float[Array, "points dim"]:
-    """What is left of vectors when their components along orthonormal axes are taken away."""
+    """Vectors without their components along orthonormal axes."""
     for axis in axes:
         x = x - jnp.sum(x * axis[None], axis=1, keepdims=True) * axis[None]
     return x
-
-
-def _smooth_maximum(x: Float[Array, " points"], floor: Float[Array, ""]) -> Float[Array, ""]:
-    r"""$\sum x^{p+1} / \sum x^p$, at most the maximum; zero if that is at most `floor` squared."""
-    largest = jax.lax.stop_gradient(jnp.max(x))
-    zero = largest <= floor * floor
-    x = x / jnp.where(zero, 1, largest)
-    powers = jnp.where(zero, jnp.ones_like(x), x**_SHARPNESS)
-    return jnp.where(zero, 0, largest * jnp.sum(powers * x) / jnp.sum(powers))
 
 
 def _closure_shares(
@@ -172,8 +158,8 @@ def _closure_shares(
 ) -> Float[Array, "bases order"]:
     """How the weight of a basis is shared among its products with the elements of the closure.
 
-    Each counts as far as the first axis that it moves is ambiguous, and as one if that is the last
-    axis, which is never picked, or none.
+    The share of an element is in proportion to the ambiguity of the first axis that it moves. The
+    last axis, which no point gives, has ambiguity 1, and so has the identity.
     """
     assert closure.elements is not None
     moves = (np.asarray(closure.elements.linear) != np.eye(closure.dim)).any(axis=1)
@@ -188,12 +174,12 @@ def _heaviest(
     constant = jax.lax.stop_gradient(weights)
     _, index = jax.lax.top_k(constant, min(count, weights.size))
     kept = constant[index] > 0
-    # A basis without weight is evaluated like any other: as a copy of the heaviest it does no harm.
+    # A basis without weight is evaluated like any other. As a copy of the heaviest it does no harm.
     return jnp.where(kept, index, index[0]), jnp.where(kept, weights[index], 0)
 
 
 def _complete(axes: Float[Array, "chosen dim"]) -> Float[Array, "dim dim"]:
-    """The right-handed basis that starts with the given axes, as columns."""
+    """The right-handed basis whose first columns are the given axes."""
     if len(axes) == 1:
         last = jnp.stack([-axes[0, 1], axes[0, 0]])
     else:

@@ -19,16 +19,18 @@ def landmark_frame(
 ) -> Frame:
     r"""The translation from the centre of an image to its landmark, as a frame of one element.
 
-    `frame_average` over it moves the landmark to the centre, applies the function, and moves an image
-    it returns back: a classifier becomes invariant to shifts, a segmentation network equivariant.
+    `frame_average` over it moves the landmark to the centre, applies the function, and moves an
+    image it returns back: a classifier becomes invariant to shifts, a segmentation network
+    equivariant.
 
     Formula: $F(f) = \{(1, \ell(f))\}$, equivariant if the landmark moves with the image,
     $\ell(f(\cdot - s)) = \ell(f) + s$.
 
-    Exact, up to rounding, for shifts $s$ of whole pixels that keep what is not zero within the image.
-    This holds for landmarks between pixels too: then the image is interpolated, but the fraction of
-    a pixel, and so the interpolated image, is the same before and after the shift. Outputs that are
-    moved back are interpolated once more; they are exact where the output they come from is inside.
+    Exact, up to rounding, for shifts $s$ of whole pixels that keep what is not zero within the
+    image. This holds for landmarks between pixels too: then the image is interpolated, but the
+    fraction of a pixel, and so the interpolated image, is the same before and after the shift.
+    An output image is interpolated once more when it is moved back, and exact where its source lies
+    within the image.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -42,8 +44,8 @@ def landmark_frame(
 
     Args:
       image: one image; use `jax.vmap` for a batch.
-      landmark: the map from an image to the `(x, y)` of its landmark in pixels, x to the right and y
-        up, the origin at the centre of the image; `centre_of_mass` by default.
+      landmark: the map from an image to the `(x, y)` of its landmark in pixels, x to the right and
+        y up, the origin at the centre of the image; `centre_of_mass` by default.
 
     Returns:
       The frame, of at least 32 bits. Images that are no square are moved by

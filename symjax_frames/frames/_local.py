@@ -9,11 +9,11 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._local_bases import LocalGroup, local_bases
-from symjax_frames.frames._robust import Closure
+from symjax_frames.frames._robust_options import Closure
 
 
 class LocalDiagnostics(NamedTuple):
-    """What `local_diagnostics` returns; the maximum over nodes is what the options have to hold.
+    """What `local_diagnostics` returns; the options have to hold the maximum over the nodes.
 
     Attributes:
       num_neighbours: the neighbours of each node within the cutoff; as many have to fit into
@@ -50,15 +50,15 @@ def local_frames(
 
     $$a_{ij} = \left(1 - |r_{ij}|^2 / c^2\right)_+^2 r_{ij}, \qquad r_{ij} = x_j - x_i.$$
 
-    So a neighbour counts for nothing when it enters, and where the longest damped arm itself
-    vanishes, all signs of the axes count the same: invariants and vectors of a node never jump,
-    not even when its last neighbour leaves or falls into it, provided that the function averaged
-    is continuous there, as one of messages damped in the same way is.
+    So a neighbour has no influence when it enters, and where the longest damped arm itself
+    vanishes, all signs of the axes have the same weight. Invariants and vectors of a node then
+    never jump, not even when its last neighbour leaves or reaches it, if the averaged function is
+    continuous there, as a sum of messages damped in the same way is.
 
     The frame is packed, a graph for each node: `packed(action, receivers)` moves data of edges by
-    the frame of the node they end at, `packed(action, jnp.arange(nodes))` data of nodes. The function
-    averaged must be local, the row of a node depending on its own edges only, since elements of
-    different nodes that share an index have nothing to do with each other.
+    the frame of the node they end at, `packed(action, jnp.arange(nodes))` data of nodes. The
+    averaged function must be local: the row of a node may depend on its own edges only, since
+    elements of different nodes with the same index are unrelated.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -78,16 +78,16 @@ def local_frames(
       (5, 3)
 
     Args:
-      points: the nodes of one or many graphs, one a row, in 2 or 3 dimensions.
+      points: the nodes of one or many graphs, one per row, in 2 or 3 dimensions.
       senders: the neighbour at which each edge starts, from 0 to `nodes - 1`.
       receivers: the node at which it ends, to whose frame it belongs.
-      cutoff: the distance from which on a neighbour counts for nothing, in the unit of the points.
+      cutoff: the distance from which on a neighbour has no influence, in the unit of the points.
       mask: `True` for real edges; the others are padding and change nothing. Self-edges and edges
         longer than the cutoff do no harm.
       group: the group the frames are for.
       max_neighbours: how many neighbours of a node are considered, those with the longest damped
-        arms; by default as many as there are edges, which always suffices but takes
-        `nodes * edges` memory. `local_diagnostics` tells how many there are.
+        arms; by default as many as there are edges, which is always enough but takes
+        `nodes * edges` memory. `local_diagnostics` tells how many are needed.
       capacity: as in `robust_frame`.
       max_elements: as in `robust_frame`; of each node.
       threshold: as in `robust_frame`.
@@ -104,8 +104,15 @@ def local_frames(
         no positive integer, and as `robust_frame`.
 
     Note:
-      Gradients of invariants are exact everywhere, second derivatives too unless all neighbours of a
-      node, and the node, lie on one line or at one place.
+      Gradients of invariants are exact everywhere. So are second derivatives, unless a node and all
+      its neighbours lie on one line or coincide.
+
+    References:
+      Weighted averages over the coordinate systems of pairs of neighbours: Pozdnyakov and Ceriotti,
+      Smooth, exact rotational symmetrization for deep learning on point clouds, NeurIPS 2023,
+      arXiv:2305.19302.
+      Weighted frames: Dym, Lawrence and Siegel, Equivariant Frames and the Impossibility of
+      Continuous Canonicalization, ICML 2024, arXiv:2402.16077.
     """
     bases, _ = local_bases(
         *(points, senders, receivers, cutoff, mask, group, max_neighbours),
@@ -125,26 +132,26 @@ def local_diagnostics(
     mask: Bool[Array, " edges"] | None = None,
     **options: Any,
 ) -> LocalDiagnostics:
-    """What `local_frames` with the same arguments needs, and what does not fit.
+    """What `local_frames` with the same arguments needs, and the weight that it drops.
 
-    Frames are exact where nothing is dropped and all neighbours fit. Pure, so it may be logged from a
-    jitted step.
+    Frames are exact where nothing is dropped and all neighbours fit. The function is pure, so it
+    may be called in a jitted step.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
       >>> square = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-      >>> diagnose = functools.partial(sf.local_diagnostics, cutoff=1.2, max_elements=2)
-      >>> found = jax.jit(diagnose)(square, *jnp.nonzero(~jnp.eye(4, dtype=bool)))
-      >>> found.num_neighbours.tolist(), found.num_elements.tolist(), found.dropped.tolist()
+      >>> diagnose = functools.partial(sf.frames.local_diagnostics, cutoff=1.2, max_elements=2)
+      >>> needs = jax.jit(diagnose)(square, *jnp.nonzero(~jnp.eye(4, dtype=bool)))
+      >>> needs.num_neighbours.tolist(), needs.num_elements.tolist(), needs.dropped.tolist()
       ([2, 2, 2, 2], [4, 4, 4, 4], [0.5, 0.5, 0.5, 0.5])
 
     Args:
-      points: as in `local_frames`, and so are the others.
-      senders: the neighbours.
-      receivers: the nodes.
-      cutoff: the distance from which on a neighbour counts for nothing.
-      mask: `True` for real edges.
-      **options: the options of the frames.
+      points: as in `local_frames`.
+      senders: as in `local_frames`.
+      receivers: as in `local_frames`.
+      cutoff: as in `local_frames`.
+      mask: as in `local_frames`.
+      **options: the options of `local_frames`.
 
     Returns:
       Vectors with an entry for each node.

@@ -9,20 +9,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames._checks import check_cloud, check_positive, describe
 from symjax_frames._matrices import at_least_float32
-from symjax_frames.frames._gram_schmidt import (
-    Bases,
-    _smooth_maximum,
-    _squares,
-    make_bases,
-    smooth_step,
-)
-from symjax_frames.frames._robust import Closure, _check, rounding_floor
+from symjax_frames.frames._gram_schmidt import Bases, make_bases
+from symjax_frames.frames._moments import rounding_floor
+from symjax_frames.frames._robust_options import Closure, check_options
+from symjax_frames.frames._smooth import smooth_maximum, smooth_step, squared_lengths
 from symjax_frames.linalg import power_of_two
 
 LocalGroup = Literal["E", "SE"]
 
 _NEAR = 1e-3
-"""Squared length of the longest damped arm, over that of the cutoff, below which signs are open."""
+"""Squared length of the longest damped arm, in cutoffs, below which signs become ambiguous."""
 
 
 def local_bases(
@@ -53,10 +49,8 @@ def local_bases(
     if max_neighbours is not None:
         check_positive("max_neighbours", max_neighbours)
         slots = min(slots, max_neighbours)
-    options = _check(
-        jnp.zeros((slots, points.shape[1])),
-        *(group, capacity, max_elements, threshold, closure),
-    )
+    dim = points.shape[1]
+    options = check_options(slots, dim, group, capacity, max_elements, threshold, closure)
 
     given = points.dtype
     points = at_least_float32(points)
@@ -66,12 +60,12 @@ def local_bases(
     reach = length / scale
     table, num_neighbours = _neighbours(points, senders, receivers, mask, scale, reach, slots)
 
-    def one(node: Int[Array, ""], neighbours: Int[Array, " neighbours"]) -> Bases:
+    def bases_of(node: Int[Array, ""], neighbours: Int[Array, " neighbours"]) -> Bases:
         origin = points[node]
         arms = _damped(points[neighbours] - origin[None], neighbours != node, scale, reach)
         far = jax.lax.stop_gradient(jnp.max(jnp.abs(origin))) / scale
         floor = rounding_floor(given, points.dtype, far)
-        longest = _smooth_maximum(_squares(arms), floor)
+        longest = smooth_maximum(squared_lengths(arms), floor)
         return make_bases(
             arms,
             jnp.ones(len(arms), arms.dtype),
@@ -83,7 +77,7 @@ def local_bases(
             threshold=threshold,
         )
 
-    return jax.vmap(one)(jnp.arange(len(points), dtype=jnp.int32), table), num_neighbours
+    return jax.vmap(bases_of)(jnp.arange(len(points), dtype=jnp.int32), table), num_neighbours
 
 
 def _damped(
@@ -92,11 +86,11 @@ def _damped(
     scale: Float[Array, ""],
     reach: Float[Array, ""],
 ) -> Float[Array, "arms dim"]:
-    """Arms over `scale`, shorter the nearer to the cutoff; zero beyond `reach`."""
+    """Arms over `scale`, damped to zero at the cutoff `reach`."""
     inside = real & (jnp.max(jnp.abs(arms), axis=1) < scale * reach)
     arms = jnp.where(inside[:, None], arms, 0) / scale
     # Squared lengths, which make the weights, get the fourth power: three derivatives vanish.
-    damping = jnp.maximum(1 - _squares(arms / reach), 0) ** 2
+    damping = jnp.maximum(1 - squared_lengths(arms / reach), 0) ** 2
     return damping[:, None] * arms
 
 
@@ -109,13 +103,16 @@ def _neighbours(
     reach: Array,
     slots: int,
 ) -> tuple[Int[Array, "nodes neighbours"], Int[Array, " nodes"]]:
-    """The senders of each node, longest damped arm first, and itself where it has no more."""
+    """The senders to each node, the longest damped arm first, and their number.
+
+    Slots that are left over hold the node itself.
+    """
     count = len(points)
     senders, receivers = jnp.asarray(senders, jnp.int32), jnp.asarray(receivers, jnp.int32)
     real = senders != receivers
     real = real if mask is None else real & mask
     points = jax.lax.stop_gradient(points)
-    rank = _squares(_damped(points[senders] - points[receivers], real, scale, reach))
+    rank = squared_lengths(_damped(points[senders] - points[receivers], real, scale, reach))
     receivers = jnp.where(real, receivers, count)
     within = (rank > 0).astype(jnp.int32)
     num_neighbours = jax.ops.segment_sum(within, receivers, count)

@@ -1,34 +1,17 @@
 """Frames that are exact and continuous on every cloud, symmetric and degenerate ones included."""
 
-import operator
-from typing import Any, Literal, NamedTuple, get_args
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Real
 
-from symjax_frames import groups
-from symjax_frames._checks import check_cloud, check_positive, describe
+from symjax_frames._checks import check_cloud, describe
 from symjax_frames._matrices import at_least_float32
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
-from symjax_frames.frames._pca import _WHOLE, _moments
-from symjax_frames.groups import Group
+from symjax_frames.frames._moments import moments_of, rounding_floor
+from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
 from symjax_frames.linalg import power_of_two
-
-RobustGroup = Literal["O", "SO", "E", "SE"]
-Closure = Literal["signs", "octahedral"]
-
-_CHOICES = 12
-"""Choices of each axis that fit by default: the vertices of an icosahedron."""
-
-_PAIRS = 48
-"""Bases that fit by default: those of a cube, the elements of its symmetry group."""
-
-_STEEPEST = 0.999
-"""The largest threshold: the step from there to 1 must be wide against rounding."""
 
 
 def robust_frame(
@@ -45,24 +28,27 @@ def robust_frame(
 ) -> Frame:
     r"""Frame of orthogonalised arms, exact and continuous on every cloud in the plane and in space.
 
-    With arms $r_i = x_i - t$ from the centroid (from the origin for `"O"` and `"SO"`), a point is
-    picked as the first axis, $e_1 = r_i / |r_i|$, with the weight $u_i$ that its length gives it, and
-    in space another as the second, along the part of $r_j$ perpendicular to $e_1$, with the weight
-    $v_{ij}$ of the length of that part; the last axis completes the basis:
+    The arms are $r_i = x_i - t$, from the centroid $t$ (from the origin for `"O"` and `"SO"`).
+    Every point may give the first axis, $e_1 = r_i / |r_i|$, with a weight $u_i$ that depends on
+    the length of its arm. In space every other point may then give the second axis, along the part
+    of $r_j$ perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part.
+    The last axis completes the basis. The weights are
 
     $$u_i = b\!\left(\frac{|r_i|^2}{\max_k |r_k|^2}\right), \qquad
       v_{ij} = b\!\left(\frac{|e_1 \times r_j|^2}{\max_k |e_1 \times r_k|^2}\right),$$
 
     where $b$ steps smoothly from 0 at `threshold` to 1 at 1, and the maximum is a smooth one. Each
-    basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. Points that tie all
-    stay, and one that falls behind has lost its weight before it leaves: no choice ever jumps.
+    basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that
+    tie are kept, and the weight of a point whose arm becomes shorter reaches zero before it is left
+    out: the average never jumps.
 
-    For `"O"` and `"E"` both signs of the last axis are kept. Where a cloud becomes collinear the
-    second axis loses its meaning, and bases with its sign reversed fade in; where all points coincide,
-    all signs count the same. So values, vectors and forces are exact on planar, linear and coincident
-    clouds, and invariants have a continuous gradient (two derivatives, but for collinear clouds). A
-    cloud without ties has 2 elements of nonzero weight for `"E"`, 1 for `"SE"`; all of `max_elements`
-    are evaluated, so let `frame_capacity` find how many a data set needs.
+    For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis
+    is arbitrary, so bases with its sign reversed gain weight as a cloud becomes collinear; where
+    all points coincide, all signs have the same weight. So values, vectors and forces are exact on
+    planar, linear and coincident clouds, and the gradient of invariants is continuous (so is the
+    second derivative, except at collinear clouds). A cloud without ties has 2 elements of nonzero
+    weight for `"E"`, 1 for `"SE"`. All of `max_elements` are evaluated, so let `frame_capacity`
+    find how many a data set needs.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -75,35 +61,43 @@ def robust_frame(
       True
 
     Args:
-      points: the cloud, one point a row, in 2 or 3 dimensions, in any unit of length.
+      points: the cloud, one point per row, in 2 or 3 dimensions, in any unit of length.
       mask: `True` for real points; the others are padding and change nothing.
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
-      max_elements: how many elements are kept, the heaviest; by default 48 for `"SO"` and `"SE"` and
-        96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics` tells the weight that did
-        not fit, which the others then share.
-      threshold: above 0, at most 0.999; the higher, the fewer elements and the steeper their weights.
-      closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is exact
-        for invariants and vectors; `"octahedral"` over their permutations too, which is exact for
-        tensors up to rank 3.
-      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: squared lengths are
-        ranked times $1 + a_i^2$, so that fewer points tie. Only their magnitudes count, and those
-        below a hundredth or so of the largest as that.
+      max_elements: how many elements are kept, those of the largest weights; by default 48 for
+        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics`
+        tells the weight of the others, which is then shared among those kept.
+      threshold: above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
+      closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is
+        exact for invariants and vectors; `"octahedral"` over their permutations too, which is exact
+        for tensors up to rank 3.
+      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: points are ranked by
+        their squared lengths times $1 + a_i^2$, so that fewer tie. Only magnitudes count, and one
+        below about a hundredth of the largest counts as a hundredth of it.
       detach: treat the frame as constant under differentiation.
 
     Returns:
-      The frame; elements of weight zero repeat the heaviest.
+      The frame. An element of weight zero is a copy of the one with the largest weight.
 
     Raises:
-      ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do not
-        fit it, `capacity` is not one positive integer for each axis but the last, `threshold` is out
-        of range, or `group` or `closure` is none of those named.
+      ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do
+        not fit it, `capacity` is not one positive integer for each axis but the last, `threshold`
+        is out of range, or `group` or `closure` is none of those named.
 
     Note:
-      When all points of a cloud shrink into one, functions of it other than invariants that are
-      continuous there jump: a direction has no limit. Lengths below about 1e-5 of the cloud (1e-14
-      in float64), or below the rounding of the coordinates, count as zero. Hundreds of points on a
-      sphere all tie: no capacity holds them.
+      Where all points of a cloud coincide there are no directions, and vectors that do not vanish
+      there jump; invariants stay continuous if the averaged function is. Lengths below about 1e-5
+      of the cloud (1e-14 in float64), or below the rounding of the coordinates, count as zero.
+      Hundreds of points on a sphere all tie: no capacity holds them.
+
+    References:
+      Weighted frames that keep averages continuous, and why no choice of single elements can: Dym,
+      Lawrence and Siegel, Equivariant Frames and the Impossibility of Continuous Canonicalization,
+      ICML 2024, arXiv:2402.16077.
+      Axes from pairs of points with weights that vanish smoothly: Pozdnyakov and Ceriotti, Smooth,
+      exact rotational symmetrization for deep learning on point clouds, NeurIPS 2023,
+      arXiv:2305.19302.
     """
     bases, shift = robust_bases(
         points, mask, group, capacity, max_elements, threshold, closure, attributes
@@ -111,12 +105,6 @@ def robust_frame(
     shifts = jnp.broadcast_to(shift[None], bases.linear.shape[:-1])
     frame = Frame(Isometry(bases.linear, shifts), bases.weights)
     return jax.lax.stop_gradient(frame) if detach else frame
-
-
-class _Options(NamedTuple):
-    closure: Group
-    capacity: tuple[int, ...]
-    max_elements: int
 
 
 def robust_bases(
@@ -129,19 +117,25 @@ def robust_bases(
     closure: Closure = "signs",
     attributes: Real[Array, " points"] | None = None,
 ) -> tuple[Bases, Float[Array, " dim"]]:
-    """The bases of `robust_frame`, with what did not fit into its capacities, and its centroid."""
+    """The bases of `robust_frame`, with the weight that was dropped, and the centroid."""
     check_cloud(points, mask)
-    options = _check(points, group, capacity, max_elements, threshold, closure)
+    count, dim = points.shape
+    if dim not in (2, 3):
+        raise ValueError(
+            f"points must be in 2 or 3 dimensions, one point per row, got shape {points.shape}; "
+            "pca_frame takes any dimension"
+        )
+    options = check_options(count, dim, group, capacity, max_elements, threshold, closure)
     real = jnp.ones(len(points), bool) if mask is None else mask
     factors = _factors(points, real, attributes)
     dtype = points.dtype
     points = at_least_float32(jnp.where(real[:, None], points, 0))
-    moments = _moments(points, real, group, _WHOLE)
+    moments = moments_of(points, real, group)
     arms = moments.arms
     if group in ("E", "SE"):
-        # Once more: the first centroid is rounded like the coordinates, which may be far away.
-        count = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
-        arms = jnp.where(real[:, None], arms - jnp.sum(arms / count, axis=0, keepdims=True), 0)
+        # Centred once more: the first centroid is rounded as coarsely as far-away coordinates are.
+        num_real = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
+        arms = jnp.where(real[:, None], arms - jnp.sum(arms / num_real, axis=0, keepdims=True), 0)
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
     bases = make_bases(
         arms,
@@ -159,19 +153,8 @@ def robust_bases(
     )
 
 
-def rounding_floor(given: Any, computed: Any, far: Float[Array, ""]) -> Float[Array, ""]:
-    """The length below which an arm is rounding, for a cloud of size 3 to 10.
-
-    Args:
-      given: the dtype of the coordinates, which are rounded to it.
-      computed: the dtype that is computed in.
-      far: the largest coordinate, in the unit of the arms.
-    """
-    return 512 * float(jnp.finfo(computed).eps) + 4 * float(jnp.finfo(given).eps) * far
-
-
 def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
-    """What attributes multiply squared lengths by, over a constant that keeps it of order one."""
+    """The factors of squared lengths that attributes make, over a constant that keeps them small."""
     if attributes is None:
         return jnp.ones(len(points), at_least_float32(points).dtype)
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)
@@ -188,48 +171,3 @@ def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Arra
     scale = power_of_two(jnp.maximum(jnp.max(jnp.abs(values)), 1))
     least, values = jnp.maximum(1 / scale, 1e-2), values / scale
     return least * least + values * values
-
-
-def _check(
-    points: Array,
-    group: str,
-    capacity: tuple[int, ...] | None,
-    max_elements: int | None,
-    threshold: float,
-    closure: str,
-) -> _Options:
-    count, dim = points.shape
-    if dim not in (2, 3):
-        raise ValueError(
-            f"points must be in 2 or 3 dimensions, one point a row, got shape {points.shape}; "
-            "pca_frame takes any dimension"
-        )
-    if group not in get_args(RobustGroup):
-        raise ValueError(f"group must be one of {', '.join(get_args(RobustGroup))}, got {group!r}")
-    if closure not in get_args(Closure):
-        raise ValueError(f"closure must be one of {', '.join(get_args(Closure))}, got {closure!r}")
-    if not isinstance(threshold, int | float) or not 0 < threshold <= _STEEPEST:
-        raise ValueError(
-            f"threshold must be a number above 0 and at most {_STEEPEST}, got {threshold!r}"
-        )
-    if capacity is None:
-        capacity = (_CHOICES,) * (dim - 1)
-    if not isinstance(capacity, tuple | list) or len(capacity) != dim - 1:
-        raise ValueError(
-            f"capacity must be {dim - 1} integer(s), one for each axis but the last, got {capacity!r}"
-        )
-    capacity = tuple(_integer(f"capacity[{place}]", each) for place, each in enumerate(capacity))
-    proper = group in ("SO", "SE")
-    if max_elements is None:
-        max_elements = _PAIRS if proper else 2 * _PAIRS
-    max_elements = _integer("max_elements", max_elements)
-    make = groups.signs if closure == "signs" else groups.signed_permutations
-    kept = tuple(min(each, count) for each in capacity)
-    return _Options(make(dim, proper=proper), kept, max_elements)
-
-
-def _integer(name: str, value: Any) -> int:
-    """A positive integer of Python, from one of NumPy too."""
-    value = operator.index(value) if isinstance(value, np.integer) else value
-    check_positive(name, value)
-    return value

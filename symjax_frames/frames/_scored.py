@@ -13,6 +13,7 @@ from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, check_group
 
 ScoredKind = Literal["hard", "soft", "straight_through"]
+"""How the elements of a scored frame get their weights."""
 
 
 def scored_frame(
@@ -35,10 +36,11 @@ def scored_frame(
       gradient of `"soft"`. It needs `frame_average`: `sampled_average` never draws an element of
       weight 0, and so loses its part of the gradient.
 
-    Scores tie where the input is symmetric: if $k x = x$ then $s(x)[k h] = s(x)[h]$. The tied elements
-    then give the same canonical input, $(k h)^{-1} x = h^{-1} x$, so one element (one evaluation)
-    is exact for invariant outputs. Equivariant outputs of symmetric inputs need them all:
-    `capacity` must be at least the number of symmetries of an input, and `group.order` always is.
+    Scores tie where the input is symmetric: if $k x = x$ then $s(x)[k h] = s(x)[h]$. The tied
+    elements then give the same canonical input, $(k h)^{-1} x = h^{-1} x$, so one element (one
+    evaluation) is exact for invariant outputs. Equivariant outputs of symmetric inputs need all of
+    them: `capacity` must be at least the number of symmetries of an input; `group.order` is always
+    enough.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -58,7 +60,7 @@ def scored_frame(
     ```
 
     Args:
-      scores: one score an element, in the order of `group`.
+      scores: one score per element, in the order of `group`.
       group: a finite group.
       kind: `"hard"`, `"soft"` or `"straight_through"`.
       capacity: the number of elements that `"hard"` keeps.
@@ -67,12 +69,13 @@ def scored_frame(
       A frame of `capacity` elements, or of `group.order` for the other kinds, of at least 32 bits.
 
     Raises:
-      ValueError: if the group is infinite, `scores` is no floating vector with one entry an element,
-        `kind` is none of the three, or `capacity` is not between 1 and the order of the group, or not
-        1 for a kind that keeps all elements.
+      ValueError: if the group is infinite, `scores` is no floating vector with one entry per
+        element, `kind` is none of the three, or `capacity` is not between 1 and the order of the
+        group, or not 1 for a kind that keeps all elements.
 
     References:
-      Kaba et al., Equivariance with Learned Canonicalization Functions, ICML 2023, arXiv:2211.06489.
+      Kaba et al., Equivariance with Learned Canonicalization Functions, ICML 2023,
+      arXiv:2211.06489.
       Mondal et al., Equivariant Adaptation of Large Pretrained Models, NeurIPS 2023,
       arXiv:2310.01647.
     """
@@ -88,12 +91,12 @@ def scored_frame(
     soft = jax.nn.softmax(scores)
     if kind == "soft":
         return Frame(elements, soft)
-    # In this order the value is that of the hard weights to the bit.
+    # Added in this order, the value equals that of the hard weights to the bit.
     return Frame(elements, shared + (soft - jax.lax.stop_gradient(soft)))
 
 
 def prior_loss(scores: Float[Array, "*batch order"]) -> Float[Array, "*batch"]:
-    r"""The loss that keeps inputs which are upright already as they are.
+    r"""The loss that teaches a canonicalization to leave upright inputs as they are.
 
     Formula: $-\log \mathrm{softmax}(s)[e]$ with $e$ the identity, the first element of every group.
     Added to the task's loss on upright data, it makes a canonicalization return what a pretrained
@@ -123,7 +126,7 @@ def identity_rate(scores: Float[Array, "batch order"]) -> Float[Array, ""]:
     Formula: the mean over the batch of whether no score exceeds that of the identity, element 0.
 
     Args:
-      scores: the scores of the group's elements, one row an input.
+      scores: the scores of the group's elements, one row per input.
 
     Raises:
       ValueError: if `scores` is no floating matrix.
@@ -147,7 +150,7 @@ def _shared(scores: Float[Array, " order"], tolerance: float) -> Float[Array, " 
 def _check(scores: Array, group: Group, kind: str, capacity: int) -> None:
     check_group("group", group)
     if group.order is None:
-        raise ValueError(f"group must be finite to have one score an element, got {group.name}")
+        raise ValueError(f"group must be finite to have one score per element, got {group.name}")
     shape = getattr(scores, "shape", None)
     if shape != (group.order,) or not jnp.issubdtype(scores.dtype, jnp.floating):
         raise ValueError(

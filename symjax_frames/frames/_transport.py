@@ -17,19 +17,21 @@ def transport(
 ) -> Float[Array, "frame edges *features"]:
     r"""Moves features from the frames of senders to those of receivers.
 
-    With $h_{jk}$ the features of node $j$ in the coordinates of its element $g_{jk}$, an edge from $j$
-    to $i$ carries, in the coordinates of element $g_{il}$,
+    With $h_{jk}$ the features of node $j$ in the coordinates of its element $g_{jk}$, an edge from
+    $j$ to $i$ carries, in the coordinates of element $g_{il}$,
 
     $$h_{il \leftarrow j} = \rho(g_{il})^{-1} \sum_k w_{jk}\, \rho(g_{jk})\, h_{jk}.$$
 
-    With one element a node this is $\rho(g_i^{-1} g_j)\, h_j$. With more, the elements of the sender
-    have to be averaged, by its weights, and no element of one node belongs to one of another: so this
-    is a function of the frame, where an `Action` only knows one element. Both maps cancel the
-    motion of the whole: the result is invariant, up to the order of the elements of a node, and may
-    pass any function before `transport` or an average takes it out of the frames again.
+    With one element for each node this is $\rho(g_i^{-1} g_j)\, h_j$. With more, the elements of
+    the sender are averaged by its weights, because none of them corresponds to a particular element
+    of the receiver. That takes the whole frame, where an `Action` knows one element only.
 
-    Features that an average has taken out of their frames need no `transport`: the next average
-    moves `features[senders]` by `packed(action, receivers)`, which is the same.
+    The result does not change when the whole input is moved, up to the order of the elements of a
+    node. So any function may be applied to it before `transport` or an average takes it out of the
+    frames.
+
+    Features that an average has taken out of their frames need no `transport`: it is the same to
+    give `features[senders]` to the next average with the action `packed(action, receivers)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -38,7 +40,7 @@ def transport(
       ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=16)
       ...     pull = jax.vmap(sf.packed(sf.vectors, jnp.arange(5)).pull, in_axes=(0, None))
       ...     hidden = jnp.sin(pull(frame.elements, points) + 1)
-      ...     return sf.transport(hidden, frame, senders, receivers, sf.vectors)
+      ...     return sf.frames.transport(hidden, frame, senders, receivers, sf.vectors)
       >>> points = jax.random.normal(jax.random.key(0), (5, 3))
       >>> layer(points, *jnp.nonzero(~jnp.eye(5, dtype=bool))).shape
       (16, 20, 3)

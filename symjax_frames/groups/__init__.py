@@ -1,4 +1,4 @@
-"""Groups: what the averages run over, and what the tests draw from."""
+"""Groups: averages are taken over them, and tests draw their elements."""
 
 from symjax_frames.groups._continuous import euclidean as euclidean
 from symjax_frames.groups._continuous import orthogonal as orthogonal
@@ -18,3 +18,5 @@ from symjax_frames.groups._group import Group as Group
 from symjax_frames.groups._group import check_group as check_group
 from symjax_frames.groups._group import finite_group as finite_group
 from symjax_frames.groups._quadrature import quadrature as quadrature
+from symjax_frames.groups._table import quotient_table as quotient_table
+from symjax_frames.groups._table import right_cosets as right_cosets

@@ -15,39 +15,39 @@ _CHUNK = 4096
 def degree_of(rule: Frame, max_degree: int = 32) -> int:
     r"""The degree up to which a constant frame of two or three dimensions is a quadrature rule.
 
-    Formula: the largest $L$ with $\sum_k w_k D^l(g_k) = 0$ for $1 \le l \le L$, up to rounding. With
-    improper elements among the $g_k$ this is asked of both parities of $D^l$, for $l = 0$ of the
-    determinant; in the plane $D^l$ is the turn by $l$ times the angle.
+    Formula: the largest $L$ with $\sum_k w_k D^l(g_k) = 0$ for $1 \le l \le L$, up to rounding. If
+    some $g_k$ are improper, it has to hold for both parities of $D^l$, and for the determinant, the
+    odd parity of $l = 0$. In the plane $D^l$ is the turn by $l$ times the angle.
 
-    The sum vanishes if and only if $\sum_k w_k \chi_l(h^{-1} g_k)$ does for all $h$, with $\chi_l$ the
-    character: it is evaluated at 64 fixed random $h$, and their root mean square held against
-    $8 (l + 1)$ machine epsilons of the rule's dtype. An error of the rule that is smaller than that,
-    relative to the largest possible, is not seen.
+    The sum vanishes if and only if $\sum_k w_k \chi_l(h^{-1} g_k)$ does for all $h$, with the
+    character $\chi_l$. This is evaluated at 64 fixed random $h$, and the root mean square is
+    compared with $8 (l + 1)$ machine epsilons of the rule's dtype. A smaller error of the rule,
+    relative to the largest possible one, is not seen.
 
     Example:
       >>> import symjax_frames as sf
       >>> rule = sf.quadrature(sf.orthogonal(3), 8)
-      >>> rule.weights.shape, sf.degree_of(rule)
+      >>> rule.weights.shape, sf.groups.degree_of(rule)
       ((684,), 8)
 
     Args:
-      rule: the frame, of concrete arrays: not within `jax.jit`. Shifts do not matter, and neither does
-        one rotation of all elements: the PCA frame for SE of any cloud has degree 1.
+      rule: the frame, of concrete arrays: not within `jax.jit`. Shifts do not matter, and neither
+        does one rotation of all elements: the PCA frame for SE of any cloud has degree 1.
       max_degree: where to stop.
 
     Returns:
-      The degree, `max_degree` if the rule is exact that far and perhaps beyond, and -1 if not even the
-      determinant is averaged to zero.
+      The degree. It is `max_degree` if the rule is exact that far and perhaps beyond, and -1 if not
+      even the determinant is averaged to zero.
 
     Raises:
-      ValueError: if `rule` is no frame of one set of two- or three-dimensional elements, of 32 or 64
-        bits, or `max_degree` no integer of at least 0.
+      ValueError: if `rule` is no frame of one set of two- or three-dimensional elements, of 32 or
+        64 bits, or `max_degree` no integer of at least 0.
     """
     linear, weights, rounding = _arrays(rule)
     check_degree("max_degree", max_degree)
     improper = np.linalg.det(linear) < 0
     halves = np.stack([weights * ~improper, weights * improper], axis=-1)
-    # Both parities vanish if and only if the proper and the improper elements do so by themselves.
+    # Both parities vanish if and only if the sums over proper and over improper elements vanish.
     if improper.any() and abs(halves[:, 0].sum() - halves[:, 1].sum()) > 8 * rounding:
         return -1
     coordinates = _plane(linear) if linear.shape[-1] == 2 else _quaternions(linear)
@@ -98,7 +98,7 @@ def _quaternions(linear: np.ndarray) -> np.ndarray:
             [d - b, c + g, f + h, 1 - a - e + i],
         ]
     )
-    # Four times the products of its components: the row of the largest is the one without cancellation.
+    # Four times the products of its components. The row of the largest one has no cancellation.
     rows = products.diagonal().argmax(axis=-1)
     chosen = products[rows, :, np.arange(len(linear))]
     return chosen / np.linalg.norm(chosen, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What a group is to the transforms: elements to sum over, or a way to draw them."""
+"""Groups of isometries: elements to sum over, or a way to draw them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,9 +21,9 @@ class Group:
       dim: the dimension of the space it acts on.
       elements: for a finite group all elements, stacked, the identity first, as float64 NumPy
         arrays; `None` for an infinite one.
-      draw: `(key, dtype) -> element`, uniform (Haar) where the group is compact. T, E and SE are
-        not: their translations are drawn from a standard normal distribution, which serves to test
-        equivariance but not to average.
+      draw: `(key, dtype) -> element`, uniform (Haar) if the group is compact. T, E and SE are not
+        compact: their translations are drawn from a standard normal distribution, which is good
+        for tests of equivariance but not for averages.
       compact: whether there is a uniform (Haar) measure to average over.
     """
 
@@ -56,7 +56,7 @@ class Group:
 
 
 def make_finite(name: str, matrices: np.ndarray) -> Group:
-    """The group of the given matrices, taken on trust: the library's own are checked in its tests."""
+    """The group of the given matrices, not verified: tests check the groups of the library."""
     order, dim, _ = matrices.shape
     matrices = matrices.copy()
     # Groups are cached and shared: nobody may change them.
@@ -74,8 +74,8 @@ def finite_group(name: str, matrices: np.ndarray) -> Group:
     """A finite group of one's own, from its orthogonal matrices of shape `(order, dim, dim)`.
 
     Raises:
-      ValueError: if the matrices do not start with the identity, or are not orthogonal, distinct and
-        closed under products.
+      ValueError: if the matrices do not start with the identity, or are not orthogonal, distinct
+        and closed under products.
     """
     matrices = np.asarray(matrices, dtype=np.float64)
     if matrices.ndim != 3 or matrices.shape[0] == 0 or matrices.shape[1] != matrices.shape[2]:

@@ -27,12 +27,13 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
 
     Formula: for every matrix element of the irreducible representations $D^l$, $l \le L$,
     $$\sum_k w_k D^l(g_k) = \int_G D^l(g)\, dg$$
-    which is 0 for all but the trivial one, with $w_k > 0$ and $\sum_k w_k = 1$. Of these rules the one
-    with the fewest elements:
+    which is 0 for all but the trivial one, with $w_k > 0$ and $\sum_k w_k = 1$. The rules are, each
+    time the one with the fewest elements:
 
-    * SO(3): the identity ($L = 0$), the half turns about the axes (1), the tetrahedral (2), octahedral
-      (3) and icosahedral (5) rotations; beyond, a rule of degree $L$ on the sphere, Lebedev's or
-      Gauss-Legendre, times $L + 1$ equispaced turns about its points. $L$ turns would not do.
+    * SO(3): the identity ($L = 0$), the half turns about the axes (1), the tetrahedral (2),
+      octahedral (3) and icosahedral (5) rotations; beyond, a rule of degree $L$ on the sphere,
+      Lebedev's or Gauss-Legendre, times $L + 1$ equispaced turns about its points. $L$ turns would
+      not be enough.
     * O(3): these and their negatives, so that both parities of every $D^l$ are integrated.
     * SO(2): the cyclic group of $L + 1$ turns. O(2): the dihedral group.
 
@@ -43,7 +44,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
       >>> rule = sf.quadrature(sf.special_orthogonal(3), 5)
-      >>> rule.weights.shape, sf.degree_of(rule)
+      >>> rule.weights.shape, sf.groups.degree_of(rule)
       ((60,), 5)
       >>> invariant = sf.frame_average(
       ...     lambda x: x[0, 0] ** 4, lambda x: rule, in_actions=sf.vectors, out_actions=None
@@ -77,10 +78,10 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
         floating.
 
     References:
-      Gräf and Potts, Sampling sets and quadrature formulae on the rotation group, Numerical Functional
-      Analysis and Optimization 30, 2009, 665-688.
-      Lebedev and Laikov, A quadrature formula for the sphere of the 131st algebraic order of accuracy,
-      Doklady Mathematics 59, 1999, 477-481.
+      Gräf and Potts, Sampling sets and quadrature formulae on the rotation group, Numerical
+      Functional Analysis and Optimization 30, 2009, 665-688.
+      Lebedev and Laikov, A quadrature formula for the sphere of the 131st algebraic order of
+      accuracy, Doklady Mathematics 59, 1999, 477-481.
     """
     check_group("group", group)
     if group.name not in _RULES:

@@ -10,7 +10,9 @@ from symjax_frames.groups._finite import signed_permutations
 
 
 def sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""The smaller of our two rules that average all spherical harmonics up to `degree` exactly.
+    r"""A rule that averages all spherical harmonics up to `degree` exactly.
+
+    Of the two rules known here, Lebedev's and Gauss-Legendre, it is the one with fewer points.
 
     Formula: $\sum_i w_i Y_{lm}(p_i) = 0$ for $1 \le l \le$ `degree` and all $m$, with $w_i > 0$ and
     $\sum_i w_i = 1$.
@@ -21,13 +23,13 @@ def sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The unit vectors `(count, 3)` and their weights `(count,)`, in float64.
     """
-    reach = (each for each in map(int, _orbits()) if each >= degree)
-    rules = [_lebedev(each) for each in sorted(reach)[:1]]
+    sufficient = sorted(exact for exact in map(int, lebedev_orbits()) if exact >= degree)
+    rules = [lebedev_rule(exact) for exact in sufficient[:1]]
     return min([*rules, _gauss_legendre(degree)], key=lambda rule: len(rule[1]))
 
 
 @functools.cache
-def _orbits() -> dict[str, list[list[float]]]:
+def lebedev_orbits() -> dict[str, list[list[float]]]:
     """For each degree of a Lebedev rule, `x, y, z, weight` of one point of every octahedral orbit.
 
     The numbers solve the moment equations of the octahedral invariants to all 17 digits. Rules with
@@ -37,16 +39,16 @@ def _orbits() -> dict[str, list[list[float]]]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _lebedev(degree: int) -> tuple[np.ndarray, np.ndarray]:
+def lebedev_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """The rule of the given degree, one of those in the file, in about `(degree + 1)^2 / 3` points.
 
     References:
-      Lebedev and Laikov, A quadrature formula for the sphere of the 131st algebraic order of accuracy,
-      Doklady Mathematics 59, 1999, 477-481.
+      Lebedev and Laikov, A quadrature formula for the sphere of the 131st algebraic order of
+      accuracy, Doklady Mathematics 59, 1999, 477-481.
     """
     cube = np.asarray(signed_permutations(3).elements.linear)  # type: ignore[union-attr]
     points, weights = [], []
-    for *point, weight in _orbits()[str(degree)]:
+    for *point, weight in lebedev_orbits()[str(degree)]:
         # The sum turns -0.0 into 0.0: images of a point that coincide do so to the bit.
         orbit = np.unique(cube @ np.array(point) + 0.0, axis=0)
         points.append(orbit)

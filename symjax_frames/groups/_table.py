@@ -1,4 +1,4 @@
-"""The multiplication of a finite group as indices: a table of quotients, and cosets."""
+"""The multiplication of a finite group as indices: the table of quotients, and cosets."""
 
 import functools
 
@@ -11,8 +11,8 @@ from symjax_frames.groups._group import Group, check_group
 def quotient_table(group: Group) -> np.ndarray:
     """The indices of `g^-1 h` among the elements of a finite group.
 
-    Formula: `elements[table[g, h]] = elements[g]^-1 elements[h]`; row 0 is `0, 1, ...` and row `g` is
-    the permutation by which `g` moves the regular representation, `(g.f)(h) = f(g^-1 h)`.
+    Formula: `elements[table[g, h]] = elements[g]^-1 elements[h]`; row 0 is `0, 1, ...` and row `g`
+    is the permutation by which `g` moves the regular representation, `(g.f)(h) = f(g^-1 h)`.
 
     Args:
       group: a finite group.
@@ -27,15 +27,17 @@ def quotient_table(group: Group) -> np.ndarray:
     if group.elements is None:
         raise ValueError(f"group must be finite to have a table of products, got {group.name}")
     matrices = np.asarray(group.elements.linear)
-    # Of orthogonal matrices the nearest has the largest inner product. Row after row: for a few
-    # hundred elements all products at once would take gigabytes.
+    # The nearest orthogonal matrix is the one with the largest inner product. One row at a time,
+    # since all products of a few hundred elements at once would take gigabytes.
     rows = (np.einsum("hik,mik->hm", element.T @ matrices, matrices) for element in matrices)
     table = np.stack([row.argmax(axis=-1) for row in rows])
     table.setflags(write=False)
     return table
 
 
-def right_cosets(group: Group, subgroup: Group, name: str) -> tuple[tuple[int, ...], ...]:
+def right_cosets(
+    group: Group, subgroup: Group, name: str = "subgroup"
+) -> tuple[tuple[int, ...], ...]:
     """The cosets `H g` of a subgroup `H`, as sorted indices: multiplying by `H` stays within one.
 
     The inverses of the elements of `H g` are those of the left coset `g^-1 H`.
@@ -43,7 +45,7 @@ def right_cosets(group: Group, subgroup: Group, name: str) -> tuple[tuple[int, .
     Args:
       group: a finite group.
       subgroup: a group that may be its subgroup.
-      name: what the caller's user knows `subgroup` as, for messages.
+      name: what messages call `subgroup`, the name of the option it was given as.
 
     Returns:
       The cosets in the order of their first elements, `H` itself first.
@@ -56,8 +58,8 @@ def right_cosets(group: Group, subgroup: Group, name: str) -> tuple[tuple[int, .
     members = None
     if subgroup.elements is not None and subgroup.dim == group.dim:
         elements, candidates = (
-            np.asarray(each.elements.linear)  # type: ignore[union-attr]
-            for each in (group, subgroup)
+            np.asarray(one.elements.linear)  # type: ignore[union-attr]
+            for one in (group, subgroup)
         )
         distance = np.abs(candidates[:, None] - elements).max(axis=(-1, -2))
         if np.all(distance.min(axis=-1) < 1e-9):

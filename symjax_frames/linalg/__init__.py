@@ -1,8 +1,6 @@
-"""Linear algebra whose values and derivatives stay finite where the textbook forms do not."""
+"""Linear algebra with values and derivatives that are finite where textbook formulas fail."""
 
 from symjax_frames.linalg._safe import power_of_two as power_of_two
 from symjax_frames.linalg._safe import safe_norm as safe_norm
 from symjax_frames.linalg._safe import safe_normalize as safe_normalize
 from symjax_frames.linalg._symmetric import eigh as eigh
-
-__all__ = ["eigh", "power_of_two", "safe_norm", "safe_normalize"]

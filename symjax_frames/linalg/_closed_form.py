@@ -49,8 +49,8 @@ def _rotation(top: Array, bottom: Array, coupling: Array) -> tuple[Array, Array,
     half = (top - bottom) / 2
     scale = power_of_two(_largest(half, coupling))
     half, slope = half / scale, coupling / scale
-    # The sum of two positive numbers: their difference, the other form of the same vector, would
-    # cancel. The one is left where the matrix is a multiple of the identity.
+    # A sum of two positive numbers. Their difference gives the same vector, but would cancel. Where
+    # the matrix is a multiple of the identity the sum is zero, and any positive number serves.
     long = jnp.abs(half) + jnp.sqrt(half * half + slope * slope)
     long = jnp.where(long > 0, long, jnp.ones_like(long))
     length = jnp.sqrt(long * long + slope * slope)
@@ -70,7 +70,7 @@ def eigh_2x2(
     return jnp.stack([low, high], axis=-1), vectors.reshape(matrix.shape)
 
 
-def _separated_vector(rows: tuple[_Vector, _Vector, _Vector], eigenvalue: Array) -> _Vector:
+def separated_vector(rows: tuple[_Vector, _Vector, _Vector], eigenvalue: Array) -> _Vector:
     """Unit eigenvector of a simple eigenvalue: the null space of `rows - eigenvalue I`.
 
     The cross products of the rows of that matrix are the rows of its adjugate, `c v v^T`: multiples
@@ -114,7 +114,7 @@ def eigh_3x3(
     off = [matrix[..., 0, 1], matrix[..., 0, 2], matrix[..., 1, 2]]
     mean = sum(diagonal[1:], diagonal[0]) / 3
     diagonal = [entry - mean for entry in diagonal]
-    # What is left of a multiple of the identity is rounding, with a trace of its own size.
+    # For a multiple of the identity the rest is rounding, with a trace as large as itself.
     scale = power_of_two(_largest(*diagonal, *off))
     diagonal, off = [entry / scale for entry in diagonal], [entry / scale for entry in off]
     rest = sum(diagonal[1:], diagonal[0]) / 3
@@ -130,7 +130,7 @@ def eigh_3x3(
     extreme = 2 * spread * jnp.cos(angle)
 
     rows = ((a, d, e), (d, b, f), (e, f, c))
-    alone = _separated_vector(rows, jnp.where(top, extreme, -extreme))
+    alone = separated_vector(rows, jnp.where(top, extreme, -extreme))
     first, second = _complement(alone)
 
     def image(vector: _Vector) -> _Vector:
@@ -143,7 +143,7 @@ def eigh_3x3(
     low, high, along, across = _rotation(*jax.lax.optimization_barrier(block))
     high_vector = _combine(along, first, across, second)
     low_vector = _combine(-across, first, along, second)
-    # The Rayleigh quotient forgives the error of the vector, which the cosine formula does not.
+    # The Rayleigh quotient is less sensitive to rounding of the vector than the cosine formula.
     quotient = _dot(alone, image(alone))
 
     values = (

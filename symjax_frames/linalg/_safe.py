@@ -14,8 +14,8 @@ def power_of_two(magnitude: Float[Array, "..."]) -> Float[Array, "..."]:
     """
     limits = jnp.finfo(magnitude.dtype)
     magnitude = jax.lax.stop_gradient(magnitude)
-    # A quarter: the power of two nearest to the largest floats is infinite, and the reciprocal of
-    # the next, which compilers multiply by, is flushed to zero.
+    # Of a quarter, since the power of two nearest to the largest floats is infinite, and the
+    # reciprocal of the one below, which compilers multiply by, is flushed to zero.
     power = jax.lax.reduce_precision(magnitude / 4, exponent_bits=limits.nexp, mantissa_bits=0)
     return jnp.where(magnitude > 0, jnp.maximum(power, limits.tiny), jnp.ones_like(power))
 

@@ -70,8 +70,8 @@ def eigh(
         F_ij = D / (D^2 + eps^2 lambda_max^2),    D = lambda_j - lambda_i.
 
     Where eigenvalues are farther apart than rounding this is the exact one, and so are its own
-    derivatives, which take `-F^2` for that of `F`. Within a repeated eigenvalue the vectors have no
-    derivative, and theirs in each other's direction is taken to be zero.
+    derivatives, which take `-F^2` for that of `F`. The vectors of a repeated eigenvalue have no
+    derivative; what would turn them into each other is taken to be zero.
 
     Derivatives of the vectors of order n grow as `(gap |A|)^-n`, for gaps relative to `|A|`, and
     overflow only where that number itself does.

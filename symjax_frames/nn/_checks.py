@@ -1,4 +1,4 @@
-"""Static checks of the networks: each raises one ValueError that names the argument."""
+"""Static checks of networks. Each raises one ValueError that names the argument."""
 
 from jaxtyping import Array
 

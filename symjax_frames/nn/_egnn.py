@@ -56,7 +56,8 @@ class EGNN(nnx.Module):
         self.rounds = nnx.List(
             [MessagePassing(hidden, edge_features + 1, hidden, rngs=rngs) for _ in range(layers)]
         )
-        # Forces grow with distance, and distances with forces: they start near zero, as published.
+        # Forces grow with distances and distances with forces, so both start near zero, as
+        # published.
         small = nnx.initializers.variance_scaling(1e-6, "fan_avg", "uniform")
         self.norms = nnx.List([nnx.LayerNorm(hidden, rngs=rngs) for _ in range(layers)])
         self.pulls = nnx.List(

@@ -48,7 +48,8 @@ class CompleteGraph(NamedTuple):
 class EdgeList(NamedTuple):
     """Nodes of one or many graphs concatenated, with the edges as index pairs.
 
-    Edge features have shape `(edges, edge_features)`. An edge that touches a padding node is padding.
+    Edge features have shape `(edges, edge_features)`. An edge that touches a padding node is
+    padding.
 
     Attributes:
       senders: the node each edge starts from, from 0 to `nodes - 1`.
@@ -80,6 +81,7 @@ class EdgeList(NamedTuple):
 
 
 Graph = CompleteGraph | EdgeList
+"""What the networks take as their graph."""
 
 
 def without_padding(
@@ -92,8 +94,8 @@ def without_padding(
 ) -> tuple[Array, Array, Array, Array]:
     """The inputs of a network with zeros for padding, whatever it held.
 
-    Padding is masked again wherever it is summed. It is zeroed as well because the derivative of a
-    masked sum multiplies it by zero, which makes a NaN of a number that overflows on the way.
+    Sums over nodes and edges mask padding again. It has to be zero as well, because the derivative
+    of a masked sum multiplies it by zero, and zero times a number that overflowed is a NaN.
 
     Args:
       graph: which nodes and edges are real.
@@ -104,7 +106,7 @@ def without_padding(
       edges: the features of the edges.
 
     Returns:
-      The last four.
+      Points, velocities, nodes and edges.
 
     Raises:
       ValueError: if one of them has not the shape that the graph and the sizes ask for.

@@ -16,10 +16,10 @@ from symjax_frames.nn._group_layers import RegularNorm, SpacePool
 class GroupCNN(nnx.Module):
     """Backbone of images: one lifting convolution, then group convolutions, pooled between stages.
 
-    Every convolution is followed by `RegularNorm` and a rectifier; stages are separated by pooling of
-    2 x 2 pixels, and the largest value over all pixels is taken at the end. Features of the regular
-    representation come out: moving the image permutes their group axis, `GroupPool` makes them
-    invariant. With `cyclic(1)` this is a plain CNN.
+    Every convolution is followed by `RegularNorm` and a rectifier; stages are separated by pooling
+    of 2 x 2 pixels, and the largest value over all pixels is taken at the end. Features of the
+    regular representation come out: moving the image permutes their group axis, `GroupPool` makes
+    them invariant. With `cyclic(1)` this is a plain CNN.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -40,8 +40,8 @@ class GroupCNN(nnx.Module):
       rngs: where they are drawn from.
 
     Raises:
-      ValueError: if `stages` are empty, and as `LiftingConv`; when called, if the height or width cannot
-        be halved between stages.
+      ValueError: if `stages` are empty, and as `LiftingConv`; when called, if the height or width
+        cannot be halved between stages.
     """
 
     def __init__(

@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
 from symjax_frames.correlation import harmonic_basis, kernel_basis, pixel_basis
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups import Group, quotient_table
 
 BASES: dict[str, Callable[[Group, int], np.ndarray]] = {
     "auto": kernel_basis,
@@ -20,12 +19,11 @@ BASES: dict[str, Callable[[Group, int], np.ndarray]] = {
     "harmonics": harmonic_basis,
 }
 
-
 _EXACT = jax.lax.Precision.HIGHEST
 
 
 class _PlaneConv(nnx.Module):
-    """What both convolutions share: the basis of the kernels, the bias, the geometry of the grid."""
+    """The common part of both convolutions: the basis of the kernels, the bias, the padding."""
 
     def __init__(
         self,
@@ -78,8 +76,8 @@ class _PlaneConv(nnx.Module):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         if self.bias is not None:
-            # A product with zeros and ones, which is exact and small. As a jnp.tile it would be fused
-            # into the loop over the maps and make it a fifth slower on CPU.
+            # Copies by a product with zeros and ones, which is exact and small. XLA would fuse a
+            # jnp.tile into the loop over the maps and make it a fifth slower on CPU.
             copies = jnp.asarray(np.tile(np.eye(features), order), self.bias.dtype)
             y += jnp.broadcast_to(jnp.matmul(self.bias[...], copies, precision=_EXACT), y.shape)
         return y.reshape(*y.shape[:3], order, features)
@@ -90,8 +88,8 @@ class LiftingConv(_PlaneConv):
 
     Formula: $(L f)(x, g) = \sum_y \langle f(y), (g.k)(y - x) \rangle + b$, with
     $(g.k)(p) = k(g^{-1} p)$. Moving the image moves every map and permutes the group axis,
-    $(L\, g.f)(x, h) = (L f)(g^{-1}x, g^{-1}h)$: exactly for elements that keep the grid, with the error
-    of the sampling for others.
+    $(L\, g.f)(x, h) = (L f)(g^{-1}x, g^{-1}h)$: exactly for elements that keep the grid, with the
+    error of the sampling for others.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -107,8 +105,9 @@ class LiftingConv(_PlaneConv):
       out_features: features for each group element.
       kernel_size: pixels along a side of the kernels.
       stride: pixels from one output to the next.
-      padding: `"SAME"` (zeros; odd kernels only), `"VALID"` (none), or the number of rows and columns
-        of zeros added on every side. All sides get the same: anything else breaks the symmetry.
+      padding: `"SAME"` (zeros; odd kernels only), `"VALID"` (none), or the number of rows and
+        columns of zeros added on every side. All sides get the same: anything else breaks the
+        symmetry.
       basis: of the kernels: `"pixels"` (groups that keep the grid), `"harmonics"` (all groups), or
         `"auto"`, pixels where they serve.
       use_bias: whether to add a number to each feature, the same for all group elements.
@@ -117,8 +116,8 @@ class LiftingConv(_PlaneConv):
 
     Raises:
       ValueError: if an argument is not of its kind or the padding is not symmetric; when called, if
-        the input is not of the shape and dtype of the layer, or a stride leaves out rows on one side
-        only.
+        the input is not of the shape and dtype of the layer, or a stride leaves out rows on one
+        side only.
 
     References:
       Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016, arXiv:1602.07576.
@@ -141,8 +140,9 @@ class LiftingConv(_PlaneConv):
 class GroupConv(_PlaneConv):
     r"""Correlation on the group, between feature maps with a group axis.
 
-    Formula: $(f \star k)(x, g) = \sum_{y, h} \langle f(y, h), k(g^{-1}(y - x), g^{-1}h) \rangle + b$,
-    from and to the regular representation: equivariant as `LiftingConv` is.
+    Formula:
+    $(f \star k)(x, g) = \sum_{y, h} \langle f(y, h), k(g^{-1}(y - x), g^{-1}h) \rangle + b$, from
+    and to the regular representation: equivariant as `LiftingConv` is.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf

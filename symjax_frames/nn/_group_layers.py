@@ -1,4 +1,4 @@
-"""What stands between group convolutions: pooling and normalisation that keep the symmetry."""
+"""Layers between group convolutions: pooling and normalisation that keep the symmetry."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
 from symjax_frames._matrices import at_least_float32
-from symjax_frames.groups import Group
-from symjax_frames.groups._table import quotient_table, right_cosets
+from symjax_frames.groups import Group, quotient_table, right_cosets
 
 Kind = Literal["mean", "max"]
 _REDUCTIONS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max}
@@ -20,9 +19,9 @@ _REDUCTIONS: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "max": jnp.max
 class GroupPool(nnx.Module):
     r"""Reduces the group axis: what remains rotates as an ordinary image, or is invariant.
 
-    Formula: $f(x) = \max_g f(x, g)$ or the mean. With `over`, a subgroup $H$ of the group $G$, the axis
-    shrinks to the cosets $H g$ and the maps stay invariant under $H$ only: `GroupPool(dihedral(4),
-    over=cyclic(4))` keeps apart what is mirrored.
+    Formula: $f(x) = \max_g f(x, g)$ or the mean. With `over`, a subgroup $H$ of the group $G$, the
+    axis shrinks to the cosets $H g$ and the maps stay invariant under $H$ only:
+    `GroupPool(dihedral(4), over=cyclic(4))` keeps apart what is mirrored.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -39,8 +38,8 @@ class GroupPool(nnx.Module):
       over: the subgroup to pool over; the whole group by default.
 
     Raises:
-      ValueError: if `kind` is none of the two, or `over` is no subgroup of `group`; when called, if the
-        group axis has another length.
+      ValueError: if `kind` is none of the two, or `over` is no subgroup of `group`; when called, if
+        the group axis has another length.
     """
 
     def __init__(self, group: Group, kind: Kind = "mean", *, over: Group | None = None):
@@ -70,9 +69,9 @@ class SpacePool(nnx.Module):
       kind: `"mean"` or `"max"`.
 
     Raises:
-      ValueError: if `size` is not positive or `kind` none of the two; when called, if the input is no
-        batch of feature maps, or `size` does not divide the height and the width: windows would leave
-        out pixels on one side only, which breaks the symmetry.
+      ValueError: if `size` is not positive or `kind` none of the two; when called, if the input is
+        no batch of feature maps, or `size` does not divide the height and the width: windows would
+        leave out pixels on one side only, which breaks the symmetry.
     """
 
     def __init__(self, size: int = 2, kind: Kind = "mean"):
@@ -101,10 +100,10 @@ class SpacePool(nnx.Module):
 class RegularNorm(nnx.Module):
     r"""Instance normalisation of feature maps with a group axis, which keeps the symmetry.
 
-    Formula: $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta$, with the mean and the variance
-    of each feature over the pixels and group elements of one image, and $\gamma, \beta$ one number a
-    feature. (A scale for each group element would break the symmetry; statistics over a batch would
-    make the outputs depend on the other images.)
+    Formula: $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta$, with the mean and the
+    variance of each feature over the pixels and group elements of one image, and $\gamma, \beta$
+    one number per feature. (A scale for each group element would break the symmetry; statistics
+    over a batch would make the outputs depend on the other images.)
 
     Args:
       features: features for each group element.
@@ -113,8 +112,8 @@ class RegularNorm(nnx.Module):
       rngs: accepted as by every layer; the parameters start at one and zero.
 
     Raises:
-      ValueError: if `features` or `epsilon` are not positive; when called, if the input is no feature
-        map with a group axis and that many features.
+      ValueError: if `features` or `epsilon` are not positive; when called, if the input is no
+        feature map with a group axis and that many features.
 
     References:
       Ulyanov et al., Instance Normalization, 2016, arXiv:1607.08022.
@@ -157,13 +156,13 @@ class RegularNorm(nnx.Module):
         def on_maps(values: Array) -> Float[Array, "#batch 1 maps"]:
             return jnp.tile(values, (1, order))[:, None, :]
 
-        # The mean square less the squared mean would lose the digits of a variance far below it, and
-        # be infinity minus infinity for large numbers.
+        # The mean square less the squared mean would lose the digits of a variance far below it,
+        # and be infinity minus infinity for large numbers.
         centred = wide - on_maps(mean_of(wide))
         variance = mean_of(centred * centred)
         inverse = jax.lax.rsqrt(variance + jnp.asarray(self.epsilon, wide.dtype))
         scale, bias = (
-            on_maps(jnp.asarray(each[...], wide.dtype)[None]) for each in (self.scale, self.bias)
+            on_maps(jnp.asarray(param[...], wide.dtype)[None]) for param in (self.scale, self.bias)
         )
         return (centred * (on_maps(inverse) * scale) + bias).astype(x.dtype).reshape(x.shape)
 

@@ -44,10 +44,11 @@ class _Layer(nnx.Module):
 class LayerwiseGNN(nnx.Module):
     r"""Graph network with averaged layers, $h \leftarrow \langle layer \rangle_{F(h)}(h)$.
 
-    Node features are `channels` vectors, mixed at first from the centred point and the velocity. Each
-    layer is an unconstrained function of their coordinates, made equivariant by `frame_average` over
-    a frame of the features of all nodes; the output moves the points by their velocities and by
-    a mixture of the last features. Layers see no distances but those given as edge features.
+    Node features are `channels` vectors, mixed at first from the centred point and the velocity.
+    Each layer is an unconstrained function of their coordinates, made equivariant by
+    `frame_average` over a frame of the features of all nodes; the output moves the points by their
+    velocities and by a mixture of the last features. Layers see no distances but those given as
+    edge features.
 
     Args:
       dim: the number of axes of a point.
@@ -63,14 +64,16 @@ class LayerwiseGNN(nnx.Module):
       rngs: where the parameters are drawn from.
 
     Raises:
-      ValueError: if a size is out of range, `group` is neither of the two, or `frame` is no function;
-        when called, if a shape does not fit the graph, or the graph is no `CompleteGraph`.
+      ValueError: if a size is out of range, `group` is neither of the two, or `frame` is no
+        function; when called, if a shape does not fit the graph, or the graph is no
+        `CompleteGraph`.
 
     Note:
-      Over PCA frames, equivariance holds where the covariance of each layer's features has distinct
-      eigenvalues, apart from zero: features in a plane or on a line do no harm, for the signs of a
-      frame average away whatever leaves them. `spectral_gap` measures the distance from that, and
-      molecules such as methane at rest are at distance zero. Over robust frames it holds always.
+      Over PCA frames, equivariance holds where the nonzero eigenvalues of the covariance of each
+      layer's features are distinct. Features in a plane or on a line do no harm: the average over
+      the signs of the frame removes all components that leave it. `spectral_gap` measures how far
+      eigenvalues are from being equal; for molecules such as methane at rest some are. Over robust
+      frames equivariance always holds.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
@@ -146,5 +149,5 @@ class LayerwiseGNN(nnx.Module):
         self, features: Float[Array, "nodes channels dim"], mask: Bool[Array, " nodes"]
     ) -> Frame:
         _, channels, dim = features.shape
-        every = features.reshape(-1, dim)
-        return self.frame(every, jnp.repeat(mask, channels), group=self.group)
+        cloud = features.reshape(-1, dim)
+        return self.frame(cloud, jnp.repeat(mask, channels), group=self.group)

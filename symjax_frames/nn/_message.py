@@ -14,9 +14,9 @@ class MessagePassing(nnx.Module):
     r"""Messages along edges, and the change they make to the nodes.
 
     Formula: $m_{ij} = a(W_m\, a(W_r h_i + W_s h_j + W_e e_{ij} + b) + b_m)$ and
-    $\Delta h_i = W_u\, a(W_h [h_i, \sum_j m_{ij}] + b_h) + b_u$, with the SiLU $a$, receiver $i$ and
-    sender $j$. The first linear map of the messages is split into its parts, so that the nodes' share
-    of it costs one product a node and not one an edge.
+    $\Delta h_i = W_u\, a(W_h [h_i, \sum_j m_{ij}] + b_h) + b_u$, with the SiLU $a$, receiver $i$
+    and sender $j$. The first linear map of the messages is split into its parts, so that the nodes'
+    share of it costs one product per node and not one per edge.
 
     Args:
       node_features: the number of features of a node, before and after.
@@ -47,8 +47,8 @@ class MessagePassing(nnx.Module):
     ) -> tuple[Float[Array, "nodes features"], Float[Array, "*edges hidden"]]:
         """The change of the nodes, and the messages.
 
-        Padding may hold any finite numbers and changes nothing real. What comes out in its own rows,
-        and on the edges that `graph.edge_mask` excludes, means nothing.
+        Padding may hold any finite numbers and changes nothing real. The outputs in its rows, and
+        on the edges that `graph.edge_mask` excludes, have no meaning.
         """
         check_shape("nodes", nodes, (len(graph.mask), self.receiver.in_features))
         check_shape("edges", edges, (*graph.edge_mask.shape, self.edge.in_features))

@@ -19,15 +19,15 @@ class PointGNN(nnx.Module):
     Each of the layers sees the points where the layers before have moved them. Nodes start as
     $h_i = W [x_i, v_i, |v_i|, nodes_i]$. With $d = x_i - x_j$, $r = \sqrt{|d|^2 + softening^2}$ and
     edge features $e$, messages are computed from the normalised $h_i$, $h_j$ and
-    $[d, v_i - v_j, r, e, e / r, e\, d / r]$; after $h_i \leftarrow h_i + \Delta h_i$, velocities and
-    then points are moved,
+    $[d, v_i - v_j, r, e, e / r, e\, d / r]$; after $h_i \leftarrow h_i + \Delta h_i$, velocities
+    and then points are moved,
 
     $$v_i \leftarrow v_i + A h_i + \textstyle\sum_j (w \cdot m_{ij})\, d / r, \qquad
     x_i \leftarrow x_i + v_i / layers + B h_i,$$
 
-    with all linear maps affine. The last three start at zero, so an untrained network moves points by
-    their velocities. Points and velocities enter as plain numbers: turning the input does anything to
-    the output.
+    with all linear maps affine. The last three start at zero, so an untrained network moves points
+    by their velocities. Points and velocities enter as plain numbers: turning the input may
+    change the output in any way.
 
     Args:
       dim: the number of axes of a point.

@@ -54,7 +54,7 @@ def hard_clouds() -> dict[str, np.ndarray]:
 
     Molecules are built from bond lengths in Angstrom and angles. Methane, ammonia, benzene, the
     solids and the square have repeated eigenvalues; water and pyridine are planar; CO2 and the line
-    are collinear; the rest lack points, repeat them, or stress the arithmetic.
+    are collinear. The others have few points or repeated ones, or are far away, tiny or huge.
 
     Returns:
       Float64 arrays of shape `(points, 3)` by name.

@@ -63,14 +63,14 @@ def equivariance_error(
     check_actions(out_actions, "out_actions")
     dtype = moved_dtype(in_actions, args)
 
-    def move(g: Isometry, actions: PyTree, tree: PyTree, where: str) -> PyTree:
+    def move(g: Isometry, actions: PyTree, tree: PyTree, name: str) -> PyTree:
         return map_actions(
-            lambda action, leaf, place: (
-                leaf if action is None else apply_action(action.push, g, leaf, place)
+            lambda action, leaf, leaf_name: (
+                leaf if action is None else apply_action(action.push, g, leaf, leaf_name)
             ),
             actions,
             tree,
-            where,
+            name,
         )
 
     def error(draw: Key[Array, ""]) -> Float[Array, ""]:

@@ -85,7 +85,9 @@ class Digits(Task):
         loss = jnp.mean(_cross_entropy(logits, batch["label"]))
         if config.prior_weight > 0:
             # The prior holds for the poses that the data have, not for those of the augmentation.
-            priors = jax.vmap(lambda image: sf.prior_loss(network.scores(image)))(batch["image"])
+            priors = jax.vmap(lambda image: sf.frames.prior_loss(network.scores(image)))(
+                batch["image"]
+            )
             loss += config.prior_weight * jnp.mean(priors)
         return loss
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
-from symjax_frames.frames._canonical import canonical_margin
+from symjax_frames.frames import canonical_margin
 from symjax_frames.testing import generic_cloud, hard_clouds
 from tests.helpers.clouds import padded
 

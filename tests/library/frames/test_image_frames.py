@@ -75,7 +75,7 @@ def test_networks_become_equivariant_to_shifts(landmark):
 
 
 def test_the_landmark_may_lie_between_pixels():
-    location = sf.centre_of_mass(jnp.asarray(padded(2, 3)))
+    location = sf.frames.centre_of_mass(jnp.asarray(padded(2, 3)))
     assert np.all(np.abs(location - np.round(location)) > 0.01)
     assert np.all(np.abs(location) < 0.5)
 
@@ -87,8 +87,8 @@ def test_the_centre_of_mass_moves_as_a_point():
 
     @jax.jit
     def sides(image):
-        location = sf.centre_of_mass(image)
-        moved = sf.centre_of_mass(sf.images.push(g, image))
+        location = sf.frames.centre_of_mass(image)
+        moved = sf.frames.centre_of_mass(sf.images.push(g, image))
         return moved, sf.points.push(g, location), sf.points.pull(g, location)
 
     moved, expected, backwards = sides(padded(4, 2))
@@ -101,7 +101,7 @@ def test_the_centre_of_mass_of_any_intensity(dtype):
     limits = jnp.finfo(dtype)
     one = np.zeros((3, 5, 2))
     one[0, 4, 1], one[2, 4, 0] = 1, -1
-    both = jax.jit(jax.value_and_grad(lambda image: jnp.sum(sf.centre_of_mass(image))))
+    both = jax.jit(jax.value_and_grad(lambda image: jnp.sum(sf.frames.centre_of_mass(image))))
     for scale in (float(limits.tiny), 1.0, float(limits.max)):
         value, gradient = both(jnp.asarray(one * scale, dtype))
         # At (2, 1) and (2, -1), with equal masses.
@@ -252,26 +252,28 @@ def test_gradients_of_each_kind():
 def test_a_gradient_step_on_the_prior_loss_keeps_images_upright():
     scores = jnp.asarray(draw((6, 4)))
     expected = -np.log(np.exp(scores)[:, 0] / np.sum(np.exp(scores), axis=1))
-    np.testing.assert_allclose(sf.prior_loss(scores), expected, rtol=1e-13)
+    np.testing.assert_allclose(sf.frames.prior_loss(scores), expected, rtol=1e-13)
     upright = np.mean(np.argmax(np.asarray(scores), axis=1) == 0)
-    assert float(sf.identity_rate(scores)) == upright < 1
+    assert float(sf.frames.identity_rate(scores)) == upright < 1
     assert (
-        float(sf.identity_rate(-scores)) == np.mean(np.argmin(np.asarray(scores), axis=1) == 0) > 0
+        float(sf.frames.identity_rate(-scores))
+        == np.mean(np.argmin(np.asarray(scores), axis=1) == 0)
+        > 0
     )
-    trained = scores - 50 * jax.grad(lambda x: jnp.mean(sf.prior_loss(x)))(scores)
-    assert sf.identity_rate(trained) == 1
+    trained = scores - 50 * jax.grad(lambda x: jnp.mean(sf.frames.prior_loss(x)))(scores)
+    assert sf.frames.identity_rate(trained) == 1
     best = jax.jit(jax.vmap(lambda one: sf.scored_frame(one, C4).elements.linear))
     identities = np.broadcast_to(np.eye(2), (6, 1, 2, 2))
     np.testing.assert_array_equal(best(trained), identities)
     assert np.any(best(scores) != identities)
-    assert np.isfinite(sf.prior_loss(jnp.asarray([-1e30, 1e30], jnp.float32)))
+    assert np.isfinite(sf.frames.prior_loss(jnp.asarray([-1e30, 1e30], jnp.float32)))
 
 
 @pytest.mark.parametrize(
     "call,message",
     [
         (lambda: sf.landmark_frame(np.ones((2, 4, 4, 1))), "one floating image .*jax.vmap"),
-        (lambda: sf.centre_of_mass(np.ones((4, 4, 1), int)), "one floating image .*int64"),
+        (lambda: sf.frames.centre_of_mass(np.ones((4, 4, 1), int)), "one floating image .*int64"),
         (
             lambda: sf.landmark_frame(np.ones((4, 4, 1)), landmark=lambda x: jnp.ones(3)),
             r"landmark must return .*two numbers.*\(3,\)",
@@ -280,8 +282,8 @@ def test_a_gradient_step_on_the_prior_loss_keeps_images_upright():
             lambda: sf.landmark_frame(np.ones((4, 4, 1)), landmark=np.zeros(2)),
             r"landmark must be a function .*\(2,\)",
         ),
-        (lambda: sf.prior_loss(np.ones((2, 4), int)), r"shape \(..., order\), got .*int64"),
-        (lambda: sf.identity_rate(np.ones(4)), r"shape \(batch, order\), got shape \(4,\)"),
+        (lambda: sf.frames.prior_loss(np.ones((2, 4), int)), r"shape \(..., order\), got .*int64"),
+        (lambda: sf.frames.identity_rate(np.ones(4)), r"shape \(batch, order\), got shape \(4,\)"),
         (lambda: scored(np.ones(5)), r"scores must be floating of shape \(4,\).*C4.*\(5,\)"),
         (lambda: scored(np.ones((2, 4))), r"\(2, 4\).*jax.vmap"),
         (lambda: scored(np.ones(4, int)), "scores must be floating .*int64"),

@@ -337,7 +337,7 @@ def test_transport_is_invariant_and_equals_push_and_pull(keys):
         frame = sf.local_frames(points, senders, receivers, CUTOFF, **OPTIONS)
         own = pull(nodes, frame, velocities)
         hidden = jnp.sin(own @ weight + 0.5)
-        moved = sf.transport(hidden, frame, senders, receivers, sf.vectors)
+        moved = sf.frames.transport(hidden, frame, senders, receivers, sf.vectors)
 
         # Invariant numbers that depend on every entry of what is seen.
         def number(seen):
@@ -348,9 +348,9 @@ def test_transport_is_invariant_and_equals_push_and_pull(keys):
         return {
             "transported": number(moved),
             "gathered": number(hidden[:, senders]),
-            "exact": sf.transport(own, frame, senders, receivers, sf.vectors),
+            "exact": sf.frames.transport(own, frame, senders, receivers, sf.vectors),
             "direct": pull(edges, frame, velocities[senders]),
-            "numbers": sf.transport(own[..., 0], frame, senders, receivers, None),
+            "numbers": sf.frames.transport(own[..., 0], frame, senders, receivers, None),
             "averaged": jnp.sum(frame.weights * own[..., 0], axis=0)[senders],
         }
 
@@ -375,7 +375,7 @@ def test_transport_between_single_elements_is_their_relative_one(keys):
     def run(draws, features):
         turns = jax.vmap(lambda key: motion.draw(key, float))(draws)
         frame = sf.Frame(jax.tree.map(lambda leaf: leaf[None], turns), jnp.ones((1, 3)))
-        seen = sf.transport(features, frame, jnp.array([2]), jnp.array([0]), sf.points)
+        seen = sf.frames.transport(features, frame, jnp.array([2]), jnp.array([0]), sf.points)
         first, last = (jax.tree.map(lambda leaf, at=at: leaf[at], turns) for at in (0, 2))
         return seen[0, 0], sf.points.push(first.inverse().compose(last), features[0, 2])
 
@@ -386,7 +386,7 @@ def test_transport_between_single_elements_is_their_relative_one(keys):
 
 def test_diagnostics_tell_what_does_not_fit():
     points, senders, receivers, home = graph(["octahedron", "generic", "one point"])
-    diagnose = functools.partial(sf.local_diagnostics, senders=senders, receivers=receivers)
+    diagnose = functools.partial(sf.frames.local_diagnostics, senders=senders, receivers=receivers)
 
     @compiled
     def run(points):
@@ -424,4 +424,4 @@ def test_wrong_arguments_are_refused(unhooked):
             sf.local_frames(**{**usual, **wrong})
     frame = sf.Frame(sf.Isometry.identity(3), jnp.ones(8))
     with pytest.raises(ValueError, match="features must start with the axes"):
-        sf.transport(jnp.ones((8, 6, 3)), frame, senders, receivers, sf.vectors)
+        sf.frames.transport(jnp.ones((8, 6, 3)), frame, senders, receivers, sf.vectors)

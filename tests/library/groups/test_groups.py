@@ -123,17 +123,17 @@ def test_polyhedral_groups_average_the_sphere_to_their_degree(name, degree):
 def test_finite_group_accepts_groups_and_refuses_others():
     quarter = np.array([[0.0, -1], [1, 0]])
     powers = np.stack([np.linalg.matrix_power(quarter, k) for k in range(4)])
-    assert sf.finite_group("mine", powers).order == 4
+    assert sf.groups.finite_group("mine", powers).order == 4
     with pytest.raises(ValueError, match="closed under products"):
-        sf.finite_group("mine", powers[:3])
+        sf.groups.finite_group("mine", powers[:3])
     with pytest.raises(ValueError, match="start with the identity"):
-        sf.finite_group("mine", powers[1:])
+        sf.groups.finite_group("mine", powers[1:])
     with pytest.raises(ValueError, match="orthogonal"):
-        sf.finite_group("mine", np.stack([np.eye(2), 2 * np.eye(2)]))
+        sf.groups.finite_group("mine", np.stack([np.eye(2), 2 * np.eye(2)]))
     with pytest.raises(ValueError, match="distinct"):
-        sf.finite_group("mine", np.stack([np.eye(2), np.eye(2)]))
+        sf.groups.finite_group("mine", np.stack([np.eye(2), np.eye(2)]))
     with pytest.raises(ValueError, match=r"shape \(order, dim, dim\), got \(2, 3\)"):
-        sf.finite_group("mine", np.ones((2, 3)))
+        sf.groups.finite_group("mine", np.ones((2, 3)))
 
 
 def test_impossible_sizes_are_refused():

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import eval_legendre, sph_harm_y
 
 import symjax_frames as sf
-from symjax_frames.groups._sphere import _lebedev, _orbits
+from symjax_frames.groups._sphere import lebedev_orbits, lebedev_rule
 
 SPACE = {"SO(3)": sf.special_orthogonal(3), "O(3)": sf.orthogonal(3)}
 PLANE = {"SO(2)": sf.special_orthogonal(2), "O(2)": sf.orthogonal(2)}
@@ -50,7 +50,7 @@ def test_every_matrix_element_is_integrated_up_to_the_degree(name, degree):
     for each in range(1, degree + 1):
         # Spherical harmonics are of order one, and scipy's good to some 1e-15 times their degree.
         assert in_both_parities(rule, each) < 2e-14
-    reached = sf.degree_of(rule)
+    reached = sf.groups.degree_of(rule)
     assert reached == {4: 5}.get(degree, degree)
     if reached < 12:
         # One degree higher some matrix element is missed.
@@ -82,7 +82,7 @@ def test_one_turn_less_about_the_points_is_not_enough():
     )
     assert averaged_harmonics(fewer, spread, degree) > 1e-3
     assert averaged_harmonics(fewer, spread, degree - 1) < 2e-14
-    assert sf.degree_of(rule) == degree - 1
+    assert sf.groups.degree_of(rule) == degree - 1
 
 
 @pytest.mark.parametrize("name", PLANE)
@@ -103,7 +103,7 @@ def test_circular_harmonics(name, degree):
         assert (averages[:degree] < 1e-14).all()
         # C_{L+1} and D_{L+1} do not see the degree L + 1 at all.
         np.testing.assert_allclose(averages[degree], (weights * half).sum(), atol=1e-12)
-    assert sf.degree_of(rule, max_degree=64) == degree
+    assert sf.groups.degree_of(rule, max_degree=64) == degree
 
 
 def test_the_cheapest_rule_is_taken():
@@ -116,12 +116,12 @@ def test_the_cheapest_rule_is_taken():
     assert counts(SPACE["O(3)"]) == [2 * count for count in expected]
     # No Lebedev rule of ours reaches 42.
     assert len(sf.quadrature(SPACE["SO(3)"], 42).weights) == 22 * 43 * 43
-    assert not {"13", "25", "27"} & set(_orbits())
+    assert not {"13", "25", "27"} & set(lebedev_orbits())
 
 
 @pytest.mark.parametrize("degree", [5, 11, 23, 41])
 def test_lebedev_rules_average_polynomials_on_the_sphere(degree):
-    points, weights = _lebedev(degree)
+    points, weights = lebedev_rule(degree)
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=4e-16)
     assert (weights > 0).all()
     heights = points @ GENERIC[0]
@@ -163,26 +163,26 @@ def test_single_precision():
         for degree in (3, 9):
             rule = sf.quadrature(group, degree, jnp.float32)
             assert {leaf.dtype for leaf in jax.tree.leaves(rule)} == {jnp.dtype("float32")}
-            assert sf.degree_of(rule) == degree
+            assert sf.groups.degree_of(rule) == degree
     # What single precision rounds is too much for double: the tolerance follows the dtype.
     widened = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), rule)
-    assert sf.degree_of(widened) < 9
+    assert sf.groups.degree_of(widened) < 9
 
 
 def test_degree_of_other_frames(keys):
     cloud = jax.random.normal(next(keys), (6, 3))
     for dtype in (jnp.float32, jnp.float64):
-        assert sf.degree_of(sf.pca_frame(cloud.astype(dtype), group="SE")) == 1
+        assert sf.groups.degree_of(sf.pca_frame(cloud.astype(dtype), group="SE")) == 1
     closed = sf.close(sf.pca_frame, sf.signed_permutations(3), already=sf.signs(3))(cloud)
-    assert sf.degree_of(closed) == 3
+    assert sf.groups.degree_of(closed) == 3
     rule = sf.quadrature(SPACE["O(3)"], 5)
-    assert sf.degree_of(rule, max_degree=2) == 2
-    assert sf.degree_of(rule, max_degree=0) == 0
+    assert sf.groups.degree_of(rule, max_degree=2) == 2
+    assert sf.groups.degree_of(rule, max_degree=0) == 0
     # Uneven halves: of the determinant something is left.
     uneven = rule._replace(weights=rule.weights * jnp.where(jnp.arange(120) < 60, 1.5, 0.5))
-    assert sf.degree_of(uneven) == -1
+    assert sf.groups.degree_of(uneven) == -1
     one_moved = rule._replace(weights=rule.weights.at[0].add(1e-9).at[1].add(-1e-9))
-    assert sf.degree_of(one_moved) == 0
+    assert sf.groups.degree_of(one_moved) == 0
 
 
 @pytest.mark.usefixtures("unhooked")
@@ -208,10 +208,10 @@ def test_errors():
         sf.quadrature(SPACE["SO(3)"], 2, jnp.int32)
     rule = sf.quadrature(SPACE["SO(3)"], 2)
     with pytest.raises(ValueError, match="max_degree must be an integer of at least 0, got -1"):
-        sf.degree_of(rule, -1)
+        sf.groups.degree_of(rule, -1)
     with pytest.raises(ValueError, match="rule must be a Frame of Isometry elements.*got Group"):
-        sf.degree_of(sf.octahedral())
+        sf.groups.degree_of(sf.octahedral())
     with pytest.raises(ValueError, match=r"rule must be one set.*shape \(1, 4, 4\)"):
-        sf.degree_of(sf.Frame(sf.Isometry(jnp.eye(4)[None], jnp.zeros((1, 4))), jnp.ones(1)))
+        sf.groups.degree_of(sf.Frame(sf.Isometry(jnp.eye(4)[None], jnp.zeros((1, 4))), jnp.ones(1)))
     with pytest.raises(ValueError, match="of at least 32 bits, got bfloat16"):
-        sf.degree_of(sf.quadrature(SPACE["SO(3)"], 2, jnp.bfloat16))
+        sf.groups.degree_of(sf.quadrature(SPACE["SO(3)"], 2, jnp.bfloat16))

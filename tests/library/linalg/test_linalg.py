@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from symjax_frames.linalg import eigh, safe_norm, safe_normalize
-from symjax_frames.linalg._closed_form import _separated_vector
+from symjax_frames.linalg._closed_form import separated_vector
 
 COUNT = 1000
 solve = jax.jit(eigh)
@@ -108,7 +108,7 @@ def test_worst_separated_eigenvalue_first_is_bad():
     @jax.jit
     def formula(matrix, values):
         rows = tuple(tuple(matrix[:, i, j] for j in range(3)) for i in range(3))
-        columns = [jnp.stack(_separated_vector(rows, values[:, k]), -1) for k in range(3)]
+        columns = [jnp.stack(separated_vector(rows, values[:, k]), -1) for k in range(3)]
         return jnp.stack(columns, -1)
 
     naive = formula(matrix, values)

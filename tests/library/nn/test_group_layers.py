@@ -11,7 +11,7 @@ from flax import nnx
 import symjax_frames as sf
 from symjax_frames import nn
 from symjax_frames.correlation import group_correlate, lift
-from symjax_frames.groups._table import quotient_table
+from symjax_frames.groups import quotient_table
 from symjax_frames.testing import equivariance_error
 from tests.helpers.networks import relative
 

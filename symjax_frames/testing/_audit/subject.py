@@ -1,4 +1,4 @@
-"""One cloud under audit: its arguments, its outputs, and the sizes its errors are relative to."""
+"""One cloud under audit: its arguments and outputs, and the sizes that errors are relative to."""
 
 import dataclasses
 from typing import Any
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from symjax_frames.testing.audit._moves import size_of
-from symjax_frames.testing.audit._probe import Layout, Output, Probe, Slopes
+from symjax_frames.testing._audit.moves import size_of
+from symjax_frames.testing._audit.probe import Layout, Output, Probe, Slopes
 
 
 @dataclasses.dataclass
@@ -25,6 +25,7 @@ class Subject:
       shifts: whether a shift of the cloud is to change nothing.
       base: the outputs for the cloud as it is.
       sizes: what differences of each output are relative to.
+      cotangents: the projection of each output to a number, for derivatives.
       slope_size: what differences of derivatives are relative to.
       nonfinite_values: evaluations that gave a NaN or an infinity.
       nonfinite_gradients: derivatives that did.
@@ -57,7 +58,7 @@ class Subject:
 
     @property
     def rounding(self) -> float:
-        """The part of the cloud's size that its coordinates are rounded to, at least one epsilon."""
+        """The rounding of the coordinates over the size of the cloud, at least one epsilon."""
         eps = float(jnp.finfo(self.probe.dtype).eps)
         extent = np.max(np.abs(self.cloud))
         return eps * max(1.0, float(extent) / size_of(self.moved[0])) if self.shifts else eps
@@ -68,9 +69,9 @@ class Subject:
         return self.layout.join(moved, self.fixed)
 
     def set_sizes(self, sizes: list[float]) -> None:
-        """Fixes what is relative to what, and the projection of the outputs to differentiate."""
+        """Fixes what errors of each output are relative to, and its projection for derivatives."""
         self.sizes = sizes
-        # Around one in size: a weight near zero would hide an output.
+        # Weights of a size around one: a weight near zero would hide an entry of the output.
         self.cotangents = [
             (
                 1 + 0.5 * np.sin(self.rng.normal(size=leaf.shape[1]))
@@ -88,21 +89,21 @@ class Subject:
         shift: np.ndarray | None = None,
         order: np.ndarray | None = None,
     ) -> list[np.ndarray]:
-        """The outputs, moved back, at inputs given by what differs from the cloud as it is."""
-        given = [each for each in (linear, shift, order, *(moved or [])) if each is not None]
+        """The outputs, moved back, at inputs that differ from the cloud by what is given."""
+        given = [rows for rows in (linear, shift, order, *(moved or [])) if rows is not None]
         count = len(given[0]) if given else 1
         points, dim = self.cloud.shape
 
-        def rows(array: np.ndarray) -> np.ndarray:
+        def repeated(array: np.ndarray) -> np.ndarray:
             return np.broadcast_to(array, (count, *array.shape))
 
         values = self.probe.values(
             self.layout,
             self.fixed,
-            [rows(leaf) for leaf in self.moved] if moved is None else moved,
-            rows(np.eye(dim)) if linear is None else linear,
-            rows(np.zeros(dim)) if shift is None else shift,
-            rows(np.arange(points)) if order is None else order,
+            [repeated(leaf) for leaf in self.moved] if moved is None else moved,
+            repeated(np.eye(dim)) if linear is None else linear,
+            repeated(np.zeros(dim)) if shift is None else shift,
+            repeated(np.arange(points)) if order is None else order,
         )
         self.nonfinite_values += _nonfinite(values)
         return values
@@ -114,7 +115,7 @@ class Subject:
         return slopes
 
     def around(self, steps: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Inputs moved by each of the steps, and back by it, as rounding leaves them."""
+        """The inputs `x + step` and `x - step` for each step, rounded to the dtype."""
         plus = [
             (leaf + step).astype(self.probe.dtype)
             for leaf, step in zip(self.moved, steps, strict=True)
@@ -135,11 +136,15 @@ class Subject:
 
 
 def floored(own: list[float], extents: list[float]) -> list[float]:
-    """Sizes that may vanish for one cloud, but not for all: at least what is typical.
+    """Sizes of an output at each cloud, raised to at least the median over all clouds.
 
-    A symmetric cloud can make an output vanish; what is left of it is rounding, whose relative error
-    means nothing. The median over all clouds is the least size there is, in proportion for clouds
-    that are smaller than the median one.
+    A symmetric cloud can make an output vanish. What is left of it is rounding, whose relative
+    error means nothing. For clouds smaller than the median cloud the least size is smaller in
+    proportion.
+
+    Args:
+      own: the size of the output at each cloud.
+      extents: the size of each cloud.
     """
     finite = [size for size in own if np.isfinite(size) and size > 0]
     typical = float(np.median(finite)) if finite else 1.0

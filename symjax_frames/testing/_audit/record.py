@@ -1,4 +1,4 @@
-"""What an audit found: numbers for every cloud, as a table, as JSON, and held against tolerances."""
+"""The result of an audit: numbers for every cloud, a table, JSON, and a comparison with tolerances."""
 
 import dataclasses
 import math
@@ -35,15 +35,16 @@ _JUMPS = ("jump", "crossing")
 class CloudAudit:
     """What was measured at one cloud; `None` for what does not apply to the function.
 
-    All errors are relative to the size of the output or of its gradient, at this cloud or at the
-    median one, whichever is larger: a symmetric cloud may make an output vanish.
+    All errors are relative to the size of the output or of its gradient at this cloud, or its
+    median over all clouds if that is larger, since a symmetric cloud may make an output vanish.
 
     Attributes:
       name: of the cloud.
       points: their number.
-      rounding: how coarsely the cloud itself is given, relative to its size: the machine epsilon, more
-        for a cloud far from the origin. Below it there is nothing to measure.
-      proper: equivariance error under random rotations about the centroid (for O and SO, the origin).
+      rounding: the rounding of the coordinates relative to the size of the cloud: the machine
+        epsilon, and more for a cloud far from the origin. No smaller error can be measured.
+      proper: equivariance error under random rotations about the centroid (for O and SO, the
+        origin).
       improper: the same under rotations times a reflection.
       translation: under random shifts.
       permutation: under random orders of the points.
@@ -51,7 +52,7 @@ class CloudAudit:
       crossing: the largest jump where two principal axes of the stretched cloud change places.
       gradient: distance of derivatives from central differences.
       net_force: sum of the forces relative to the sum of their lengths. The forces are an output of
-        one vector a point, or else minus the gradient of an only, invariant number.
+        one vector per point, or else minus the gradient of the only output, one invariant number.
       net_torque: the same for the torques about the centroid.
       asymmetry: `|J - J^T| / |J|` of the Jacobian of the forces, zero where they conserve energy.
       degrees: the part of the energy of the output that changes under rotations with degree 0, 1,
@@ -80,7 +81,7 @@ class CloudAudit:
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What `audit` found out about a function.
+    """The measurements that `audit` makes of a function.
 
     Attributes:
       group: the name of the group that it is to be equivariant to.
@@ -139,14 +140,15 @@ class Audit:
         """What breaks a law of the group, a line each.
 
         Args:
-          tolerance: the largest relative error allowed for a cloud that is given to machine
-            precision, in proportion more for others; by default 1000 machine epsilons. Jumps may be
-            ten times as large, for what remains of a steep slope. `gradient` and `asymmetry` may
-            reach its root: central differences have half the digits.
+          tolerance: the largest relative error allowed for a cloud whose `rounding` is the machine
+            epsilon, in proportion more for others; by default 1000 machine epsilons. Jumps may be
+            ten times as large, since a steep slope looks like a small one. `gradient` and
+            `asymmetry` may be as large as its square root: central differences have half the
+            digits.
 
         Returns:
-          A sentence for each measure of each cloud that is too large, and for a dtype that is not
-          kept, and for functions that are traced again; empty if all is well.
+          A sentence for each measure of each cloud that is too large, for a dtype that is not kept,
+          and for functions that are traced again; empty if all is well.
         """
         eps = float(jnp.finfo(self.dtype).eps)
         tolerance = 1000 * eps if tolerance is None else tolerance

@@ -1,4 +1,4 @@
-"""From clouds to subjects of an audit: arguments, first evaluations, and what errors are relative to."""
+"""From clouds to subjects of an audit: their arguments, first evaluations and typical sizes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from symjax_frames._checks import describe
-from symjax_frames.testing.audit._probe import Probe
-from symjax_frames.testing.audit._slopes import slope_norm
-from symjax_frames.testing.audit._subject import Subject, floored
+from symjax_frames.testing._audit.probe import Probe
+from symjax_frames.testing._audit.slopes import slope_norm
+from symjax_frames.testing._audit.subject import Subject, floored
 
 
 def prepare(
@@ -25,36 +25,36 @@ def prepare(
       probe: evaluates the function.
       clouds: as in `audit`.
       arguments: as in `audit`.
-      seed: of everything that is drawn.
+      seed: the seed of all random draws.
       shifts: whether the group has shifts.
 
     Raises:
       ValueError: if the arguments cannot be made, hold no cloud, or the function raises for them.
     """
     subjects = {}
-    for place, (name, given) in enumerate(clouds.items()):
+    for number, (name, given) in enumerate(clouds.items()):
         try:
             args = make_arguments(given, arguments, probe.dtype)
             layout, moved, fixed = probe.split(args)
             _check_cloud(moved)
             outputs = probe.outline(args)
         except Exception as error:
-            # Whatever the function raises: only the name of the cloud says where.
+            # The function may raise anything, and only the name of the cloud says for which input.
             raise ValueError(f"cloud {name!r}: {error or type(error).__name__}") from error
-        rng = np.random.default_rng([*seed, place])
+        rng = np.random.default_rng([*seed, number])
         subjects[name] = Subject(probe, layout, moved, fixed, outputs, rng, shifts)
-    everyone = list(subjects.values())
-    counts = {len(subject.outputs) for subject in everyone}
+    all_subjects = list(subjects.values())
+    counts = {len(subject.outputs) for subject in all_subjects}
     if len(counts) > 1:
         raise ValueError(f"fn must return as many arrays for every cloud, got {sorted(counts)}")
     by_point = tuple(
-        all(s.outputs[place].shape[:1] == s.moved[0].shape[:1] for s in everyone)
-        for place in range(counts.pop())
+        all(s.outputs[index].shape[:1] == s.moved[0].shape[:1] for s in all_subjects)
+        for index in range(counts.pop())
     )
-    for subject in everyone:
+    for subject in all_subjects:
         subject.layout = subject.layout._replace(row_outputs=by_point)
         subject.base = subject.values()
-    _set_sizes(everyone)
+    _set_sizes(all_subjects)
     return subjects
 
 
@@ -85,16 +85,15 @@ def _check_cloud(moved: list[np.ndarray]) -> None:
         raise ValueError("its coordinates must be finite")
 
 
-def _set_sizes(everyone: list[Subject]) -> None:
-    extents = [float(np.max(np.abs(subject.cloud))) for subject in everyone]
+def _set_sizes(all_subjects: list[Subject]) -> None:
+    extents = [float(np.max(np.abs(subject.cloud))) for subject in all_subjects]
     by_output = [
-        floored([float(np.max(np.abs(s.base[place]), initial=0.0)) for s in everyone], extents)
-        for place in range(len(everyone[0].base))
+        floored([float(np.max(np.abs(s.base[index]), initial=0.0)) for s in all_subjects], extents)
+        for index in range(len(all_subjects[0].base))
     ]
-    for subject, sizes in zip(everyone, zip(*by_output, strict=True), strict=True):
+    for subject, sizes in zip(all_subjects, zip(*by_output, strict=True), strict=True):
         subject.set_sizes(list(sizes))
-    alike = [1.0] * len(everyone)
-    for subject, size in zip(
-        everyone, floored([slope_norm(s) for s in everyone], alike), strict=True
-    ):
-        subject.slope_size = size
+    # A slope is taken by coordinates in units of the cloud's size: no extent enters.
+    slopes = floored([slope_norm(s) for s in all_subjects], [1.0] * len(all_subjects))
+    for subject, slope in zip(all_subjects, slopes, strict=True):
+        subject.slope_size = slope

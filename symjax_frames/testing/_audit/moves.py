@@ -1,4 +1,4 @@
-"""Where a function is audited: random group elements, and paths through clouds and crossings."""
+"""Where a function is audited: at random group elements, and on paths through a cloud."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 Path = Callable[[np.ndarray], list[np.ndarray]]
-"""Times in [0, 1] to the arguments that move, one row a time."""
+"""A function of times in [0, 1]: the arguments that move, with a row for each time."""
 
 _AMPLITUDE = 0.1
 """How far a path leads away, in sizes of the cloud."""
+
 _FLAT = 1e-3
 """A principal axis shorter than this part of the longest one is not made longer than another."""
 
@@ -27,11 +28,11 @@ def draw_orthogonal(
 
 
 def size_of(leaf: np.ndarray) -> float:
-    """The size of what moves, apart from where it is; 1 for nothing but zeros."""
+    """The largest distance of a coordinate from its mean over the rows; 1 if all are zero."""
     leaf = leaf.astype(np.float64)
     rows = leaf.reshape(-1, leaf.shape[-1])
     spread = np.max(np.abs(rows - np.mean(rows, axis=0)))
-    # Equal points have no spread but what rounding makes of their mean.
+    # The spread of equal points is the rounding of their mean.
     magnitude = np.max(np.abs(rows))
     if spread > 1e-12 * magnitude:
         return float(spread)
@@ -59,10 +60,11 @@ def _line(start: np.ndarray, step: np.ndarray) -> Callable[[np.ndarray], np.ndar
 
 
 def crossing_paths(moved: list[np.ndarray], centre: Float[np.ndarray, " dim"]) -> list[Path]:
-    """Stretches of the cloud along two principal axes whose variances become equal half-way.
+    """Paths that stretch the cloud along two principal axes until their variances change places.
 
-    The first leaf is the cloud and the others stay. One path for each pair of neighbouring axes, at
-    most two; none for a cloud on a line, whose second axis has no length to stretch.
+    The variances are equal half-way. The first leaf is the cloud, the others stay as they are.
+    There is a path for each pair of neighbouring axes, at most two, and none for a cloud on a line,
+    whose second axis has no length to stretch.
     """
     cloud, *others = (leaf.astype(np.float64) for leaf in moved)
     left, lengths, right = np.linalg.svd(cloud - centre, full_matrices=False)
@@ -77,7 +79,7 @@ def crossing_paths(moved: list[np.ndarray], centre: Float[np.ndarray, " dim"]) -
             now[:, first] = middle * np.exp(reach * (1 - 2 * times))
             now[:, first + 1] = middle * np.exp(reach * (2 * times - 1))
             stretched = (left * now[:, None]) @ right + centre
-            return [stretched, *(np.tile(each, (len(times), *[1] * each.ndim)) for each in others)]
+            return [stretched, *(np.tile(leaf, (len(times), *[1] * leaf.ndim)) for leaf in others)]
 
         return at
 

@@ -18,11 +18,12 @@ def count_retraces(fn: Callable[..., Any], calls: Sequence[tuple]) -> int:
     """
     traced = 0
 
-    def listen(event: str, *unused: Any, **unnamed: Any) -> None:
+    def listen(event: str, *_: Any, **__: Any) -> None:
         nonlocal traced
         traced += event == _TRACED
 
-    # What is only made once is made in the first call, or in the second, which knows its result.
+    # Two calls to warm up: a function that caches a result of its first call may be traced in its
+    # second call once more.
     for args in calls[:2]:
         jax.block_until_ready(fn(*args))
     monitoring.register_event_duration_secs_listener(listen)

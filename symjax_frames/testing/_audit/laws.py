@@ -1,17 +1,17 @@
-"""The values of a function under audit: symmetry, permutations, and jumps."""
+"""The laws that the values of a function under audit have to obey: symmetry, and no jumps."""
 
 from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 
-from symjax_frames.testing.audit._moves import Path, draw_orthogonal, size_of
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.testing._audit.moves import Path, draw_orthogonal, size_of
+from symjax_frames.testing._audit.subject import Subject
 
 _SAMPLES = 8
 _SEGMENTS = 16
 _SPARED_BITS = 10
-"""So many bits of a coordinate are not halved away: the segments took a few already."""
+"""Bits of a coordinate that halving stops short of: below it, all change is rounding."""
 
 
 def orthogonal_error(subject: Subject, kind: Literal["proper", "improper"]) -> float:
@@ -23,7 +23,7 @@ def orthogonal_error(subject: Subject, kind: Literal["proper", "improper"]) -> f
 
 
 def translation_error(subject: Subject) -> float:
-    """The relative error under shifts as long as the cloud is large."""
+    """The relative error under random shifts, about as long as the size of the cloud."""
     shift = size_of(subject.moved[0]) * subject.rng.normal(size=(_SAMPLES, len(subject.centre)))
     return float(np.max(subject.change(subject.values(shift=shift), subject.base)))
 
@@ -38,9 +38,9 @@ def permutation_error(subject: Subject) -> float:
 def largest_jump(subject: Subject, paths: list[Path]) -> float:
     """The largest change of the output between neighbouring points of paths.
 
-    Every path is cut into segments, and of every segment the half with the larger change is kept,
-    again and again, until only rounding is left of it: nothing remains of the change of a continuous
-    function, and all of that of a jump.
+    Every path is cut into segments. Each segment is halved many times, down to the rounding of the
+    coordinates, and the half with the larger change is kept. The change of a continuous function
+    then shrinks to nothing, that of a jump stays.
     """
     grid = np.linspace(0, 1, _SEGMENTS + 1)
     low, high = (np.tile(ends, (len(paths), 1)) for ends in (grid[:-1], grid[1:]))

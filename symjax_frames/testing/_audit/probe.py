@@ -1,4 +1,4 @@
-"""What is audited, compiled: a function evaluated, and differentiated, at moved inputs."""
+"""The function under audit, compiled: evaluated and differentiated at moved inputs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ class Layout(NamedTuple):
 
     Attributes:
       tree: of the arguments.
-      moved: the places of the leaves that the group moves.
-      arrays: the places of the other leaves that are arrays.
+      moved: the indices of the leaves that the group moves.
+      arrays: the indices of the other leaves that are arrays.
       constants: the remaining leaves, which are not traced.
       row_outputs: for each floating output whether its first axis counts points.
     """
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
         others = iter(self.constants)
         count = self.tree.num_leaves
         return self.tree.unflatten(
-            [leaves[place] if place in leaves else next(others) for place in range(count)]
+            [leaves[index] if index in leaves else next(others) for index in range(count)]
         )
 
 
@@ -55,7 +55,7 @@ class Output(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Derivatives of a projection of the output, one set a row.
+    """Derivatives of a projection of the output, one set per row.
 
     Attributes:
       moved: by the leaves that the group moves.
@@ -108,45 +108,45 @@ class Probe:
         """Arguments taken apart into their layout, the leaves that move, and other arrays."""
         actions: list[Action | None] = []
         map_actions(
-            lambda action, leaf, place: actions.append(action), self.in_actions, args, "argument"
+            lambda action, leaf, name: actions.append(action), self.in_actions, args, "argument"
         )
         leaves, tree = jax.tree.flatten(args)
-        moved = [place for place, action in enumerate(actions) if action is not None]
+        moved = [index for index, action in enumerate(actions) if action is not None]
         arrays = [
-            place
-            for place, leaf in enumerate(leaves)
-            if place not in moved and isinstance(leaf, jax.Array | np.ndarray | np.generic)
+            index
+            for index, leaf in enumerate(leaves)
+            if index not in moved and isinstance(leaf, jax.Array | np.ndarray | np.generic)
         ]
         constants = [
-            leaf for place, leaf in enumerate(leaves) if place not in moved and place not in arrays
+            leaf for index, leaf in enumerate(leaves) if index not in moved and index not in arrays
         ]
         layout = Layout(tree, tuple(moved), tuple(arrays), tuple(constants))
-        fixed = [self._cast(leaves[place]) for place in arrays]
-        return layout, [np.asarray(leaves[place], self.dtype) for place in moved], fixed
+        fixed = [self._cast(leaves[index]) for index in arrays]
+        return layout, [np.asarray(leaves[index], self.dtype) for index in moved], fixed
 
     def outline(self, args: tuple) -> list[Output]:
         """The floating outputs for the given arguments, traced and not computed."""
-        found: list[Output] = []
+        floating: list[Output] = []
 
-        def look(action: Action | None, leaf: Any, place: str) -> None:
+        def collect(action: Action | None, leaf: Any, name: str) -> None:
             if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
                 raise ValueError(
-                    f"{place} is {leaf.dtype}; return its real and imaginary parts as two outputs"
+                    f"{name} is {leaf.dtype}; return its real and imaginary parts as two outputs"
                 )
             if jnp.issubdtype(leaf.dtype, jnp.floating):
-                found.append(Output(leaf.shape, leaf.dtype, action))
+                floating.append(Output(leaf.shape, leaf.dtype, action))
 
         layout, moved, fixed = self.split(args)
         shapes = jax.eval_shape(
             lambda moved, fixed: self.fn(*layout.join(moved, fixed)), moved, fixed
         )
-        map_actions(look, self.out_actions, shapes, "output")
-        if not found:
+        map_actions(collect, self.out_actions, shapes, "output")
+        if not floating:
             kinds = [describe(leaf) for leaf in jax.tree.leaves(shapes)]
             raise ValueError(
                 f"fn must return a floating array, got {', '.join(kinds) or 'nothing'}"
             )
-        return found
+        return floating
 
     def values(
         self,
@@ -157,7 +157,7 @@ class Probe:
         shift: np.ndarray,
         order: np.ndarray,
     ) -> list[np.ndarray]:
-        """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`, one float64 row an input."""
+        """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`: one float64 row per input."""
         parts = []
         for batch in self._batches([*moved, linear, shift, order]):
             *some, linears, shifts, orders = batch
@@ -175,7 +175,7 @@ class Probe:
         """The derivatives of the sum of all outputs times their `cotangents`."""
         dim = len(centre)
         centre, turn = centre.astype(self.dtype), np.zeros((dim, dim), self.dtype)
-        cotangents = [each.astype(self.dtype) for each in cotangents]
+        cotangents = [cotangent.astype(self.dtype) for cotangent in cotangents]
         parts = []
         for batch in self._batches(moved):
             slopes = self._slopes(layout, batch, fixed, cotangents, turn, turn[0], centre)
@@ -212,15 +212,15 @@ class Probe:
     ) -> list[Any]:
         g = Isometry(linear, shift)
 
-        def push(action: Action | None, leaf: Any, place: str) -> Any:
-            return leaf if action is None else apply_action(action.push, g, leaf, place)
+        def push(action: Action | None, leaf: Any, name: str) -> Any:
+            return leaf if action is None else apply_action(action.push, g, leaf, name)
 
-        def pull(action: Action | None, leaf: Any, place: str) -> Any:
+        def pull(action: Action | None, leaf: Any, name: str) -> Any:
             leaf = jnp.asarray(leaf)
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
                 return leaf
             leaf = leaf.astype(self.dtype)
-            return leaf if action is None else apply_action(action.pull, g, leaf, place)
+            return leaf if action is None else apply_action(action.pull, g, leaf, name)
 
         args = map_actions(push, self.in_actions, layout.join(moved, fixed), "argument")
         outputs = self.fn(*self._permuted(args, order))

@@ -1,4 +1,4 @@
-"""The audit of a function: everything that can be wrong with its symmetry, measured."""
+"""The audit of a function: everything that can be wrong with its symmetry is measured."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
@@ -11,25 +11,25 @@ from jaxtyping import Array, Key, PyTree
 from symjax_frames._checks import check_key, check_positive, describe
 from symjax_frames._types import Action
 from symjax_frames.actions import points
-from symjax_frames.frames._pca import GroupName
-from symjax_frames.testing._clouds import generic_cloud, hard_clouds
-from symjax_frames.testing.audit._degrees import DegreeRule
-from symjax_frames.testing.audit._laws import (
+from symjax_frames.frames import GroupName
+from symjax_frames.testing._audit.degrees import DegreeRule
+from symjax_frames.testing._audit.laws import (
     largest_jump,
     orthogonal_error,
     permutation_error,
     translation_error,
 )
-from symjax_frames.testing.audit._moves import crossing_paths, straight_paths
-from symjax_frames.testing.audit._prepare import prepare
-from symjax_frames.testing.audit._probe import Permute, Probe
-from symjax_frames.testing.audit._record import Audit, CloudAudit
-from symjax_frames.testing.audit._retraces import count_retraces
-from symjax_frames.testing.audit._slopes import asymmetry, balance, find_forces, gradient_error
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.testing._audit.moves import crossing_paths, straight_paths
+from symjax_frames.testing._audit.prepare import prepare
+from symjax_frames.testing._audit.probe import Permute, Probe
+from symjax_frames.testing._audit.record import Audit, CloudAudit
+from symjax_frames.testing._audit.retraces import count_retraces
+from symjax_frames.testing._audit.slopes import asymmetry, balance, find_forces, gradient_error
+from symjax_frames.testing._audit.subject import Subject
+from symjax_frames.testing._clouds import generic_cloud, hard_clouds
 
 _ROUNDED = 1000
-"""Relative errors that rounding explains, in roundings of the cloud."""
+"""A relative error of at most this many roundings of the cloud is put down to rounding."""
 
 
 def audit(
@@ -46,35 +46,38 @@ def audit(
     max_degree: int = 4,
     batch_size: int = 64,
 ) -> Audit:
-    r"""Measures all that a function of point clouds may break: on generic clouds, and on hard ones.
+    r"""Measures how far a function of point clouds breaks its symmetry, on generic and hard clouds.
 
-    Works on any callable, a bare network (how far from equivariant is it?) as on an averaged one. See
-    `CloudAudit` for what is measured. A finite input that gives a NaN is reported, and does not raise.
+    `fn` may be any callable: a network on its own, to see how far from equivariant it is, or an
+    average. See `CloudAudit` for what is measured. A finite input that gives a NaN is reported and
+    does not raise.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from symjax_frames.testing import audit
       >>> cloud = jax.random.normal(jax.random.key(0), (4, 3))
-      >>> found = audit(lambda x: x[0, 0] - x[1, 0], {"four points": cloud}, key=jax.random.key(1))
-      >>> [round(part, 3) for part in found.clouds[0].degrees]  # of a vector
+      >>> report = audit(lambda x: x[0, 0] - x[1, 0], {"four points": cloud}, key=jax.random.key(1))
+      >>> [round(part, 3) for part in report.clouds[0].degrees]  # of a vector
       [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 
     Args:
       fn: the function under audit, of positional arguments.
-      clouds: by name what `arguments` makes arguments of, clouds of shape `(points, dim)` by
-        default; if there are none, two generic ones and the hard ones, but for those whose unit of
-        length is far from one.
-      arguments: makes the arguments of `fn` from one of `clouds`, given in `dtype`: velocities,
-        species, masks. The first one that moves is the cloud. By default the cloud is the only one.
+      clouds: the inputs by name, clouds of shape `(points, dim)` or whatever `arguments` takes. By
+        default two `generic_cloud`s and the `hard_clouds`, without those on another scale of
+        length.
+      arguments: makes the tuple of arguments of `fn` (velocities, species, masks) from one of
+        `clouds`, whose floating arrays it gets in `dtype`. The first argument that moves is the
+        cloud. By default the cloud is the only argument.
       in_actions: how the group moves the arguments, as in `frame_average`.
       out_actions: how it moves the outputs.
       key: draws elements, paths and directions.
       group: the group that `fn` is to be equivariant to: `"T"`, `"O"`, `"SO"`, `"E"` or `"SE"`.
-        Everything is measured for all; with O and SO, rotations are about the origin.
+        The same is measured for each; with O and SO, rotations are about the origin.
       dtype: the dtype of floating arguments, `float` by default: float64 if JAX allows it.
-      permutes: whether an order of the points is to change nothing but the order of outputs. All
-        arguments whose first axis counts points are reordered, or `permutes(order, arguments)`
-        says how; outputs are ordered back if their first axis counts points for every cloud.
+      permutes: whether another order of the points should change nothing but the order of the
+        outputs. Reordered are all arguments whose first axis counts points, or what the function
+        `permutes(order, arguments)` reorders. Outputs are ordered back if their first axis counts
+        points for every cloud.
       max_degree: the highest degree told apart in the change under rotations.
       batch_size: how many inputs are evaluated at a time.
 
@@ -92,15 +95,17 @@ def audit(
     check_positive("max_degree", max_degree)
     check_positive("batch_size", batch_size)
     check_key("key", key)
-    asked = jax.dtypes.canonicalize_dtype(float) if dtype is None else jnp.dtype(dtype)
-    dtype = jax.dtypes.canonicalize_dtype(asked)
-    if not jnp.issubdtype(asked, jnp.floating) or dtype != asked:
-        raise ValueError(f"dtype must be floating, and float64 needs jax_enable_x64; got {asked}")
+    requested = jax.dtypes.canonicalize_dtype(float) if dtype is None else jnp.dtype(dtype)
+    dtype = jax.dtypes.canonicalize_dtype(requested)
+    if not jnp.issubdtype(requested, jnp.floating) or dtype != requested:
+        raise ValueError(
+            f"dtype must be floating, and float64 needs jax_enable_x64; got {requested}"
+        )
     if clouds is None:
         few, many = jax.random.split(key)
         generic = {"generic": generic_cloud(few, 6, 3), "large generic": generic_cloud(many, 12, 3)}
         clouds = {name: np.asarray(cloud) for name, cloud in generic.items()}
-        # On a scale of its own, a continuous function may look like a step.
+        # Of clouds on a very different scale, a continuous function may look like a step.
         clouds |= {k: cloud for k, cloud in hard_clouds().items() if not k.startswith("scale")}
     if not isinstance(clouds, Mapping):
         raise ValueError('clouds must be named, such as {"water": cloud}, got ' + describe(clouds))
@@ -110,15 +115,15 @@ def audit(
     probe = Probe(fn, in_actions, out_actions, permutes, dtype, batch_size)
     with np.errstate(all="ignore"):
         subjects = prepare(probe, clouds, arguments, seed, shifts=group in ("T", "E", "SE"))
-        everyone = list(subjects.values())
-        dims = {len(subject.centre) for subject in everyone}
+        dims = {len(subject.centre) for subject in subjects.values()}
         rules = {dim: DegreeRule(dim, max_degree) for dim in dims if dim in (2, 3)}
         measured = tuple(_measure(name, subject, rules) for name, subject in subjects.items())
+    first = next(iter(subjects.values()))
     return Audit(
         group=group,
         dtype=str(jnp.dtype(dtype)),
-        output_dtypes=tuple(str(jnp.dtype(output.dtype)) for output in everyone[0].outputs),
-        retraces=count_retraces(fn, [everyone[0].arguments(1 + 0.01 * call) for call in range(4)]),
+        output_dtypes=tuple(str(jnp.dtype(output.dtype)) for output in first.outputs),
+        retraces=count_retraces(fn, [first.arguments(1 + 0.01 * call) for call in range(4)]),
         separates_mirror_images=_separates_mirror_images(measured),
         clouds=measured,
     )
@@ -131,7 +136,7 @@ def assert_audit(
     tolerance: float | None = None,
     **options: Any,
 ) -> Audit:
-    """Asserts that `fn` obeys every law of its group on every cloud: one line in a test file.
+    """Asserts that `fn` obeys every law of its group on every cloud.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -139,7 +144,7 @@ def assert_audit(
       >>> def spread(x):
       ...     return jnp.mean((x - jnp.mean(x, axis=0, keepdims=True)) ** 2)
       >>> cloud = jax.random.normal(jax.random.key(0), (4, 3))
-      >>> found = assert_audit(spread, {"four points": cloud}, key=jax.random.key(1))
+      >>> report = assert_audit(spread, {"four points": cloud}, key=jax.random.key(1))
 
     Args:
       fn: as in `audit`.
@@ -154,12 +159,12 @@ def assert_audit(
       AssertionError: if a law is broken; the message has a line for each measure that is too large.
       ValueError: as `audit`.
     """
-    found = audit(fn, clouds, **options)
-    failures = found.failures(tolerance)
+    report = audit(fn, clouds, **options)
+    failures = report.failures(tolerance)
     if failures:
-        heading = f"not equivariant to {found.group} in every respect:"
+        heading = f"not equivariant to {report.group} in every respect:"
         raise AssertionError("\n  ".join([heading, *failures]))
-    return found
+    return report
 
 
 def _measure(name: str, subject: Subject, rules: Mapping[int, DegreeRule]) -> CloudAudit:

@@ -1,4 +1,4 @@
-"""The derivatives of a function under audit: gradients, forces and torques, conservation of energy."""
+"""The derivatives of a function under audit: gradients, forces, torques, conservation of energy."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax_frames.actions import vectors
-from symjax_frames.testing.audit._moves import size_of
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.testing._audit.moves import size_of
+from symjax_frames.testing._audit.subject import Subject
 
 _DIRECTIONS = 4
 _COLUMNS = 8
@@ -38,7 +38,7 @@ def gradient_error(subject: Subject) -> float:
     differences = sum(
         (a - b) @ c for a, b, c in zip(after, before, subject.cotangents, strict=True)
     )
-    # By the steps that were taken, which rounding made others.
+    # Rounding changes the steps: what counts are those that were taken.
     expected = sum(
         np.sum((p.astype(np.float64) - m) * s, axis=tuple(range(1, p.ndim)))
         for p, m, s in zip(plus, minus, slopes.moved, strict=True)
@@ -52,14 +52,14 @@ class Forces:
     """The forces on the points of a cloud: minus the gradient of an energy, or the output itself.
 
     Attributes:
-      output: the place of the forces among the outputs; `None` for minus the gradient of the only
+      output: the index of the forces among the outputs; `None` for minus the gradient of the only
         output.
     """
 
     output: int | None
 
     def at(self, subject: Subject, clouds: list[np.ndarray]) -> np.ndarray:
-        """The forces at each input, without unit."""
+        """The forces at each input, in units of the size of the output or of the cloud."""
         if self.output is None:
             return -size_of(subject.moved[0]) * subject.slopes(clouds).moved[0]
         forces = subject.values(clouds)[self.output] / subject.sizes[self.output]
@@ -67,10 +67,13 @@ class Forces:
 
 
 def find_forces(subject: Subject) -> Forces | None:
-    """Vectors, one for each point; or else a single invariant number, an energy."""
-    for place, output in enumerate(subject.outputs):
+    """The forces in the outputs: one vector per point, or else the gradient of one invariant number.
+
+    `None` if there is neither.
+    """
+    for index, output in enumerate(subject.outputs):
         if output.action is vectors and output.shape == subject.cloud.shape:
-            return Forces(place)
+            return Forces(index)
     only, *others = subject.outputs
     if not others and only.action is None and np.prod(only.shape) == 1:
         return Forces(None)
@@ -82,7 +85,7 @@ def balance(subject: Subject, forces: Forces) -> tuple[float, float]:
     now = [leaf[None] for leaf in subject.moved]
     size = size_of(subject.moved[0])
     if forces.output is None:
-        # By the group itself, so that velocities and whatever else moves take part.
+        # Derivatives by the group element: velocities and all other arguments that move take part.
         slopes = subject.slopes(now)
         field, turn, step = -size * slopes.moved[0][0], slopes.turn[0], size * slopes.step[0]
         floor = subject.slope_size
@@ -104,9 +107,9 @@ def balance(subject: Subject, forces: Forces) -> tuple[float, float]:
 def asymmetry(subject: Subject, forces: Forces) -> float:
     """`|J - J^T| / |J|` of the Jacobian of the forces, within a few random directions.
 
-    By central differences of the forces, the best over steps: whether a force is a gradient is told by
-    its values alone, also where automatic differentiation is what is wrong. At a random cloud beside
-    this one: second derivatives need not exist at a degenerate one.
+    Central differences of the forces, with the best of several steps, need nothing but values: they
+    also tell where automatic differentiation is wrong. They are taken at a random cloud beside this
+    one, since second derivatives need not exist at a degenerate cloud.
     """
     shape = subject.cloud.shape
     size = size_of(subject.moved[0])

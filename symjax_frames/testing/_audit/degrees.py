@@ -1,11 +1,10 @@
-"""In which irreducible representations of the rotations the output of a function changes."""
+"""How much of an output changes in each degree, or irreducible representation, of the rotations."""
 
 import jax.numpy as jnp
 import numpy as np
 
-from symjax_frames.groups import special_orthogonal
-from symjax_frames.groups._quadrature import quadrature
-from symjax_frames.testing.audit._subject import Subject
+from symjax_frames.groups import quadrature, special_orthogonal
+from symjax_frames.testing._audit.subject import Subject
 
 
 class DegreeRule:
@@ -13,9 +12,9 @@ class DegreeRule:
 
     Formula: a function of rotations has the energy
     $$E_l = d_l \iint f(R)\, \chi_l(R^{-1} S)\, f(S)\, dR\, dS$$
-    in degree $l$, with the character $\chi_l$ and $d_l = 2 l + 1$ in space; in the plane the angular
-    frequencies $l$ and $-l$ are one degree, $d_l \chi_l = 2 \cos(l\, \omega)$. All energies add up to
-    $\int f^2$ (Peter and Weyl). The rule integrates products of two functions of degree
+    in degree $l$, with the character $\chi_l$ and $d_l = 2 l + 1$ in space; in the plane the
+    angular frequencies $l$ and $-l$ are one degree, $d_l \chi_l = 2 \cos(l\, \omega)$. All energies
+    add up to $\int f^2$ (Peter and Weyl). The rule integrates products of two functions of degree
     $L + 1$; of degrees far beyond, some leaks into lower ones.
 
     Args:
@@ -24,8 +23,8 @@ class DegreeRule:
     """
 
     def __init__(self, dim: int, max_degree: int):
-        # Twice the degree would do for functions that have no higher one; with more, what is higher
-        # shows as that. In the plane there is no price to it.
+        # Twice the degree is enough for functions without higher degrees. A rule of a higher one
+        # keeps these from showing up in the lower degrees; in the plane it costs little.
         exact = 4 * max_degree if dim == 2 else 2 * max_degree + 2
         rule = quadrature(special_orthogonal(dim), exact, jnp.result_type(float))
         self.linear = np.asarray(rule.elements.linear, np.float64)
@@ -45,11 +44,11 @@ class DegreeRule:
     def parts(self, subject: Subject) -> tuple[float, ...]:
         r"""The parts of the energy of $R \mapsto \rho_{out}(R)^{-1} \phi(\rho_{in}(R) x)$.
 
-        Degree 0 is the equivariant part of the function, and all there is of one that is equivariant.
+        Degree 0 is the equivariant part; an equivariant function has no other.
 
         Returns:
-          The part of each degree, and of all that are higher; together one, or nothing where the
-          output vanishes but for rounding.
+          The part of each degree, and last of all higher degrees. They add up to one, or to zero
+          where the output vanishes up to rounding.
         """
         shift = subject.centre - self.linear @ subject.centre
         leaves = subject.values(linear=self.linear, shift=shift)
@@ -59,7 +58,7 @@ class DegreeRule:
         if not np.all(np.isfinite(f)):
             return (float("nan"),) * (len(self.kernels) + 1)
         mean = self.weights @ f
-        # Without its mean: what rounding leaves of the weights would multiply it.
+        # Without the mean, which rounding errors of the weights would multiply.
         rest = (f - mean) * self.weights[:, None]
         overlaps = rest @ rest.T
         energies = [float(mean @ mean)]
@@ -68,8 +67,3 @@ class DegreeRule:
         higher = max(0.0, varying - sum(energies[1:]))
         total = max(sum(energies) + higher, subject.rounding)
         return tuple(energy / total for energy in (*energies, higher))
-
-
-def degree_rule(dim: int, max_degree: int | None) -> DegreeRule | None:
-    """The rule for a dimension, or `None` where there is none."""
-    return DegreeRule(dim, max_degree) if max_degree is not None and dim in (2, 3) else None
