@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
-from experiments.benchmarks._conservation import Start, follow, numbers, thermalize
-from experiments.benchmarks._nve import Motion
-from experiments.benchmarks._trajectories_report import table_of, write_trajectories
+from experiments.benchmarks.trajectories.conservation import follow, numbers
+from experiments.benchmarks.trajectories.heating import Start, thermalize
+from experiments.benchmarks.trajectories.motion import Motion
+from experiments.benchmarks.trajectories.report import table_of, write_trajectories
 from experiments.errors import ExperimentError
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.sparse import sparse_average
 from tests.helpers.browser import CHROMIUM, browse
 from tests.helpers.pictures import assert_drawn
@@ -41,12 +43,14 @@ def _energies():
 def runs():
     """Water in three potentials, from the same start."""
     atoms = ase.build.molecule("H2O")
-    motions = {}
+    potentials, motions = {}, {}
     for name, energy in _energies().items():
         potential = TinyPotential(lambda *args, energy=energy: energy(*args))
         species = potential.species_of(atoms.numbers)
         motions[name] = Motion(potential.energy(1.0), species, atoms)
-    start = thermalize(motions["robust"], 300.0, seed=0, time_step=_STEP)
+        potentials[name] = potential
+    atoms.calc = SymmetrizedCalculator.of(potentials["robust"], 1.0, dtype="float64")
+    start = thermalize(atoms, 300.0, seed=0, time_step=_STEP)
     found = {}
     for name, motion in motions.items():
         whole = follow(motion, start, _TIME, _STEP, every=5)
@@ -143,8 +147,9 @@ def test_a_molecule_that_comes_apart_ends_its_trajectory_and_says_when(tmp_path)
     assert "apart at" in row[names.index("ps")]
     assert "nan" not in " ".join(row)
     assert row[names.index("dropped weight")] == "0.25"
-    with pytest.raises(ExperimentError, match="came apart as it was heated to 300 K"):
-        thermalize(motion, 300.0, seed=0, time_step=_STEP)
+    atoms.calc = SymmetrizedCalculator(repulsive, dtype="float64")
+    with pytest.raises(ExperimentError, match="OH2.*300 K"):
+        thermalize(atoms, 300.0, seed=0, time_step=_STEP)
 
 
 @pytest.fixture(scope="module")
