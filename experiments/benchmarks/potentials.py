@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from jaxtyping import Array, PyTree
 from rich.console import Console
@@ -60,6 +59,8 @@ _TIME_STEP = 0.5
 """In femtoseconds."""
 _JITTER = 0.05
 """Standard deviation of the coordinates of an atom, in Angstrom."""
+_SLOW = 1e-3
+"""Standard deviation of the velocities in angstrom per ASE unit of time: those of a carbon at 0.1 K."""
 _WEAK = 1e-4
 """Size of the labels in eV and Angstrom: so weak that a molecule keeps its shape."""
 
@@ -209,8 +210,8 @@ def _training(task: MoleculesTask, state: State) -> Call:
 
 def _motion(task: MoleculesTask, params: PyTree[Array]) -> VelocityVerlet:
     atoms = ase.build.molecule("CH3CH2OH")
-    # Whatever the forces are, it moves: atoms at rest are not evaluated again.
-    MaxwellBoltzmannDistribution(atoms, temperature_K=1, rng=np.random.default_rng(0))
+    # It moves whatever the forces are: atoms at rest are not evaluated again.
+    atoms.set_velocities(_SLOW * np.random.default_rng(0).normal(size=(len(atoms), 3)))
     atoms.calc = SymmetrizedCalculator.of(task.potential, params)
     return VelocityVerlet(atoms, timestep=_TIME_STEP * units.fs)
 

@@ -89,16 +89,18 @@ def count_evaluations(clouds: Clouds) -> Evaluations:
       clouds: the inputs, of which the molecules count.
     """
     molecules = np.array(clouds.kinds) == MOLECULES
-    data = [leaf[molecules] for leaf in (clouds.points, clouds.mask, clouds.species)]
+    points, mask, species = (
+        leaf[molecules] for leaf in (clouds.points, clouds.mask, clouds.species)
+    )
 
-    def elements(group: Any, species: bool, points: Array, mask: Array, numbers: Array) -> Array:
-        frame = partial(sf.robust_frame, group=group, attributes=numbers if species else None)
+    def elements(group: Any, points: Array, mask: Array, attributes: Array) -> Array:
+        frame = partial(sf.robust_frame, group=group, attributes=attributes)
         return sf.frame_diagnostics(frame, points, mask).num_elements
 
-    return {
-        f"robust{', species' * species}, {group}(3)": np.asarray(
-            jax.jit(jax.vmap(partial(elements, group, species)))(*data)
-        )
-        for group in ("E", "SE")
-        for species in (False, True)
-    }
+    counts = {}
+    for group in ("E", "SE"):
+        count = jax.jit(jax.vmap(partial(elements, group)))
+        # Atoms that are all of one kind are told apart by their positions alone.
+        for name, attributes in (("", np.ones_like(species)), (", species", species)):
+            counts[f"robust{name}, {group}(3)"] = np.asarray(count(points, mask, attributes))
+    return counts

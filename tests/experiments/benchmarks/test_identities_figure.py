@@ -9,6 +9,8 @@ from experiments.benchmarks import identities
 from experiments.benchmarks.figures.identities import identity_errors
 from tests.helpers.pictures import assert_drawn
 
+pytestmark = pytest.mark.usefixtures("compiled_fast")
+
 
 @pytest.fixture(scope="module")
 def measured():
@@ -46,7 +48,11 @@ def test_defects_of_the_errors_are_named(tmp_path):
         ({}, names, "^errors must .* got 0 identities"),
         (good, list("abcde"), "^errors must .* 5 kernels"),
         (good, ["a", "b"], r"^lifting must .*\(1, 1, 3\)"),
-        ({"lifting": (np.arange(3.0), np.full((1, 1, 3), np.nan))}, names, "^lifting must be finite"),
+        (
+            {"lifting": (np.arange(3.0), np.full((1, 1, 3), np.nan))},
+            names,
+            "^lifting must be finite",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             identity_errors(path, errors, kernels, [0.5])
