@@ -83,6 +83,7 @@ def test_evaluations_are_counted(found):
     for name, count in counts["robust, E(3)"].items():
         assert 2 * counts["robust, SE(3)"][name] >= count
         assert counts["robust, species, E(3)"][name] <= count <= 48
+    assert counts["robust, species, E(3)"] != counts["robust, E(3)"]
 
 
 def test_everything_is_written(written):
