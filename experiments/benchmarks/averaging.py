@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._options import positive
-from experiments.benchmarks._timing import Call, make_parser, medians, prepare, start
+from experiments.benchmarks.options import positive
+from experiments.benchmarks.timing import Call, make_parser, medians, prepare, start
 from experiments.results.table import print_table
 from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import ACTIONS, Dynamics, Network, trained
@@ -191,7 +191,3 @@ def _frame_rows(options: argparse.Namespace) -> list[list[str]]:
         rate = f"{1e3 * count / time:,.0f}"
         rows.append([name, f"{count}", f"{time:.3f} ms", rate, f"{speed:.2f} x"])
     return rows
-
-
-if __name__ == "__main__":
-    main()

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from experiments.benchmarks._options import positive
-from experiments.benchmarks._timing import make_parser, medians, prepare, start
+from experiments.benchmarks.options import positive
+from experiments.benchmarks.timing import make_parser, medians, prepare, start
 from experiments.results.table import print_table
 from symjax_frames.linalg import eigh
 
@@ -52,7 +52,3 @@ def _value(solve: Callable[..., Any]) -> Callable[..., Any]:
 
 def _gradient(solve: Callable[..., Any]) -> Callable[..., Any]:
     return jax.grad(lambda matrix: jnp.sum(jnp.sin(solve(matrix)[1])))
-
-
-if __name__ == "__main__":
-    main()

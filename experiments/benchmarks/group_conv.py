@@ -17,8 +17,8 @@ from jaxtyping import Array
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._options import positive
-from experiments.benchmarks._timing import Call, make_parser, medians, prepare, start
+from experiments.benchmarks.options import positive
+from experiments.benchmarks.timing import Call, make_parser, medians, prepare, start
 from experiments.results.table import print_table
 from symjax_frames import nn
 
@@ -100,7 +100,3 @@ def _functions(layer: nnx.Module) -> tuple[Callable[..., Any], Callable[..., Any
         return jnp.sum(forward(params, x) ** 2)
 
     return forward, jax.value_and_grad(loss, argnums=(0, 1)), nnx.to_pure_dict(state)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._options import new_folder, positive
 from experiments.benchmarks.figures.identities import identity_errors
-from experiments.results.table import print_table
+from experiments.benchmarks.options import add_out, positive
+from experiments.benchmarks.report import Table, print_caption, print_paths, print_tables
 from symjax_frames.correlation import correlate, harmonic_basis
 
 Turn = Callable[[sf.Group], Float[Array, "order size size 1 kernels"]]
@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     errors, kernels = measure(options)
     console = Console()
-    console.print(
+    print_caption(
+        console,
         f"Relative errors, float32: {options.images} images of {options.size} x {options.size} pixels "
         f"a band-width, kernels of {options.kernel} x {options.kernel}; medians off the grid",
-        soft_wrap=True,
     )
     names = [
         "identity",
@@ -49,16 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "on the grid",
         *(f"off it, width {width:g}" for width in _WIDTHS),
     ]
-    print_table(console, names, _rows(errors, kernels))
+    print_tables(console, Table(names, _rows(errors, kernels)))
     if options.out is not None:
         path = options.out / "identities.png"
         identity_errors(path, errors, kernels, _WIDTHS)
-        console.print(f"{path}", soft_wrap=True)
+        print_paths(console, [path])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=new_folder, help="the folder to draw the figure in")
+    add_out(parser, "the figure")
     parser.add_argument("--size", type=positive, default=41, help="pixels along an image")
     parser.add_argument("--kernel", type=positive, default=5, help="pixels along a kernel, odd")
     parser.add_argument("--images", type=positive, default=4, help="images of each band-width")
@@ -86,7 +86,7 @@ def measure(
     angles = 90 * np.arange(options.steps + 1) / options.steps
     # The averages run over the subgroups whose smallest rotation lies in the quarter turn.
     orders = [n for n in range(4 * options.steps, 3, -1) if circle.order % n == 0]  # type: ignore[operator]
-    found: dict[str, tuple[np.ndarray, list]] = {
+    measured: dict[str, tuple[np.ndarray, list]] = {
         "kernel rotation": (angles, []),
         "lifting": (angles, []),
         "group average": (360 / np.array(orders), []),
@@ -94,11 +94,11 @@ def measure(
     for turn in treatments.values():
         moved = turn(circle)
         elements = jax.tree.map(lambda leaf: leaf[: options.steps + 1], circle.cast(image.dtype))
-        found["kernel rotation"][1].append(_rotation(image, moved, elements))
-        found["lifting"][1].append(_lifting(image, moved, elements, circle))
+        measured["kernel rotation"][1].append(_rotation(image, moved, elements))
+        measured["lifting"][1].append(_lifting(image, moved, elements, circle))
         averages = [_average(image, turn(sf.cyclic(n)), sf.cyclic(n)) for n in orders]
-        found["group average"][1].append(jnp.stack(averages, axis=-1))
-    errors = {name: (angles, np.asarray(rows)) for name, (angles, rows) in found.items()}
+        measured["group average"][1].append(jnp.stack(averages, axis=-1))
+    errors = {name: (angles, np.asarray(rows)) for name, (angles, rows) in measured.items()}
     return errors, list(treatments)
 
 
@@ -186,11 +186,8 @@ def _rows(
     rows = []
     for identity, (angles, values) in errors.items():
         grid = angles % 90 == 0
-        for name, one in zip(kernels, values, strict=True):
-            off = np.median(one[:, ~grid], axis=1)
-            rows.append([identity, name, f"{one[:, grid].max():.1e}", *(f"{e:.1e}" for e in off)])
+        for name, errors_of in zip(kernels, values, strict=True):
+            off = np.median(errors_of[:, ~grid], axis=1)
+            on = errors_of[:, grid].max()
+            rows.append([identity, name, f"{on:.1e}", *(f"{error:.1e}" for error in off)])
     return rows
-
-
-if __name__ == "__main__":
-    main()

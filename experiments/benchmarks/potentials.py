@@ -1,11 +1,10 @@
-"""Speed of potentials on ethanol: training, evaluation and dynamics, against an equivariant network.
+"""Speed of potentials on ethanol in training, evaluation and dynamics, with that of e3x.
 
 Run with `python -m experiments benchmark potentials --out DIR`, on a machine that does nothing else.
 """
 
 import argparse
 import functools
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from jaxtyping import Array, PyTree
 from rich.console import Console
 
-from experiments.benchmarks._options import new_folder, positive
-from experiments.benchmarks._timing import Call, make_parser, medians, prepare, start
+from experiments.benchmarks.options import add_out, positive
+from experiments.benchmarks.report import (
+    Table,
+    print_caption,
+    print_paths,
+    print_tables,
+    write_report,
+)
+from experiments.benchmarks.timing import Call, make_parser, medians, prepare, start
 from experiments.errors import UsageError
-from experiments.results.table import markdown_table, print_table
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.task import MoleculesTask
@@ -55,8 +59,10 @@ _TIME_STEP = 0.5
 """In femtoseconds."""
 _JITTER = 0.05
 """Standard deviation of the coordinates of an atom, in Angstrom."""
+_SLOW = 1e-3
+"""Standard deviation of the velocities in angstrom per ASE unit of time: those of a carbon at 0.1 K."""
 _WEAK = 1e-4
-"""Size of the labels in eV and Angstrom: a molecule that feels such forces stays in shape."""
+"""Size of the labels in eV and Angstrom: so weak that a molecule keeps its shape."""
 
 
 class Model(NamedTuple):
@@ -91,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"over the whole frame: energies and forces of {options.molecules} molecules at a time, and "
         f"velocity Verlet in ASE with {_TIME_STEP} fs. In brackets: times as fast as e3x."
     )
-    console.print(caption, soft_wrap=True, highlight=False)
+    print_caption(console, caption)
     models = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
@@ -102,20 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if name != _BASELINE:
                     raise
                 console.print(f"left out: {error}", soft_wrap=True, highlight=False, markup=False)
-    found = _times(models, options.repeats)
-    tables = [_training_table(found, options.batches), _use_table(found)]
-    for names, rows in tables:
-        console.print()
-        print_table(console, names, rows)
-    if options.out is None:
-        return
-    page = "\n\n".join([caption, *(markdown_table(*table) for table in tables)])
-    (options.out / "potentials.md").write_text(f"{page}\n", encoding="utf-8")
-    settings = {name: value for name, value in vars(options).items() if name != "out"}
-    document = settings | {"device": device, "models": found}
-    (options.out / "potentials.json").write_text(json.dumps(document, indent=2) + "\n")
-    for name in ("potentials.md", "potentials.json"):
-        console.print(f"{options.out / name}", soft_wrap=True)
+    results = _times(models, options.repeats)
+    tables = [_training_table(results, options.batches), _use_table(results)]
+    console.print()
+    print_tables(console, *tables)
+    if options.out is not None:
+        settings = {name: value for name, value in vars(options).items() if name != "out"}
+        document = settings | {"device": device, "models": results}
+        print_paths(console, write_report(options.out, "potentials", caption, tables, document))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=positive, default=4, help="their layers")
     parser.add_argument("--e3x-hidden", type=positive, default=32, help="width of e3x")
     parser.add_argument("--e3x-layers", type=positive, default=3, help="layers of e3x")
-    parser.add_argument("--out", type=new_folder, help="the folder to write the tables to")
+    add_out(parser, "the tables and their numbers")
     return parser
 
 
@@ -135,9 +135,9 @@ def _prepared(name: str, folder: Path, options: argparse.Namespace) -> Model:
     task, potential = tasks[0], tasks[0].potential
     state = _initial(task)
     calls = {}
-    for batch, each in zip(options.batches, tasks, strict=True):
-        calls[f"batch {batch}"] = _training(each, state), _STEPS
-    # After some steps, or what begins as zero, as in e3x, could be left out of the computation.
+    for batch, task_of_batch in zip(options.batches, tasks, strict=True):
+        calls[f"batch {batch}"] = _training(task_of_batch, state), _STEPS
+    # After some steps: the compiler could leave out what begins as zero, as in e3x.
     state, _ = calls[f"batch {options.batches[0]}"][0]()
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
     test = {key: jnp.asarray(array) for key, array in task.splits["test"].items()}
@@ -170,16 +170,16 @@ def _task(name: str, folder: Path, options: argparse.Namespace, batch: int) -> M
     return MoleculesTask(config)
 
 
-def _write(path: Path, frames: int) -> None:
-    """Ethanol, shaken, with labels that mean nothing."""
+def _write(path: Path, snapshots: int) -> None:
+    """Snapshots of ethanol with its atoms moved at random, and with random labels."""
     atoms = ase.build.molecule("CH3CH2OH")
     draw = np.random.default_rng(0)
-    shape = (frames, len(atoms), 3)
+    shape = (snapshots, len(atoms), 3)
     np.savez(
         path,
         z=atoms.numbers,
         R=atoms.positions + _JITTER * draw.normal(size=shape),
-        E=_WEAK * draw.normal(size=frames),
+        E=_WEAK * draw.normal(size=snapshots),
         F=_WEAK * draw.normal(size=shape),
     )
 
@@ -210,18 +210,18 @@ def _training(task: MoleculesTask, state: State) -> Call:
 
 def _motion(task: MoleculesTask, params: PyTree[Array]) -> VelocityVerlet:
     atoms = ase.build.molecule("CH3CH2OH")
-    # Whatever the forces are, it moves: atoms at rest are not evaluated again.
-    MaxwellBoltzmannDistribution(atoms, temperature_K=1, rng=np.random.default_rng(0))
+    # It moves whatever the forces are: atoms at rest are not evaluated again.
+    atoms.set_velocities(_SLOW * np.random.default_rng(0).normal(size=(len(atoms), 3)))
     atoms.calc = SymmetrizedCalculator.of(task.potential, params)
     return VelocityVerlet(atoms, timestep=_TIME_STEP * units.fs)
 
 
 def _times(models: Mapping[str, Model], repeats: int) -> dict[str, dict[str, Any]]:
-    """Of every model what it is, and its milliseconds a step or a molecule by what is timed."""
+    """The size of every model, and its milliseconds for a step or a molecule."""
     calls = {
         (name, kind): call
-        for name, each in models.items()
-        for kind, (call, _) in each.calls.items()
+        for name, model in models.items()
+        for kind, (call, _) in model.calls.items()
     }
     times = medians(calls, repeats)
     return {
@@ -234,46 +234,40 @@ def _times(models: Mapping[str, Model], repeats: int) -> dict[str, dict[str, Any
     }
 
 
-def _training_table(
-    found: Mapping[str, Mapping[str, Any]], batches: Sequence[int]
-) -> tuple[list[str], list[list[str]]]:
+def _training_table(results: Mapping[str, Mapping[str, Any]], batches: Sequence[int]) -> Table:
     names = ["training", "parameters"]
     for batch in batches:
         names += [f"step, batch {batch}", "molecules/s"]
     rows = []
-    for name, each in found.items():
-        rows.append([name, f"{each['parameters']:,}"])
+    for name, result in results.items():
+        rows.append([name, f"{result['parameters']:,}"])
         for batch in batches:
-            time = each["ms"][f"batch {batch}"]
-            faster = _faster(found, name, f"batch {batch}")
+            time = result["ms"][f"batch {batch}"]
+            faster = _faster(results, name, f"batch {batch}")
             rows[-1] += [f"{time:.2f} ms{faster}", f"{1e3 * batch / time:,.0f}"]
-    return names, rows
+    return Table(names, rows)
 
 
-def _use_table(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def _use_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     names = ["whole frame", "elements", "molecules/s", "step in ASE", "ns/day"]
     rows = []
-    for name, each in found.items():
-        rate, step = 1e3 / each["ms"]["evaluation"], each["ms"]["dynamics"]
+    for name, result in results.items():
+        rate, step = 1e3 / result["ms"]["evaluation"], result["ms"]["dynamics"]
         # Femtoseconds a millisecond, and milliseconds a day.
         days = 1e-6 * _TIME_STEP / step * 86_400_000
         rows.append(
             [
                 name,
-                f"{each['elements']}",
-                f"{rate:,.0f}{_faster(found, name, 'evaluation')}",
+                f"{result['elements']}",
+                f"{rate:,.0f}{_faster(results, name, 'evaluation')}",
                 f"{step:.2f} ms",
-                f"{days:.3g}{_faster(found, name, 'dynamics')}",
+                f"{days:.3g}{_faster(results, name, 'dynamics')}",
             ]
         )
-    return names, rows
+    return Table(names, rows)
 
 
-def _faster(found: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> str:
-    if _BASELINE not in found:
+def _faster(results: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> str:
+    if _BASELINE not in results:
         return ""
-    return f" ({found[_BASELINE]['ms'][kind] / found[name]['ms'][kind]:.2f})"
-
-
-if __name__ == "__main__":
-    main()
+    return f" ({results[_BASELINE]['ms'][kind] / results[name]['ms'][kind]:.2f})"

@@ -6,7 +6,6 @@ Run with `python -m experiments benchmark shapes RUN [RUN ...] --out DIR`; the r
 
 import argparse
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,16 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._options import new_folder
-from experiments.errors import ExperimentError, UsageError
-from experiments.results.table import markdown_table, number, print_table
+from experiments.benchmarks.options import add_out
+from experiments.benchmarks.report import (
+    Table,
+    print_caption,
+    print_paths,
+    print_tables,
+    write_report,
+)
+from experiments.errors import UsageError
+from experiments.results.table import number
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import load_state, seed_params
 from experiments.tasks.molecules.config import MoleculesConfig
@@ -45,18 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Args:
       arguments: the command line, that of the process by default.
+
+    Raises:
+      UsageError: a run is not as it must be.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
-    parser.add_argument(
-        "--out", type=new_folder, help="the folder to write the table and its numbers in"
-    )
+    add_out(parser)
     options = parser.parse_args(arguments)
     console = Console()
-    try:
-        found = {str(path): measure(RunFolder(path)) for path in options.runs}
-    except ExperimentError as error:
-        parser.exit(error.exit_code, f"error: {error}\n")
+    results = {str(path): measure(RunFolder(path)) for path in options.runs}
     caption = (
         "Test errors of the best weights of the first seed, by the shape of the molecule. Planar: "
         f"smallest variance along an axis below {_FLAT:g} of the largest; nearly degenerate: two "
@@ -64,12 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"random motions and reflections, and moved: when coordinates move by {_JITTER:g} Angstrom at "
         f"random, each the largest of {_DRAWS} draws of a molecule."
     )
-    console.print(caption, soft_wrap=True)
-    names, rows = _table(found)
-    print_table(console, names, rows)
+    table = _table(results)
+    print_caption(console, caption)
+    print_tables(console, table)
     if options.out is not None:
-        (options.out / "shapes.md").write_text(f"{caption}\n\n{markdown_table(names, rows)}\n")
-        (options.out / "shapes.json").write_text(json.dumps(found, indent=2) + "\n")
+        print_paths(console, write_report(options.out, "shapes", caption, [table], results))
 
 
 def shapes(
@@ -100,7 +103,7 @@ def measure(folder: RunFolder) -> dict[str, Any]:
     config = folder.load_config()
     if not isinstance(config, MoleculesConfig):
         raise UsageError(
-            f"{folder.path}: is a run of the task {config.task!r}; allowed: one of 'molecules'"
+            f"{folder.path}: must be a run of the task 'molecules', got one of {config.task!r}"
         )
     task = make_task(config)
     assert isinstance(task, MoleculesTask)
@@ -116,16 +119,16 @@ def measure(folder: RunFolder) -> dict[str, Any]:
         )
 
     real = np.asarray(chunks.real)
-    each = {name: np.asarray(values)[real] for name, values in all_changes(params).items()}
-    found: dict[str, Any] = {"metric": task.metric, "shapes": {}}
+    changes = {name: np.asarray(values)[real] for name, values in all_changes(params).items()}
+    by_shape: dict[str, Any] = {}
     for shape, chosen in shapes(test["positions"], test["species"] > 0).items():
         of_shape: dict[str, Any] = {"molecules": int(chosen.sum())}
-        for name, values in each.items():
+        for name, values in changes.items():
             of_shape[name] = float(values[chosen].mean()) if chosen.any() else None
             if name != "error":
                 of_shape[f"{name} worst"] = float(values[chosen].max()) if chosen.any() else None
-        found["shapes"][shape] = of_shape
-    return found
+        by_shape[shape] = of_shape
+    return {"metric": task.metric, "shapes": by_shape}
 
 
 def _changes(
@@ -138,14 +141,13 @@ def _changes(
     positions = batch["positions"]
 
     def moved(draw: Array) -> tuple[Array, Array]:
-        some = jax.vmap(functools.partial(jax.random.fold_in, data=draw))(keys)
-        elements = jax.vmap(lambda key: motions.draw(key, positions.dtype))(some)
+        drawn = jax.vmap(functools.partial(jax.random.fold_in, data=draw))(keys)
+        elements = jax.vmap(lambda key: motions.draw(key, positions.dtype))(drawn)
         turned = batch | labels | {"positions": jax.vmap(sf.points.push)(elements, positions)}
         for name in ACTIONS.keys() & labels.keys():
             turned[name] = jax.vmap(ACTIONS[name].push)(elements, labels[name])
-        noise = jax.vmap(lambda key: jax.random.normal(key, positions.shape[1:], positions.dtype))(
-            some
-        )
+        shape, dtype = positions.shape[1:], positions.dtype
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(drawn)
         shaken = batch | labels | {"positions": positions + _JITTER * noise}
         return error(turned)[task.metric], error(shaken)[task.metric]
 
@@ -157,12 +159,12 @@ def _changes(
     }
 
 
-def _table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def _table(results: dict[str, Any]) -> Table:
     columns = ("error", "invariance", "invariance worst", "moved", "moved worst")
     rows = [
-        [run, of_run["metric"], shape, str(each["molecules"])]
-        + [number(each[name]) for name in columns]
-        for run, of_run in found.items()
-        for shape, each in of_run["shapes"].items()
+        [run, of_run["metric"], shape, str(of_shape["molecules"])]
+        + [number(of_shape[name]) for name in columns]
+        for run, of_run in results.items()
+        for shape, of_shape in of_run["shapes"].items()
     ]
-    return ["run", "metric", "shape", "molecules", *columns], rows
+    return Table(["run", "metric", "shape", "molecules", *columns], rows)

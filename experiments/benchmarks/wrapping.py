@@ -1,16 +1,16 @@
-"""What wrappers make of a network that may not be changed: accuracy and invariance, before and after.
+"""Accuracy and invariance of a network that may not be changed, before and after wrapping.
 
 Run with `python -m experiments benchmark wrapping RUN [RUN_CANONICAL]`: the folder of a run such as
 `configs/digits_upright.yaml`, and that of one such as `configs/digits_pretrained.yaml`.
 
-How to read the table. Averaging over a group makes the network invariant, exactly, but not good: from a
-digit in any pose it makes all poses, and all but one of them are poses it was never trained on. So
-upright digits get worse, and turned ones become as good as those, which is to say as bad. A
-canonicalization (a learned pose, or the centre of mass) is just as invariant, and shows the network
-what it knows, as far as the pose is right: upright digits stay nearly as good as they were, and moved
-ones become as good as those. What a wrapper was not made for it leaves as it was: angles between the
-quarter turns, or mirror images behind rotations. A margin alone changes much, since the network's
-norms are taken over the whole image: centring is also what makes it possible to cut the margin off.
+How to read the table. Averaging over a group makes the network exactly invariant, but not accurate: it
+evaluates a digit in all poses, and the network was trained on one of them alone. So upright digits get
+worse, and turned digits are recognized as rarely as those. A canonicalization (a learned pose, or the
+centre of mass) is as invariant, and shows the network a pose that it knows, if the pose is right.
+Upright digits stay nearly as good as they were, and moved ones become as good. A wrapper changes
+nothing for other moves: angles between the quarter turns, or mirror images behind rotations. A margin
+alone changes much, since the network's norms are taken over the whole image: after centring, the
+margin can be cut off.
 """
 
 import argparse
@@ -24,9 +24,17 @@ from jaxtyping import Array, Float, Int
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._options import new_folder, positive
-from experiments.errors import ExperimentError
-from experiments.results.table import markdown_table, number, print_table
+from experiments.benchmarks.options import add_out, positive
+from experiments.benchmarks.report import (
+    Table,
+    print_caption,
+    print_paths,
+    print_tables,
+    write_report,
+)
+from experiments.results.table import number
+from experiments.runs.folder import RunFolder
+from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.data import load_digits
 from experiments.tasks.digits.model import ACTIONS, Image, Logits, group_named
 from experiments.tasks.digits.pretrained import best_weights
@@ -61,24 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Args:
       arguments: the command line, that of the process by default.
+
+    Raises:
+      UsageError: a run is not as it must be.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        task, weights = best_weights(options.run, "none")
-        network, scores, group = task.network(weights), None, "C1"
-        if options.canonical is not None:
-            posing, weights = best_weights(options.canonical, "canonical")
-            scores = posing.network(weights).scores
-            group = posing.config.model.symmetrization_group
-        source = task.config.data.model_dump() | {"rotation": "none"}
-        test = load_digits(**source)["test"]
-    except ExperimentError as error:
-        parser.exit(error.exit_code, f"error: {error}\n")
-    digits, labels = (jnp.asarray(test[name][: options.digits]) for name in ("image", "label"))
-    names, rows = measure(wrapped(network, scores, group), digits, labels)
-    legend = (
-        f"Accuracy in percent on {len(digits)} test digits, {task.config.model.description}, weights "
+    options = _parser().parse_args(arguments)
+    model, weights = best_weights(options.run, "none")
+    network, scores, group = model.network(weights), None, "C1"
+    if options.canonical is not None:
+        posing, weights = best_weights(options.canonical, "canonical")
+        scores, group = posing.network(weights).scores, posing.config.symmetrization_group
+    digits, labels = _digits(options.run, options.digits)
+    table = measure(wrapped(network, scores, group), digits, labels)
+    caption = (
+        f"Accuracy in percent on {len(digits)} test digits, {model.config.description}, weights "
         "unchanged. turned: by 90, 180 and 270 degrees; mirrored: and turned by multiples of 90 "
         "degrees; any angle: each by its own; framed: in the middle of 40 x 40 pixels; shifted: "
         f"within the frame, by up to {_SHIFT} pixels each way. change of logits: under the moves "
@@ -86,14 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if scores is not None:
         rate = 100 * float(sf.frames.identity_rate(jax.jit(jax.vmap(scores))(digits)))
-        legend += f" The learned pose of {number(rate)} % of the upright digits is upright."
+        caption += f" The learned pose of {number(rate)} % of the upright digits is upright."
     console = Console()
-    console.print(legend, soft_wrap=True, highlight=False)
-    print_table(console, names, rows)
+    print_caption(console, caption)
+    print_tables(console, table)
     if options.out is not None:
-        path = options.out / "wrapping.md"
-        path.write_text(f"{legend}\n\n{markdown_table(names, rows)}\n", encoding="utf-8")
-        console.print(f"{path}", soft_wrap=True)
+        print_paths(console, write_report(options.out, "wrapping", caption, [table]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,8 +107,16 @@ def _parser() -> argparse.ArgumentParser:
         "canonical", metavar="RUN_CANONICAL", nargs="?", help="a run whose network scores poses"
     )
     parser.add_argument("--digits", type=positive, default=1000, help="test digits")
-    parser.add_argument("--out", type=new_folder, help="the folder to write the table in")
+    add_out(parser, "the table")
     return parser
+
+
+def _digits(run: str, count: int) -> tuple[Float[Array, "digits 28 28 1"], Int[Array, " digits"]]:
+    """The first test digits of a run, upright, and their classes."""
+    config = RunFolder(run).load_config()
+    assert isinstance(config, DigitsConfig)
+    test = load_digits(**config.data.model_dump() | {"rotation": "none"})["test"]
+    return jnp.asarray(test["image"][:count]), jnp.asarray(test["label"][:count])
 
 
 def wrapped(
@@ -142,7 +152,7 @@ def measure(
     models: Sequence[Wrapped],
     digits: Float[Array, "digits 28 28 1"],
     labels: Int[Array, " digits"],
-) -> tuple[list[str], list[list[str]]]:
+) -> Table:
     """Evaluates every model on every kind of moved digits.
 
     Args:
@@ -151,25 +161,26 @@ def measure(
       labels: their classes.
 
     Returns:
-      The names of the columns and the rows of the table.
+      The table.
     """
     moves = moved(digits)
     rows, before = [], None
     for name, model, law in models:
         run = _compiled(model)
         logits = {
-            each: np.stack([np.asarray(run(images)) for images in moves[each]]) for each in _COLUMNS
+            column: np.stack([np.asarray(run(images)) for images in moves[column]])
+            for column in _COLUMNS
         }
         before = logits if before is None else before
         rights = [
-            100 * np.mean(np.argmax(each, axis=-1) == np.asarray(labels)[None])
-            for each in logits.values()
+            100 * np.mean(np.argmax(values, axis=-1) == np.asarray(labels)[None])
+            for values in logits.values()
         ]
         change = "-"
         if law is not None:
             change = f"{law}: {_change(before, law):.1e} → {_change(logits, law):.1e}"
         rows.append([name, *(number(float(right)) for right in rights), change])
-    return ["network", *_COLUMNS, "change of logits"], rows
+    return Table(["network", *_COLUMNS, "change of logits"], rows)
 
 
 @jax.jit
@@ -217,7 +228,3 @@ def _change(logits: dict[str, np.ndarray], law: str) -> float:
     size = np.max(np.abs(reference), axis=-1)
     changes = [np.max(np.abs(logits[move] - reference), axis=-1) / size for move in moves]
     return max(float(np.max(change)) for change in changes)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,9 +13,9 @@ COLOURS = (
     *("#0b6e4f", "#c8401f", "#1f5fa8", "#d08700"),
     *("#7b3fa0", "#2a9da8", "#b0578d", "#7f7f7f"),
 )
-"""Of the curves, which are drawn in the order in which their names come; then from the start again."""
+"""The colours of curves, in the order of their names; after the last comes the first again."""
 _UNLIKE = 20
-"""Ratio of the largest to the smallest curve of a panel above which a straight axis shows only one."""
+"""Ratio of the highest to the lowest curve of a panel above which its axis is logarithmic."""
 _DECADES = 3
 
 
@@ -23,10 +23,10 @@ class Curve(NamedTuple):
     """Points to be drawn.
 
     Attributes:
-      name: the same in every panel in which the same thing is drawn.
+      name: the same in all panels that draw the same model.
       x: the abscissae.
       y: the ordinates.
-      words: what to say of each point, or nothing.
+      words: a label for each point, or none.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Panel(NamedTuple):
 
     Attributes:
       title: what they are of.
-      x: what the abscissa is, with its unit.
-      y: what the ordinate is, with its unit.
+      x: the quantity along the abscissa, with its unit.
+      y: the quantity along the ordinate, with its unit.
       curves: at least one.
-      parity: whether both axes are of one kind, so that points would best lie on the diagonal; they
-        are drawn as points with this line instead of as lines.
+      parity: whether both axes show the same quantity, such as predictions against references. Then
+        points and the diagonal are drawn instead of lines.
     """
 
     title: str
@@ -55,10 +55,10 @@ class Panel(NamedTuple):
 
 
 def check_panels(panels: Sequence[Panel]) -> list[str]:
-    """Refuses what cannot be drawn.
+    """Checks panels, and names their curves.
 
     Args:
-      panels: what is to be drawn.
+      panels: the panels to draw.
 
     Returns:
       The names of all curves, in the order in which they come.
@@ -68,8 +68,8 @@ def check_panels(panels: Sequence[Panel]) -> list[str]:
     """
     if not panels or not all(panel.curves for panel in panels):
         raise ValueError(
-            f"panels: received {len(panels)}, with {[len(panel.curves) for panel in panels]} curves; "
-            "allowed: at least one, with at least one curve each"
+            "panels must be at least one, each with at least one curve, got "
+            f"{len(panels)} with {[len(panel.curves) for panel in panels]} curves"
         )
     names: dict[str, None] = {}
     for panel in panels:
@@ -78,7 +78,8 @@ def check_panels(panels: Sequence[Panel]) -> list[str]:
             checked(f"y of {name}", y, (length,))
             if len(words) not in (0, length):
                 raise ValueError(
-                    f"words of {name}: received {len(words)}; allowed: none, or {length}"
+                    f"words of {name} must be none, or one for each of the {length} points, "
+                    f"got {len(words)}"
                 )
             names[name] = None
     return list(names)
@@ -88,12 +89,12 @@ def check_panels(panels: Sequence[Panel]) -> list[str]:
 def draw_curves(path: Path, panels: Sequence[Panel], columns: int = 2) -> None:
     """Draws panels of lines, row by row.
 
-    The ordinate is straight up to the height of the lowest curve and logarithmic above, where curves
-    are of very different heights.
+    Where the curves of a panel have very different heights, the ordinate is linear up to the height
+    of the lowest curve and logarithmic above.
 
     Args:
       path: the image to write; its ending chooses the format.
-      panels: what to draw.
+      panels: the panels to draw.
       columns: panels in a row.
 
     Raises:
@@ -102,13 +103,13 @@ def draw_curves(path: Path, panels: Sequence[Panel], columns: int = 2) -> None:
     names = check_panels(panels)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(5.2 * columns, 2.5 * rows + 0.5), layout="constrained")
-    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    subplots = figure.subplots(rows, columns, squeeze=False).ravel()
     handles = {}
-    for axes, panel in zip(places, panels, strict=False):
+    for axes, panel in zip(subplots, panels, strict=False):
         for name, x, y, _ in panel.curves:
-            place = names.index(name)
-            dash = ("-", "--", ":")[place // len(COLOURS) % 3]
-            colour = COLOURS[place % len(COLOURS)]
+            index = names.index(name)
+            dash = ("-", "--", ":")[index // len(COLOURS) % 3]
+            colour = COLOURS[index % len(COLOURS)]
             (handles[name],) = axes.plot(x, y, dash, color=colour, linewidth=1, label=name)
         heights = [float(np.max(np.abs(curve.y), initial=0)) for curve in panel.curves]
         if max(heights) > _UNLIKE * min(heights):
@@ -118,7 +119,7 @@ def draw_curves(path: Path, panels: Sequence[Panel], columns: int = 2) -> None:
         axes.set(xlabel=panel.x, ylabel=panel.y)
         axes.grid(True, axis="y")
         axes.margins(x=0)
-    for axes in places[len(panels) :]:
+    for axes in subplots[len(panels) :]:
         axes.set_visible(False)
     figure.legend(
         [handles[name] for name in names],

@@ -22,12 +22,12 @@ _HEAD = 110
 
 
 def interactive_curves(path: Path, title: str, panels: Sequence[Panel], columns: int = 2) -> None:
-    """Writes a page with panels, row by row; those of one abscissa are enlarged together.
+    """Writes a page with panels, row by row; panels with the same abscissa are zoomed together.
 
     Args:
-      path: the HTML file to write; all that it needs is in it.
+      path: the HTML file to write; it needs no other file.
       title: of the page.
-      panels: what to draw.
+      panels: the panels to draw.
       columns: panels in a row.
 
     Raises:
@@ -39,7 +39,7 @@ def interactive_curves(path: Path, title: str, panels: Sequence[Panel], columns:
         from plotly.subplots import make_subplots
     except ImportError:
         raise UsageError(
-            "the package plotly, which makes the page, is not installed; allowed: `pip install plotly`"
+            "the package plotly, which makes the page, must be installed: pip install plotly"
         ) from None
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -53,8 +53,8 @@ def interactive_curves(path: Path, title: str, panels: Sequence[Panel], columns:
     )
     listed: set[str] = set()
     first: dict[str, str] = {}
-    for place, panel in enumerate(panels):
-        row, column = place // columns + 1, place % columns + 1
+    for index, panel in enumerate(panels):
+        row, column = index // columns + 1, index % columns + 1
         if panel.parity:
             figure.add_trace(_diagonal(panel), row, column)
         for trace in _traces(panel, names):
@@ -62,7 +62,7 @@ def interactive_curves(path: Path, title: str, panels: Sequence[Panel], columns:
             trace["showlegend"] = trace["name"] not in listed
             listed.add(trace["name"])
             figure.add_trace(trace, row, column)
-        axis = f"x{place + 1}" if place else "x"
+        axis = f"x{index + 1}" if index else "x"
         options = {"matches": first[panel.x]} if panel.x in first else {}
         first.setdefault(panel.x, axis)
         figure.update_xaxes(title_text=panel.x, row=row, col=column, **options)
@@ -98,14 +98,14 @@ def _traces(panel: Panel, names: Sequence[str]) -> list[dict[str, Any]]:
         else:
             trace |= {"mode": "lines", "line": {"color": colour, "width": 1.2}}
         if words:
-            trace |= {"text": [html.escape(each) for each in words]}
+            trace |= {"text": [html.escape(word) for word in words]}
             trace["hovertemplate"] = "%{text}<br>%{x:.4g}, %{y:.4g}"
         traces.append(trace)
     return traces
 
 
 def _diagonal(panel: Panel) -> dict[str, Any]:
-    values = np.concatenate([each for curve in panel.curves for each in (curve.x, curve.y)])
+    values = np.concatenate([axis for curve in panel.curves for axis in (curve.x, curve.y)])
     ends = [float(values.min()), float(values.max())]
     style = {"mode": "lines", "line": {"color": NEUTRAL, "width": 1}, "hoverinfo": "skip"}
     return {"type": "scatter", "x": ends, "y": ends, "showlegend": False} | style

@@ -46,8 +46,7 @@ def learning_curves(
         steps, values = np.asarray(steps), np.asarray(values, dtype=np.float64)
         if values.ndim != 2 or values.shape[1:] != steps.shape:
             raise ValueError(
-                f"{name} has shape {values.shape} for {steps.shape} steps; "
-                "allowed: (seeds, steps) for (steps,)"
+                f"{name} must have shape (seeds, steps) with {len(steps)} steps, got {values.shape}"
             )
         shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         axes = figure.add_subplot(1, 2, panel)
@@ -103,7 +102,9 @@ def error_bars(
     published = dict(sorted((published or {}).items(), key=lambda item: item[1]))
     values = np.concatenate([mean, list(published.values())])
     if not len(names) or np.any(values <= 0):
-        raise ValueError(f"mean and published hold {values.tolist()}; allowed: positive errors")
+        raise ValueError(
+            f"mean and published must be positive errors, at least one, got {values.tolist()}"
+        )
     figure = Figure(figsize=(8.5, 0.42 * len(names) + 0.9 + (1.3 if published else 0.1)))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     height = figure.get_figheight()
@@ -117,21 +118,21 @@ def error_bars(
     for row, (value, spread) in enumerate(zip(mean, deviation, strict=True)):
         text = f"{value:.3g}" + (f" ± {spread:.2g}" if spread else "")
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        at = ((value + spread), row)
-        axes.annotate(text, at, (6, 0), textcoords="offset points", va="center", bbox=box)
+        end = (value + spread, row)
+        axes.annotate(text, end, (6, 0), textcoords="offset points", va="center", bbox=box)
     axes.set_yticks(rows, names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(error_name)
     ticks = [t * 10.0**p for p in range(-8, 4) for t in (1, 2, 3, 5) if low < t * 10.0**p < high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    places = _apart(np.log(list(published.values())) / np.log(high / low), 0.036)
-    for (name, value), place in zip(published.items(), places, strict=True):
+    positions = spread_apart(np.log(list(published.values())) / np.log(high / low), 0.036)
+    for (name, value), position in zip(published.items(), positions, strict=True):
         axes.axvline(value, color=NEGATIVE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0.5)
         axes.annotate(
             f"{name} {value:.3g}",
             (value, 1.0),
-            (place - np.log(low) / np.log(high / low), 1.0 + 0.22 / (0.42 * len(names))),
+            (position - np.log(low) / np.log(high / low), 1.0 + 0.22 / (0.42 * len(names))),
             xycoords=("data", "axes fraction"),
             textcoords="axes fraction",
             rotation=55,
@@ -145,9 +146,9 @@ def error_bars(
     figure.savefig(path)
 
 
-def _apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """Increasing places moved as little as needed to be at least `gap` apart."""
-    spread = np.arange(len(places)) * gap
-    least = np.maximum.accumulate(places - spread)
-    most = np.minimum.accumulate((places - spread)[::-1])[::-1]
-    return (least + most) / 2 + spread
+def spread_apart(positions: Float[np.ndarray, " labels"], gap: float) -> np.ndarray:
+    """Increasing positions moved as little as needed to be at least `gap` apart."""
+    offsets = np.arange(len(positions)) * gap
+    least = np.maximum.accumulate(positions - offsets)
+    most = np.minimum.accumulate((positions - offsets)[::-1])[::-1]
+    return (least + most) / 2 + offsets

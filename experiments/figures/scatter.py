@@ -1,4 +1,4 @@
-"""A picture of what a model predicts against what the data say."""
+"""A picture of the predictions of a model against the values of the data."""
 
 import numpy as np
 from jaxtyping import Float
@@ -20,9 +20,9 @@ def predicted_against_reference(
 
     Args:
       path: the image to write; its ending chooses the format.
-      reference: what the data say.
-      predicted: what the model says, in the same order.
-      name: what the values are.
+      reference: the values of the data.
+      predicted: the values of the model, in the same order.
+      name: of the quantity.
       unit: their unit.
 
     Raises:
@@ -31,7 +31,7 @@ def predicted_against_reference(
     reference = checked("reference", reference, (None,))
     predicted = checked("predicted", predicted, reference.shape)
     if not len(reference):
-        raise ValueError("reference has no values; allowed: at least one")
+        raise ValueError("reference must have at least one value, got none")
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     low, high = min(reference.min(), predicted.min()), max(reference.max(), predicted.max())

@@ -1,4 +1,4 @@
-"""What the pictures share: their colours, their style, their checks."""
+"""The colours, the style and the checks that all pictures share."""
 
 import os
 from collections.abc import Callable
@@ -48,8 +48,8 @@ def checked(name: str, array: Any, shape: tuple[int | None, ...]) -> np.ndarray:
         wanted in (None, received) for wanted, received in zip(shape, array.shape, strict=True)
     )
     if not matches:
-        allowed = tuple("any" if wanted is None else wanted for wanted in shape)
-        raise ValueError(f"{name} has shape {array.shape}; allowed: {allowed}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} has values that are not finite; allowed: finite numbers")
+        allowed = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+        raise ValueError(f"{name} must have shape {allowed}, got {array.shape}")
+    if not np.all(finite := np.isfinite(array)):
+        raise ValueError(f"{name} must be finite, got {array[~finite].flat[0]}")
     return array

@@ -35,10 +35,11 @@ def energy_drift(
     Raises:
       ValueError: there is nothing to draw, the shapes do not match, or a value is not finite.
     """
-    if not energies or not all(1 <= len(some) <= len(_COLOURS) for some in energies.values()):
+    numbers = [len(frames) for frames in energies.values()]
+    if not numbers or not all(1 <= number <= len(_COLOURS) for number in numbers):
         raise ValueError(
-            f"energies of {len(energies)} molecules; allowed: at least one, each with 1 to "
-            f"{len(_COLOURS)} frames"
+            f"energies must be of at least one molecule, each with 1 to {len(_COLOURS)} frames, got "
+            f"{len(numbers)} molecules with {numbers} frames"
         )
     times = checked("steps", steps, (None,))
     figure = Figure(figsize=(10, 2.3 * len(energies) + 0.9), layout="constrained")

@@ -39,8 +39,9 @@ def exactness_map(
     """
     if not failures or not laws or not frames or not 1 <= len(energies) <= 2:
         raise ValueError(
-            f"{len(failures)} maps of {len(laws)} laws and {len(frames)} frames, and {len(energies)} "
-            "energies; allowed: at least one of each, and at most two energies"
+            "failures must be at least one map of at least one law and frame, with one or two "
+            f"energies, got {len(failures)} maps of {len(laws)} laws and {len(frames)} frames, with "
+            f"{len(energies)} energies"
         )
     sizes = checked("totals", totals, (len(laws),))
     times = checked("times", times, (None,))
@@ -56,10 +57,10 @@ def exactness_map(
         shares = np.ma.masked_equal(counts, 0) / sizes[:, None]
         axes.set_facecolor(_CLEAN)
         axes.imshow(shares, cmap=_SHADES, vmin=0, vmax=1, aspect="auto")
-        for (row, place), count in np.ndenumerate(counts):
+        for (row, frame), count in np.ndenumerate(counts):
             dark = count / sizes[row] > 0.4
             colour = "white" if dark else INK if count else VALID
-            axes.text(place, row, f"{count:.0f}", color=colour, ha="center", va="center", size=8)
+            axes.text(frame, row, f"{count:.0f}", color=colour, ha="center", va="center", size=8)
         axes.set_xticks(range(len(frames)), frames, rotation=35, ha="left", size=8)
         axes.set_yticks(range(len(laws)), laws if column == 0 else [""] * len(laws), size=8)
         axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
@@ -77,6 +78,6 @@ def exactness_map(
         # No line: it would make a slope of a jump.
         axes.plot(times, values, ".", color=VALID if column else POSITIVE, markersize=3)
         axes.set_title(f"energy, {name}", loc="left")
-        axes.set_xlabel("place on the path; two principal axes change places at 0")
+        axes.set_xlabel("position on the path; two principal axes are exchanged at 0")
         axes.set_xlim(times[0], times[-1])
     figure.savefig(path)

@@ -37,8 +37,9 @@ def identity_errors(
     """
     if not errors or not 1 <= len(kernels) <= len(_COLOURS) or not len(widths):
         raise ValueError(
-            f"errors of {len(errors)} identities, {len(kernels)} kernels and {len(widths)} widths; "
-            f"allowed: at least one of each, and at most {len(_COLOURS)} kernels"
+            f"errors must be of at least one identity, width and kernel, and of at most "
+            f"{len(_COLOURS)} kernels, got {len(errors)} identities, {len(widths)} widths and "
+            f"{len(kernels)} kernels"
         )
     figure = Figure(
         figsize=(3.1 * len(widths) + 0.6, 2.3 * len(errors) + 0.7), layout="constrained"
@@ -65,8 +66,8 @@ def identity_errors(
             if row == len(errors) - 1:
                 axes.set_xlabel("angle in degrees")
         panels[row, 0].set_ylabel(f"{identity}\nrelative error")
-        place = {"ha": "center", "color": NEUTRAL, "fontsize": 8}
-        panels[row, 0].annotate("rounding of float32; zero at the bottom", (45, 1e-7), **place)
+        style = {"ha": "center", "color": NEUTRAL, "fontsize": 8}
+        panels[row, 0].annotate("rounding of float32; zero at the bottom", (45, 1e-7), **style)
     first = panels[0, 0]
     first.set_ylim(_LOWEST / 2, 3)
     first.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1])

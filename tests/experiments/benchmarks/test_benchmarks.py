@@ -3,9 +3,11 @@
 import jax.numpy as jnp
 import pytest
 
-from experiments.benchmarks import _timing, averaging, eigh, group_conv, wrapping
+from experiments.benchmarks import averaging, eigh, group_conv, timing, wrapping
 from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import Network
+
+pytestmark = pytest.mark.usefixtures("compiled_fast")
 
 
 @pytest.fixture
@@ -50,5 +52,5 @@ def test_options_are_checked(capsys, tmp_path):
 
 
 def test_medians_time_every_call():
-    calls = {"sum": _timing.prepare(jnp.sum, jnp.ones(3))[0]}
-    assert 0 < _timing.medians(calls, 3)["sum"] < 1e3
+    calls = {"sum": timing.prepare(jnp.sum, jnp.ones(3))[0]}
+    assert 0 < timing.medians(calls, 3)["sum"] < 1e3

@@ -7,8 +7,11 @@ import pytest
 from experiments.benchmarks import potentials
 from experiments.errors import UsageError
 
-# ASE sets shapes of arrays in a way that NumPy advises against.
-pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+# ASE sets the shapes of arrays, which NumPy has deprecated.
+pytestmark = [
+    pytest.mark.usefixtures("compiled_fast"),
+    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),
+]
 _TINY = ["--repeats", "1", "--batches", "2", "--molecules", "2", "--hidden", "4", "--layers", "1"]
 
 

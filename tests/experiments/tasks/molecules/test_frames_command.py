@@ -230,10 +230,10 @@ def test_defects_of_the_arrays_are_named(tmp_path):
     path, cloud, numbers = tmp_path / "a.png", np.zeros((1, 3)), np.ones(1, int)
     good = DrawnFrame("f", "", (), "", np.eye(3)[None], np.zeros((1, 3)), np.ones(1), ("a",), (1,))
     for positions, drawn, message in (
-        (cloud * np.nan, [good], "positions has values"),
+        (cloud * np.nan, [good], "^positions must be finite"),
         (cloud, [], "frames is empty"),
-        (cloud, [good._replace(linear=np.eye(3))], "linear has shape"),
-        (cloud, [good._replace(shift=np.zeros((2, 3)))], "shift has shape"),
+        (cloud, [good._replace(linear=np.eye(3))], "^linear must"),
+        (cloud, [good._replace(shift=np.zeros((2, 3)))], "^shift must"),
     ):
         with pytest.raises(ValueError, match=message):
             molecule_frames(path, "t", positions, numbers, ["H1"], drawn)

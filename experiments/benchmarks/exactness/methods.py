@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 import symjax_frames as sf
-from experiments.benchmarks._g2 import Clouds
+from experiments.benchmarks.exactness.clouds import Clouds
 
 Outputs = dict[str, np.ndarray]
 """Values, vectors, forces and rank-2 tensors of clouds, in float64, without unit."""
@@ -129,10 +129,10 @@ def compiled(function: _Function, dtype: Any) -> Run:
     def chunk(leaves: list[np.ndarray]) -> Outputs:
         spare = _CHUNK - len(leaves[0])
         full = [np.concatenate([leaf, np.repeat(leaf[-1:], spare, axis=0)]) for leaf in leaves]
-        found = run(*full)
-        if wrong := {str(leaf.dtype) for leaf in found.values()} - {np.dtype(dtype).name}:
-            raise TypeError(f"an average in {np.dtype(dtype).name} has outputs in {wrong}")
-        return {name: np.asarray(leaf, float)[: _CHUNK - spare] for name, leaf in found.items()}
+        out = run(*full)
+        if wrong := {str(leaf.dtype) for leaf in out.values()} - {np.dtype(dtype).name}:
+            raise TypeError(f"outputs must be in {np.dtype(dtype).name}, got {wrong}")
+        return {name: np.asarray(leaf, float)[: _CHUNK - spare] for name, leaf in out.items()}
 
     def call(clouds: Clouds) -> Outputs:
         points, species, units = (
@@ -141,7 +141,7 @@ def compiled(function: _Function, dtype: Any) -> Run:
         leaves = [points, clouds.mask, species, units]
         starts = range(0, len(points), _CHUNK)
         chunks = [chunk([leaf[start : start + _CHUNK] for leaf in leaves]) for start in starts]
-        return {name: np.concatenate([each[name] for each in chunks]) for name in chunks[0]}
+        return {name: np.concatenate([part[name] for part in chunks]) for name in chunks[0]}
 
     return call
 

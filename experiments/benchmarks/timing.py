@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from experiments.benchmarks._options import positive
+from experiments.benchmarks.options import positive
 
 Call = Callable[[], Any]
 """A compiled function with its arguments."""

@@ -1,11 +1,11 @@
-"""Molecular dynamics at constant energy: velocity Verlet of ASE with a potential written in JAX."""
+"""Molecular dynamics at constant energy: velocity Verlet of ASE with a potential in JAX."""
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from experiments.benchmarks._molecules import Molecule
+from experiments.benchmarks.drift.molecules import Molecule
 from experiments.errors import UsageError
 
 try:
@@ -15,8 +15,8 @@ try:
     from ase.md.verlet import VelocityVerlet
 except ImportError:
     raise UsageError(
-        "the package ase, which integrates the motion, is not installed; allowed: "
-        "`pip install -e '.[experiments]'`"
+        "the package ase, which integrates the motion, must be installed: "
+        "pip install -e '.[experiments]'"
     ) from None
 
 
@@ -78,10 +78,3 @@ def simulate(molecule: Molecule, calculator: Calculator, step: float, count: int
     motion.run(count)
     above = 1e3 * (np.array(energies) - energies[0]) / len(atoms)
     return Run(step * np.arange(count + 1), above, np.array(positions))
-
-
-def minima(values: Float[np.ndarray, " steps"], below: float) -> Int[np.ndarray, " minima"]:
-    """Where a curve has a minimum below a value."""
-    inner = values[1:-1]
-    lowest = (inner <= values[:-2]) & (inner < values[2:]) & (inner < below)
-    return 1 + np.flatnonzero(lowest)

@@ -22,7 +22,7 @@ class Model(NamedTuple):
     """A trained potential, as it is averaged in one way.
 
     Attributes:
-      name: the name of the run, with what is different from it.
+      name: the name of the run, and the values of the configuration that differ from it.
       potential: its energy.
       params: its parameters, in the precision of the run.
     """
@@ -58,7 +58,7 @@ def load_models(
         if detached and potential.config.frame in ("pca", "robust") and not potential.config.detach:
             changes.append("detach=true")
         for change in changes:
-            config = folder.load_config([f"model.{each}" for each in change.split(",")])
+            config = folder.load_config([f"model.{setting}" for setting in change.split(",")])
             assert isinstance(config, MoleculesConfig)
             other = Potential(config.model, potential.facts, potential.targets)
             shapes = [
@@ -67,44 +67,33 @@ def load_models(
             ]
             if shapes[0] != shapes[1]:
                 raise UsageError(
-                    f"--also: received {change!r}, which the weights in {folder.path} do not fit; "
-                    "allowed: what leaves the parameters as they are, such as another frame"
+                    f"--also: must leave the parameters of {folder.path} as they are, as another "
+                    f"frame does, got {change!r}"
                 )
             words = "detached" if change == "detach=true" else change.replace(",", ", ")
             models.append(Model(f"{name}, {words}", other, params))
     return models
 
 
-def molecule_of(
-    folder: RunFolder, potential: Potential, place: int, name: str | None = None
-) -> Atoms:
-    """A molecule to start from.
+def molecule_of(folder: RunFolder, potential: Potential, index: int) -> Atoms:
+    """A molecule of the test set of a run.
 
     Args:
-      folder: of a run.
-      potential: what it has trained.
-      place: of the molecule in the test set of the run, from 0.
-      name: a name or a file that is taken instead.
+      folder: of the run.
+      potential: the potential that it has trained.
+      index: of the molecule, from 0.
 
     Raises:
-      UsageError: there is no such molecule, or it has a single atom.
+      UsageError: there is no such molecule.
     """
-    if name is not None:
-        from experiments.tasks.molecules.commands.frames import read_molecule
-
-        atoms = read_molecule(name)[1]
-    else:
-        test = make_task(folder.load_config()).splits["test"]
-        count = len(test["species"])
-        if place >= count:
-            raise UsageError(
-                f"--frame: received {place}; allowed: 0 to {count - 1}, the test molecules "
-                f"of {folder.path}"
-            )
-        species = test["species"][place]
-        elements = np.array((0, *potential.facts.elements))
-        real = species > 0
-        atoms = Atoms(elements[species[real]], test["positions"][place][real])
-    if len(atoms) < 2:
-        raise UsageError(f"{atoms.symbols}: is a single atom; allowed: at least two")
-    return atoms
+    test = make_task(folder.load_config()).splits["test"]
+    count = len(test["species"])
+    if index >= count:
+        raise UsageError(
+            f"--index: must be one of the test molecules of {folder.path}, 0 to {count - 1}, "
+            f"got {index}"
+        )
+    species = test["species"][index]
+    elements = np.array((0, *potential.facts.elements))
+    real = species > 0
+    return Atoms(elements[species[real]], test["positions"][index][real])

@@ -59,8 +59,8 @@ def pad(clouds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Clouds of shape `(points, 3)` as one padded array, and its mask."""
     points = np.zeros((len(clouds), _PADDED, 3))
     mask = np.zeros(points.shape[:2], bool)
-    for place, cloud in enumerate(clouds):
-        points[place, : len(cloud)], mask[place, : len(cloud)] = cloud, True
+    for row, cloud in enumerate(clouds):
+        points[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
     return points, mask
 
 
@@ -68,7 +68,7 @@ def load_clouds(few: bool = False) -> Clouds:
     """All the clouds, molecules first.
 
     Args:
-      few: six of each kind will do.
+      few: six of each kind.
 
     Returns:
       The 162 molecules and the hard clouds, as they are.
@@ -80,8 +80,8 @@ def load_clouds(few: bool = False) -> Clouds:
         from ase.collections import g2
     except ImportError:
         raise UsageError(
-            "the package ase, which ships the molecules of G2, is not installed; allowed: "
-            "`pip install -e '.[experiments]'`"
+            "the package ase, which ships the molecules of G2, must be installed: "
+            "pip install -e '.[experiments]'"
         ) from None
     hard = hard_clouds()
     names = {MOLECULES: tuple(g2.names), HARD: tuple(hard)}
@@ -89,11 +89,11 @@ def load_clouds(few: bool = False) -> Clouds:
         names = _FEW
     molecules = [g2[name] for name in names[MOLECULES]]
     points, mask = pad(
-        [each.positions for each in molecules] + [hard[name] for name in names[HARD]]
+        [atoms.positions for atoms in molecules] + [hard[name] for name in names[HARD]]
     )
     species = mask.astype(float)
-    for row, each in zip(species, molecules, strict=False):
-        row[: len(each)] = each.numbers
+    for row, atoms in zip(species, molecules, strict=False):
+        row[: len(atoms)] = atoms.numbers
     return Clouds(
         names=names[MOLECULES] + names[HARD],
         kinds=tuple(kind for kind, some in names.items() for _ in some),

@@ -3,15 +3,15 @@
 import numpy as np
 from jaxtyping import Float
 
-from experiments.benchmarks._exactness_methods import Outputs
-from experiments.benchmarks._g2 import Clouds
+from experiments.benchmarks.exactness.clouds import Clouds
+from experiments.benchmarks.exactness.methods import Outputs
 
 ROUNDINGS = 8
-"""So many roundings of the coordinates an error may have: far from the origin they are large."""
+"""Roundings of the coordinates that an error may have: far from the origin they are large."""
 
 
 def rounding(clouds: Clouds, dtype: str) -> Float[np.ndarray, " clouds"]:
-    """What the rounding of the coordinates may do: it is relative to the distance, not to the size."""
+    """The error that rounding of the coordinates may make: it grows with their distance from 0."""
     far = np.max(np.abs(clouds.points), axis=(1, 2), where=clouds.mask[..., None], initial=0)
     return ROUNDINGS * float(np.finfo(dtype).eps) * far / clouds.sizes
 

@@ -1,15 +1,13 @@
-"""The table, the numbers, the picture and the page of trajectories at constant energy."""
+"""The report of trajectories at constant energy: table, numbers, picture and page."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks._conservation import Trajectory
+from experiments.benchmarks.report import Table, write_report
+from experiments.benchmarks.trajectories.conservation import Trajectory
 from experiments.figures.curves import Curve, Panel, draw_curves
 from experiments.figures.curves_html import interactive_curves
-from experiments.files import write_whole
-from experiments.results.table import markdown_table
 
 _COLUMNS = {
     "drift, meV/atom/ps": "drift_mev_per_atom_ps",
@@ -26,39 +24,40 @@ _COLUMNS = {
 }
 
 
-def table_of(found: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The names of the columns and the rows of a table, a dash for what cannot be said."""
-    names = ["model", "K", "ps", *_COLUMNS]
+def table_of(results: Sequence[Mapping[str, Any]]) -> Table:
+    """The table, with a dash for numbers that too few records do not give."""
     rows = []
-    for each in found:
-        apart = each["apart_at_picoseconds"]
-        row = [each["model"], f"{each['temperature_kelvin']:g}"]
-        row.append(f"{each['picoseconds']:g}" if apart is None else f"apart at {apart:.3g}")
+    for result in results:
+        apart = result["apart_at_picoseconds"]
+        row = [result["model"], f"{result['temperature_kelvin']:g}"]
+        row.append(f"{result['picoseconds']:g}" if apart is None else f"apart at {apart:.3g}")
         for key in _COLUMNS.values():
-            row.append("-" if each[key] is None else f"{each[key]:.3g}")
+            row.append("-" if result[key] is None else f"{result[key]:.3g}")
         rows.append(row)
-    return names, rows
+    return Table(["model", "K", "ps", *_COLUMNS], rows)
 
 
 def write_trajectories(
     out: Path,
     caption: str,
     settings: Mapping[str, Any],
-    found: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
     trajectories: Mapping[float, Mapping[str, Trajectory]],
-) -> None:
+) -> list[Path]:
     """Writes `trajectories.md`, `.json`, `.png` and `.html`.
 
     Args:
       out: a folder.
       caption: what the numbers are.
       settings: what they were measured with; `molecule` is its formula.
-      found: the numbers of each trajectory.
+      results: the numbers of each trajectory.
       trajectories: by temperature in kelvin and model.
+
+    Returns:
+      The files.
     """
-    write_whole(out / "trajectories.md", f"{caption}\n\n{markdown_table(*table_of(found))}\n")
-    document = json.dumps(dict(settings) | {"trajectories": found}, indent=2, allow_nan=False)
-    write_whole(out / "trajectories.json", document + "\n")
+    document = dict(settings) | {"trajectories": results}
+    paths = write_report(out, "trajectories", caption, [table_of(results)], document)
     pictures, page = [], []
     for temperature, runs in trajectories.items():
         panels = [
@@ -76,7 +75,7 @@ def write_trajectories(
         ]
         pictures += panels[:2]
         page += panels
-    draw_curves(out / "trajectories.png", pictures)
-    interactive_curves(
-        out / "trajectories.html", f"{settings['molecule']} at constant energy", page, 3
-    )
+    picture, html = out / "trajectories.png", out / "trajectories.html"
+    draw_curves(picture, pictures)
+    interactive_curves(html, f"{settings['molecule']} at constant energy", page, 3)
+    return [*paths, picture, html]

@@ -12,23 +12,19 @@ from typing import Any
 from ase import Atoms
 from rich.console import Console
 
-from experiments.benchmarks._conservation import (
-    EVERY,
-    NEAR,
-    Start,
-    Trajectory,
-    follow,
-    numbers,
-    thermalize,
-)
-from experiments.benchmarks._nve import Motion
-from experiments.benchmarks._options import new_folder
-from experiments.benchmarks._trained_models import load_models, molecule_of
-from experiments.benchmarks._trajectories_report import table_of, write_trajectories
+from experiments.benchmarks.crossings import NEAR
+from experiments.benchmarks.options import add_out, natural, positive_number
+from experiments.benchmarks.report import print_caption, print_paths, print_tables
+from experiments.benchmarks.trajectories.conservation import EVERY, Trajectory, follow, numbers
+from experiments.benchmarks.trajectories.heating import Start, thermalize
+from experiments.benchmarks.trajectories.models import Model, load_models, molecule_of
+from experiments.benchmarks.trajectories.motion import Motion
+from experiments.benchmarks.trajectories.report import table_of, write_trajectories
 from experiments.errors import UsageError
-from experiments.results.table import number, print_table
+from experiments.results.table import number
 from experiments.runs.folder import RunFolder
-from experiments.tasks.molecules.calculator import Precision, enabled
+from experiments.tasks.molecules.calculator import Precision, SymmetrizedCalculator, enabled
+from experiments.tasks.molecules.shown_frames import read_molecule
 
 _HALVED = 2.0
 """Picoseconds that are run again with half the time step."""
@@ -43,26 +39,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
       arguments: the command line, that of the process by default.
 
     Raises:
-      UsageError: what was asked for cannot be done.
+      UsageError: an option, a run or a molecule is not as it must be.
       ExperimentError: the molecule comes apart before a trajectory begins.
     """
     options = _parser().parse_args(arguments)
     dtype: Precision = "float32" if options.float32 else "float64"
     if 1000 * options.time < _FEWEST * EVERY * options.step:
         raise UsageError(
-            f"--time: received {options.time:g} ps with steps of {options.step:g} fs; allowed: at "
-            f"least {_FEWEST * EVERY} steps"
+            f"--time: must be at least {_FEWEST * EVERY} steps of {options.step:g} fs, "
+            f"got {options.time:g} ps"
         )
     folders = [RunFolder(path) for path in options.runs]
     models = load_models(folders, options.also, options.detached, dtype)
-    atoms = molecule_of(folders[0], models[0].potential, options.frame, options.molecule)
+    atoms = _molecule(options, folders[0], models[0])
     motions = {}
     for name, potential, params in models:
         species = potential.species_of(atoms.numbers)
         with enabled(dtype):
             energy = potential.alone(params)
             motions[name] = Motion(energy, species, atoms, dtype, potential.dropped)
+    atoms.calc = SymmetrizedCalculator.of(models[0].potential, models[0].params, dtype=dtype)
     _measure(options, atoms, motions, Console(), dtype)
+
+
+def _molecule(options: argparse.Namespace, folder: RunFolder, model: Model) -> Atoms:
+    if options.molecule is None:
+        atoms = molecule_of(folder, model.potential, options.index)
+    else:
+        _, atoms = read_molecule(options.molecule)
+    if len(atoms) < 2:
+        raise UsageError(f"{atoms.symbols}: must have at least two atoms, got {len(atoms)}")
+    return atoms
 
 
 def _measure(
@@ -72,6 +79,15 @@ def _measure(
     console: Console,
     dtype: Precision,
 ) -> None:
+    """Runs every motion at every temperature.
+
+    Args:
+      options: the command line.
+      atoms: the molecule, with the first model as its calculator.
+      motions: by model.
+      console: where to print.
+      dtype: for the caption.
+    """
     caption = (
         f"{options.time:g} ps of velocity Verlet of {atoms.symbols} at constant energy with steps of "
         f"{options.step:g} fs, in {dtype}; every model starts from the same state, heated in the first "
@@ -83,7 +99,7 @@ def _measure(
         "Spin: angular momentum, which starts at zero. Dropped weight: of elements for which a frame "
         "had no room, at most."
     )
-    console.print(caption, soft_wrap=True, highlight=False)
+    print_caption(console, caption)
     settings = {
         "molecule": str(atoms.symbols),
         "runs": [str(path) for path in options.runs],
@@ -92,32 +108,30 @@ def _measure(
         "seed": options.seed,
         "dtype": dtype,
     }
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    paths: list[Path] = []
     trajectories: dict[float, dict[str, Trajectory]] = {}
     for temperature in options.temperatures:
         with console.status(f"heating to {temperature:g} K"):
-            first = next(iter(motions.values()))
-            start = thermalize(first, temperature, options.seed, options.step)
+            start = thermalize(atoms, temperature, options.seed, options.step)
         for name, motion in motions.items():
             run, result = _run(options, motion, start, f"{name} at {temperature:g} K", console)
             trajectories.setdefault(temperature, {})[name] = run
-            found.append({"model": name, "temperature_kelvin": temperature} | result)
+            results.append({"model": name, "temperature_kelvin": temperature} | result)
             if options.out is not None:
-                # What is measured is kept, whatever becomes of the rest.
-                write_trajectories(options.out, caption, settings, found, trajectories)
-    print_table(console, *table_of(found))
-    if options.out is not None:
-        for end in ("md", "json", "png", "html"):
-            console.print(f"{options.out / 'trajectories'}.{end}", soft_wrap=True, highlight=False)
+                # After every trajectory, so that an interruption loses no more than one.
+                paths = write_trajectories(options.out, caption, settings, results, trajectories)
+    print_tables(console, table_of(results))
+    print_paths(console, paths)
 
 
 def _run(
-    options: argparse.Namespace, motion: Motion, start: Start, what: str, console: Console
+    options: argparse.Namespace, motion: Motion, start: Start, title: str, console: Console
 ) -> tuple[Trajectory, dict[str, Any]]:
-    with console.status(f"{what}: compiling") as status:
+    with console.status(f"{title}: compiling") as status:
 
         def watch(done: float) -> None:
-            status.update(f"{what}: {done:.2f} of {options.time:g} ps")
+            status.update(f"{title}: {done:.2f} of {options.time:g} ps")
 
         half = follow(motion, start, min(_HALVED, options.time), options.step / 2, 2 * EVERY, watch)
         began = time.perf_counter()
@@ -126,7 +140,7 @@ def _run(
     result = numbers(run, half) | {"nanoseconds_a_day": run.times[-1] / 1000 / days}
     end = "" if run.apart is None else f"; the molecule came apart at {run.apart:.2f} ps"
     console.print(
-        f"{what}: rms {number(result['rms_mev_per_atom'])} meV/atom{end}",
+        f"{title}: rms {number(result['rms_mev_per_atom'])} meV/atom{end}",
         soft_wrap=True,
         highlight=False,
         markup=False,
@@ -137,40 +151,24 @@ def _run(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
-    parser.add_argument("--temperatures", type=_positive, nargs="+", default=[300.0, 500.0])
-    parser.add_argument("--time", type=_positive, default=20.0, help="picoseconds")
-    parser.add_argument("--step", type=_positive, default=0.5, help="femtoseconds")
+    parser.add_argument("--temperatures", type=positive_number, nargs="+", default=[300.0, 500.0])
+    parser.add_argument("--time", type=positive_number, default=20.0, help="picoseconds")
+    parser.add_argument("--step", type=positive_number, default=0.5, help="femtoseconds")
+    add_out(parser, "the table, its numbers, a figure and a page")
     parser.add_argument(
-        "--out", type=new_folder, help="the folder to write the tables and figures to"
-    )
-    parser.add_argument(
-        "--detached", action="store_true", help="run the same weights with detached frames too"
+        "--detached", action="store_true", help="also run the same weights with detached frames"
     )
     parser.add_argument(
         "--also",
         metavar="KEY=VALUE[,KEY=VALUE]",
         action="append",
         default=[],
-        help="run the same weights with other values of the section model too, as frame=none",
+        help="also run the same weights with other values of the section model, such as frame=none",
     )
     parser.add_argument(
-        "--frame", type=_natural, default=0, help="of the test set of the first run, from 0"
+        "--index", type=natural, default=0, help="of the molecule in the test set of the first run"
     )
     parser.add_argument("--molecule", help="start from this name or file instead of the test set")
-    parser.add_argument("--seed", type=_natural, default=0, help="of the bath")
+    parser.add_argument("--seed", type=natural, default=0, help="of the bath")
     parser.add_argument("--float32", action="store_true", help="in single precision")
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
-    return value
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be an integer from 0, got {text}")
-    return value

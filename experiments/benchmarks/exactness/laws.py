@@ -1,13 +1,13 @@
-"""What an exact average keeps, as an error for each cloud, and the error that counts as a failure."""
+"""The laws that an exact average keeps: the error of each cloud, and the largest that is none."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from experiments.benchmarks._exactness_methods import Outputs, Run
-from experiments.benchmarks._exactness_moves import move, relative_error, reorder, rounding, turn
-from experiments.benchmarks._g2 import Clouds
+from experiments.benchmarks.exactness.clouds import Clouds
+from experiments.benchmarks.exactness.methods import Outputs, Run
+from experiments.benchmarks.exactness.moves import move, relative_error, reorder, rounding, turn
 
 LAWS = {
     "values": "the energy under random rotations and shifts",
@@ -44,16 +44,16 @@ class Errors(NamedTuple):
 
     Attributes:
       errors: relative ones, not finite where an output is not.
-      allowed: the largest that is no failure.
+      limits: the largest that are no failures.
     """
 
     errors: Float[np.ndarray, " clouds"]
-    allowed: Float[np.ndarray, " clouds"]
+    limits: Float[np.ndarray, " clouds"]
 
     @property
     def failed(self) -> Bool[np.ndarray, " clouds"]:
         """Where the law does not hold."""
-        return ~(self.errors <= self.allowed)
+        return ~(self.errors <= self.limits)
 
 
 def measure(
@@ -78,11 +78,11 @@ def measure(
     clouds = clouds._replace(points=clouds.points.astype(dtype).astype(float))
     finite: list[np.ndarray] = []
 
-    def watched(some: Clouds, average: Run = run) -> Outputs:
-        found = average(some)
-        leaves = [leaf.reshape(len(leaf), -1) for leaf in found.values()]
+    def watched(inputs: Clouds, average: Run = run) -> Outputs:
+        outputs = average(inputs)
+        leaves = [leaf.reshape(len(leaf), -1) for leaf in outputs.values()]
         finite.append(np.all(np.isfinite(np.concatenate(leaves, axis=1)), axis=1))
-        return found
+        return outputs
 
     base, base_tensors = watched(clouds), watched(clouds, run_tensors)
     energy = np.abs(base["values"])
@@ -90,9 +90,10 @@ def measure(
     errors: dict[str, list[np.ndarray]] = {law: [] for law in LAWS}
     largest = rounding(clouds, dtype)
 
-    def changes(found: Outputs, expected: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def changes(outputs: Outputs, expected: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
-            name: relative_error(found[name], leaf, floors[name]) for name, leaf in expected.items()
+            name: relative_error(outputs[name], leaf, floors[name])
+            for name, leaf in expected.items()
         }
 
     still = {name: base[name] for name in _MOVED}
@@ -106,8 +107,8 @@ def measure(
                 continue
             tensors = {"rank 2": turn(linear, base_tensors["rank 2"], rank=2)}
             change |= changes(watched(moved, run_tensors), tensors)
-            for name, each in change.items():
-                errors[name].append(each)
+            for name, error in change.items():
+                errors[name].append(error)
         ordered, expected = reorder(clouds, still, rng)
         change = changes(watched(ordered), expected)
         errors["permutations"].append(np.max(list(change.values()), axis=0))
@@ -115,13 +116,13 @@ def measure(
     tolerance = TOLERANCES[dtype]
     nothing = np.zeros(len(clouds.points))
     laws = {
-        name: Errors(np.max(some, axis=0), tolerance.symmetry + largest)
-        for name, some in errors.items()
-        if some
+        name: Errors(np.max(drawn, axis=0), tolerance.symmetry + largest)
+        for name, drawn in errors.items()
+        if drawn
     }
     off = rounding(clouds, dtype)
     differences = [_differences(clouds, base, watched, dtype, rng) for _ in range(samples)]
-    # Rounding weighs the more in a difference the shorter the step: that of the longest is allowed.
+    # The shorter the step, the more rounding weighs in a difference: that of the longest counts.
     laws["gradient"] = Errors(
         np.max(differences, axis=0), tolerance.symmetry + off / _STEPS[dtype][0]
     )

@@ -5,8 +5,8 @@ Run with `python -m experiments benchmark drift --out DIR`.
 
 import argparse
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,19 +15,24 @@ from jaxtyping import Float
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks._dynamics import Run, minima, simulate
-from experiments.benchmarks._molecules import Molecule, molecules, potential
-from experiments.benchmarks._options import new_folder
+from experiments.benchmarks.crossings import NEAR, minima
+from experiments.benchmarks.drift.dynamics import Run, simulate
+from experiments.benchmarks.drift.molecules import Molecule, molecules, potential
 from experiments.benchmarks.figures.drift import energy_drift
-from experiments.results.table import markdown_table, print_table
+from experiments.benchmarks.options import add_out, positive_number
+from experiments.benchmarks.report import (
+    Table,
+    print_caption,
+    print_paths,
+    print_tables,
+    write_report,
+)
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 
 Runs = Mapping[str, Mapping[str, Sequence[Run]]]
 """For every molecule and frame the runs, one for each time step."""
 
 HALVINGS = 3
-_NEAR = 0.02
-"""The gap of two principal moments, relative to the largest, below which they are said to cross."""
 _FLAT = 1e-3
 """The square of a width, relative to the largest, below which a molecule is said to be flat."""
 
@@ -49,64 +54,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     options = _parser().parse_args(arguments)
     systems = molecules()
-    runs = {each.name: measure(each, options.time, options.step, options.heat) for each in systems}
-    found = summary(systems, runs)
+    runs = {
+        molecule.name: measure(molecule, options.time, options.step, options.heat)
+        for molecule in systems
+    }
+    numbers = summary(systems, runs)
     console = Console()
     steps = [f"{options.step / 2**halving:g}" for halving in range(HALVINGS)]
     caption = (
         f"Total energy over {options.time:g} fs of velocity Verlet, above that of the start, with time "
         f"steps of {' / '.join(steps)} fs, in float64; the potential is a random network averaged over "
         "each frame, and springs that hold the molecule together. Drift: slope of a fitted line. "
-        f"Crossings: principal moments within {_NEAR:.0%} of each other; flat: passages "
+        f"Crossings: principal moments within {NEAR:.0%} of each other; flat: passages "
         "through a plane (NH3) or a line (H2O)."
     )
-    console.print(caption, soft_wrap=True)
-    names, rows = _table(found)
-    print_table(console, names, rows)
+    table = _table(numbers)
+    print_caption(console, caption)
+    print_tables(console, table)
     if options.out is None:
         return
-    (options.out / "drift.md").write_text(f"{caption}\n\n{markdown_table(names, rows)}\n")
     settings = {"time_fs": options.time, "steps_fs": [float(step) for step in steps]}
-    document = settings | {"heat": options.heat, "molecules": found}
-    (options.out / "drift.json").write_text(json.dumps(document, indent=2) + "\n")
-    energy_drift(
-        options.out / "drift.png",
-        {
-            name: {frame: (series[-1].times, series[-1].energies) for frame, series in some.items()}
-            for name, some in runs.items()
-        },
-        {
-            each.name: {
-                frame: crossings(series[-1], each) for frame, series in runs[each.name].items()
-            }
-            for each in systems
-        },
-        settings["steps_fs"],
-        {
-            name: {frame: [run.rms for run in series] for frame, series in some.items()}
-            for name, some in runs.items()
-        },
-    )
-    for name in ("drift.md", "drift.json", "drift.png"):
-        console.print(f"{options.out / name}", soft_wrap=True)
+    document = settings | {"heat": options.heat, "molecules": numbers}
+    paths = write_report(options.out, "drift", caption, [table], document)
+    paths.append(options.out / "drift.png")
+    _draw(paths[-1], systems, runs, settings["steps_fs"])
+    print_paths(console, paths)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
+    add_out(parser, "the table, its numbers and a figure")
+    parser.add_argument("--time", type=positive_number, default=100.0, help="femtoseconds")
+    parser.add_argument("--step", type=positive_number, default=0.1, help="the longest step, in fs")
     parser.add_argument(
-        "--out", type=new_folder, help="the folder to write the table and figure to"
+        "--heat", type=positive_number, default=1.0, help="factor of kinetic energies"
     )
-    parser.add_argument("--time", type=_positive, default=100.0, help="femtoseconds")
-    parser.add_argument("--step", type=_positive, default=0.1, help="the longest step, in fs")
-    parser.add_argument("--heat", type=_positive, default=1.0, help="factor of kinetic energies")
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
-    return value
 
 
 def measure(
@@ -145,13 +128,13 @@ def measure(
 
 
 def summary(systems: Sequence[Molecule], runs: Runs) -> dict[str, dict[str, dict[str, Any]]]:
-    """The numbers of each molecule and frame, lists being over time steps, longest first."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    """The numbers of each molecule and frame; lists are over time steps, longest first."""
+    numbers: dict[str, dict[str, dict[str, Any]]] = {}
     for molecule in systems:
-        found[molecule.name] = {}
+        numbers[molecule.name] = {}
         for frame, series in runs[molecule.name].items():
             rms = [run.rms for run in series]
-            found[molecule.name][frame] = {
+            numbers[molecule.name][frame] = {
                 "crossings": len(crossings(series[-1], molecule)),
                 "flat": len(_flat(series[-1], molecule)),
                 "drift_mev_per_atom_ps": [run.drift for run in series],
@@ -159,7 +142,7 @@ def summary(systems: Sequence[Molecule], runs: Runs) -> dict[str, dict[str, dict
                 "largest_mev_per_atom": [run.largest for run in series],
                 "ratios_of_rms": [a / b for a, b in zip(rms, rms[1:], strict=False)],
             }
-    return found
+    return numbers
 
 
 def crossings(run: Run, molecule: Molecule) -> Float[np.ndarray, " crossings"]:
@@ -168,7 +151,7 @@ def crossings(run: Run, molecule: Molecule) -> Float[np.ndarray, " crossings"]:
     gaps = np.diff(moments, axis=1)
     # Two that vanish on a line leave the molecule unchanged, whatever their axes are.
     gaps = np.where(moments[:, 1:] > 0.05, gaps, 1).min(axis=1)
-    return run.times[minima(gaps, _NEAR)]
+    return run.times[minima(gaps, NEAR)]
 
 
 def _flat(run: Run, molecule: Molecule) -> Float[np.ndarray, " passages"]:
@@ -182,9 +165,22 @@ def _moments(run: Run) -> Float[np.ndarray, "steps 3"]:
     return moments / moments[:, 2:]
 
 
-def _table(
-    found: Mapping[str, Mapping[str, Mapping[str, Any]]],
-) -> tuple[list[str], list[list[str]]]:
+def _draw(path: Path, systems: Sequence[Molecule], runs: Runs, steps: Sequence[float]) -> None:
+    energies, times, deviations = {}, {}, {}
+    for molecule in systems:
+        series = runs[molecule.name]
+        finest = {frame: some[-1] for frame, some in series.items()}
+        energies[molecule.name] = {
+            frame: (run.times, run.energies) for frame, run in finest.items()
+        }
+        times[molecule.name] = {frame: crossings(run, molecule) for frame, run in finest.items()}
+        deviations[molecule.name] = {
+            frame: [run.rms for run in some] for frame, some in series.items()
+        }
+    energy_drift(path, energies, times, steps, deviations)
+
+
+def _table(numbers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
     def join(values: Sequence[float], form: str) -> str:
         return " / ".join(f"{value:{form}}" for value in values)
 
@@ -194,18 +190,14 @@ def _table(
         [
             molecule,
             frame,
-            f"{each['crossings']}",
-            f"{each['flat']}",
-            join(each["drift_mev_per_atom_ps"], ".2g"),
-            join(each["rms_mev_per_atom"], ".2g"),
-            join(each["largest_mev_per_atom"], ".2g"),
-            join(each["ratios_of_rms"], ".2f"),
+            f"{values['crossings']}",
+            f"{values['flat']}",
+            join(values["drift_mev_per_atom_ps"], ".2g"),
+            join(values["rms_mev_per_atom"], ".2g"),
+            join(values["largest_mev_per_atom"], ".2g"),
+            join(values["ratios_of_rms"], ".2f"),
         ]
-        for molecule, frames in found.items()
-        for frame, each in frames.items()
+        for molecule, frames in numbers.items()
+        for frame, values in frames.items()
     ]
-    return names, rows
-
-
-if __name__ == "__main__":
-    main()
+    return Table(names, rows)

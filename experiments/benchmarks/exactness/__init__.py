@@ -1,4 +1,4 @@
-"""Which frames are exact and continuous on which inputs: the molecules of G2, hard clouds, and paths.
+"""Which frames are exact and continuous on which inputs: molecules of G2, hard clouds, paths.
 
 Run with `python -m experiments benchmark exactness --out DIR`.
 """
@@ -14,14 +14,13 @@ from jaxtyping import Array
 from rich.console import Console
 
 import symjax_frames as sf
-from experiments.benchmarks import _exactness_paths as along
-from experiments.benchmarks._exactness_laws import TOLERANCES, measure
-from experiments.benchmarks._exactness_methods import METHODS, Method, backbone, compiled
-from experiments.benchmarks._exactness_record import Evaluations, Found, Results
-from experiments.benchmarks._exactness_report import report
-from experiments.benchmarks._g2 import MOLECULES, Clouds, load_clouds
-from experiments.benchmarks._options import new_folder
-from experiments.errors import ExperimentError
+from experiments.benchmarks.exactness.clouds import MOLECULES, Clouds, load_clouds
+from experiments.benchmarks.exactness.laws import TOLERANCES, measure
+from experiments.benchmarks.exactness.methods import METHODS, Method, backbone, compiled
+from experiments.benchmarks.exactness.paths import SHOWN, energies, jumps, make_paths, shown_times
+from experiments.benchmarks.exactness.report import report
+from experiments.benchmarks.exactness.results import Evaluations, FrameResult, Results
+from experiments.benchmarks.options import add_out
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,13 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Args:
       arguments: the command line, that of the process by default.
+
+    Raises:
+      UsageError: ase, which ships the molecules, is not installed.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        clouds = load_clouds(options.quick)
-    except ExperimentError as error:
-        parser.exit(error.exit_code, f"error: {error}\n")
+    options = _parser().parse_args(arguments)
+    clouds = load_clouds(options.quick)
     console = Console()
     results: Results = {}
     with jax.enable_x64(True):
@@ -48,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=new_folder, help="the folder to write tables, picture and errors in"
-    )
+    add_out(parser, "the tables, all errors and a picture")
     parser.add_argument(
         "--dtype", action="append", choices=list(TOLERANCES), help="this one alone; may be repeated"
     )
@@ -60,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def measure_all(
     clouds: Clouds, methods: Mapping[str, Method], dtype: str, samples: int
-) -> dict[str, Found]:
+) -> dict[str, FrameResult]:
     """Holds every frame against every law and path; float64 has to be enabled.
 
     Args:
@@ -70,18 +66,18 @@ def measure_all(
       samples: random motions of each kind.
 
     Returns:
-      What was found, by the name of the frame.
+      The errors, by the name of the frame.
     """
-    paths = along.make_paths()
-    shown = {along.SHOWN: paths[along.SHOWN]}
+    paths = make_paths()
+    shown = {SHOWN: paths[SHOWN]}
     results = {}
     for name, (wrap, wrap_tensors) in methods.items():
         run = compiled(wrap(backbone), dtype)
         run_tensors = run if wrap_tensors is None else compiled(wrap_tensors(backbone), dtype)
-        results[name] = Found(
+        results[name] = FrameResult(
             laws=measure(run, run_tensors, clouds, dtype, samples),
-            jumps=along.jumps(run, paths),
-            energies=along.energies(run, shown, along.places()[None])[0],
+            jumps=jumps(run, paths),
+            energies=energies(run, shown, shown_times()[None])[0],
         )
     return results
 
@@ -93,20 +89,18 @@ def count_evaluations(clouds: Clouds) -> Evaluations:
       clouds: the inputs, of which the molecules count.
     """
     molecules = np.array(clouds.kinds) == MOLECULES
-    data = [leaf[molecules] for leaf in (clouds.points, clouds.mask, clouds.species)]
+    points, mask, species = (
+        leaf[molecules] for leaf in (clouds.points, clouds.mask, clouds.species)
+    )
 
-    def elements(group: Any, species: bool, points: Array, mask: Array, numbers: Array) -> Array:
-        frame = partial(sf.robust_frame, group=group, attributes=numbers if species else None)
+    def elements(group: Any, points: Array, mask: Array, attributes: Array) -> Array:
+        frame = partial(sf.robust_frame, group=group, attributes=attributes)
         return sf.frame_diagnostics(frame, points, mask).num_elements
 
-    return {
-        f"robust{', species' * species}, {group}(3)": np.asarray(
-            jax.jit(jax.vmap(partial(elements, group, species)))(*data)
-        )
-        for group in ("E", "SE")
-        for species in (False, True)
-    }
-
-
-if __name__ == "__main__":
-    main()
+    counts = {}
+    for group in ("E", "SE"):
+        count = jax.jit(jax.vmap(partial(elements, group)))
+        # Atoms that are all of one kind are told apart by their positions alone.
+        for name, attributes in (("", np.ones_like(species)), (", species", species)):
+            counts[f"robust{name}, {group}(3)"] = np.asarray(count(points, mask, attributes))
+    return counts

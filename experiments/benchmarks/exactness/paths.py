@@ -1,12 +1,12 @@
-"""Paths of clouds through symmetric, planar and linear ones, and the jumps of energies along them."""
+"""Paths of clouds through symmetric, planar and linear ones, and jumps of energies on them."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float
 
-from experiments.benchmarks._exactness_methods import Run
-from experiments.benchmarks._g2 import HARD, Clouds, pad
+from experiments.benchmarks.exactness.clouds import HARD, Clouds, pad
+from experiments.benchmarks.exactness.methods import Run
 from symjax_frames.testing import hard_clouds
 
 Path = Callable[[float], np.ndarray]
@@ -15,10 +15,10 @@ Path = Callable[[float], np.ndarray]
 SHOWN = "benzene"
 """The path whose energies are drawn."""
 
-ALLOWED = 1e-4
+LARGEST_CHANGE = 1e-4
 """The largest change of the energy, relative to its range, that is no jump."""
 
-_PLACES = 401
+_SHOWN_TIMES = 401
 _SEGMENTS = 16
 _HALVINGS = 22
 """Until the last step is shorter than float32 resolves, and no change is left but of a jump."""
@@ -60,9 +60,9 @@ def _isotropic(cloud: np.ndarray) -> np.ndarray:
     return columns * np.sqrt(len(cloud) / 3)
 
 
-def places() -> Float[np.ndarray, " places"]:
-    """Places evenly spread along a path, to draw energies at."""
-    return np.linspace(-1, 1, _PLACES)
+def shown_times() -> Float[np.ndarray, " times"]:
+    """Numbers evenly spread from -1 to 1, at which the energies along a path are drawn."""
+    return np.linspace(-1, 1, _SHOWN_TIMES)
 
 
 def energies(
@@ -75,9 +75,9 @@ def energies(
       paths: by name.
       times: from -1 to 1, for each path.
     """
-    lanes = [path(t) for path, some in zip(paths.values(), times, strict=True) for t in some]
-    points, mask = pad(lanes)
-    count = len(lanes)
+    clouds_along = [path(t) for path, row in zip(paths.values(), times, strict=True) for t in row]
+    points, mask = pad(clouds_along)
+    count = len(clouds_along)
     names, kinds = ("",) * count, (HARD,) * count
     clouds = Clouds(names, kinds, points, mask, mask.astype(float), np.ones(count))
     return run(clouds)["values"].reshape(times.shape)
@@ -86,8 +86,8 @@ def energies(
 def jumps(run: Run, paths: Mapping[str, Path]) -> dict[str, float]:
     """The largest jump of the energy along each path, relative to its range.
 
-    A path is cut into segments, and of each the half with the larger change is kept, again and again:
-    nothing remains of the change of a continuous function, and all of that of a jump.
+    A path is cut into segments. Of each segment the half with the larger change is kept, many times.
+    Of the change of a continuous function nothing remains, of a jump all of it.
 
     Args:
       run: the outputs for clouds.
