@@ -1,4 +1,4 @@
-"""Files that ASE reads: frames of any size, as arrays that are padded with zeros."""
+"""Files that ASE reads: snapshots of any size, as arrays that are padded with zeros."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -8,49 +8,49 @@ import numpy as np
 from ase import Atoms
 
 from experiments.data.npz import DataError
-from experiments.tasks.molecules.data.stream import stream_frames
+from experiments.tasks.molecules.data.stream import stream_snapshots
 from experiments.tasks.molecules.data.units import Units, check_declared
 
 
-def read_frames(path: str | os.PathLike[str]) -> tuple[list[Atoms], list[str]]:
-    """All frames of a file as `stream_frames` reads it, and the place where each of them is.
+def read_snapshots(path: str | os.PathLike[str]) -> tuple[list[Atoms], list[str]]:
+    """All snapshots of a file as `stream_snapshots` reads it, and the location of each.
 
     Raises:
       DataError: the file cannot be read, or the first defect in it.
     """
-    images, places = [], []
-    for place, found in stream_frames(path):
-        if isinstance(found, DataError):
-            raise found
-        images.append(found)
-        places.append(place)
-    return images, places
+    images, locations = [], []
+    for location, outcome in stream_snapshots(path):
+        if isinstance(outcome, DataError):
+            raise outcome
+        images.append(outcome)
+        locations.append(location)
+    return images, locations
 
 
-def stack_frames(
+def stack_snapshots(
     images: Sequence[Atoms],
-    places: Sequence[str],
+    locations: Sequence[str],
     keys: Mapping[str, str | None],
     need: Collection[str],
     units: Units,
 ) -> dict[str, np.ndarray]:
-    """Frames as arrays, in the units of the file.
+    """Snapshots as arrays, in the units of the file.
 
     Args:
       images: at least one.
-      places: where they are, for errors.
-      keys: what the quantities of `Molecules` are called in the frames; `None` for nothing.
-      need: those that must be there; the others are read if the first frame has them.
-      units: what the caller states, to be checked against what the frames declare.
+      locations: of the snapshots, for errors.
+      keys: what the quantities of `Molecules` are called in the snapshots; `None` for nothing.
+      need: those that must be there. The others are read if the first snapshot has them.
+      units: what the caller states, to be checked against what the snapshots declare.
 
     Returns:
       `species`, `positions`, and those of `keys` that are there.
 
     Raises:
-      DataError: a frame lacks what it must have, or has something else than numbers.
+      DataError: a snapshot lacks what it must have, or has something else than numbers.
     """
     count, atoms = len(images), max(map(len, images))
-    first = _found(images[0])
+    first = _values(images[0])
     wanted = {
         name: key
         for name, key in keys.items()
@@ -64,28 +64,29 @@ def stack_frames(
     }
     arrays = {name: np.zeros((count, *shapes[name])) for name in wanted}
     species, positions = np.zeros((count, atoms), np.int32), np.zeros((count, atoms, 3))
-    for index, (image, place) in enumerate(zip(images, places, strict=True)):
-        found = _found(image)
-        check_declared(place, found, units, ["positions", *wanted])
+    for index, (image, location) in enumerate(zip(images, locations, strict=True)):
+        values = _values(image)
+        check_declared(location, values, units, ["positions", *wanted])
         if len(image) == 0 or np.any(image.numbers < 1):
-            raise DataError(f"{place}: has no atoms or a dummy atom; allowed: atoms of elements")
+            received = "none" if len(image) == 0 else f"the atomic numbers {image.numbers.tolist()}"
+            raise DataError(f"{location}: atoms must be one or more, of elements, got {received}")
         species[index, : len(image)] = image.numbers
         positions[index, : len(image)] = image.positions
         for name, key in wanted.items():
-            if key not in found:
+            if key not in values:
                 raise DataError(
-                    f"{place}: has no {name} (key {key!r}); received: {_listed(found)}; "
-                    f"allowed: in every frame, another key, or to need no {name}"
+                    f"{location}: {name} must be in every snapshot as {key!r}, got the keys: "
+                    f"{_listed(values)}"
                 )
-            where = f"{place}: {name} (key {key!r})"
+            where = f"{location}: {name} (key {key!r})"
             if name == "forces":
-                arrays[name][index, : len(image)] = _numbers(where, found[key], (len(image), 3))
+                arrays[name][index, : len(image)] = _numbers(where, values[key], (len(image), 3))
             else:
-                arrays[name][index] = _numbers(where, found[key], shapes[name])
+                arrays[name][index] = _numbers(where, values[key], shapes[name])
     return {"species": species, "positions": positions, **arrays}
 
 
-def _found(image: Atoms) -> dict[str, Any]:
+def _values(image: Atoms) -> dict[str, Any]:
     results = image.calc.results if image.calc is not None else {}
     # Of databases; elsewhere anything may be called so.
     holders = [image.info.get(key) for key in ("data", "key_value_pairs")]
@@ -99,9 +100,9 @@ def _found(image: Atoms) -> dict[str, Any]:
     }
 
 
-def _listed(found: Mapping[str, Any]) -> str:
+def _listed(values: Mapping[str, Any]) -> str:
     own = ("numbers", "positions", "data", "key_value_pairs", "unique_id")
-    return ", ".join(sorted(key for key in found if key not in own)) or "nothing"
+    return ", ".join(sorted(key for key in values if key not in own)) or "none"
 
 
 def _numbers(where: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -110,9 +111,9 @@ def _numbers(where: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     except ValueError:
         array = np.empty(0, object)
     if array.dtype.kind not in "iuf":
-        raise DataError(f"{where} is {value!r}; allowed: numbers")
+        raise DataError(f"{where} must be numbers, got {value!r}")
     # Matrices are often written as a row.
     flat = (9,) if shape == (3, 3) else shape
     if array.shape not in (shape, flat) and not (shape == () and array.size == 1):
-        raise DataError(f"{where} has shape {array.shape}; allowed: {shape}")
+        raise DataError(f"{where} must have shape {shape}, got {array.shape}")
     return array.reshape(shape)

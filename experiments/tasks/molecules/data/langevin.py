@@ -1,4 +1,9 @@
-"""Langevin dynamics of one molecule: samples of its shapes at a temperature."""
+"""Langevin dynamics of one molecule: samples of its shapes at a temperature.
+
+ASE has an integrator of its own, `ase.md.langevin.Langevin`. The one here has no error of the time
+step in the positions of a harmonic molecule, and draws the noise of each call from the generator
+that it is given, so that a simulation can go on bit for bit.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -52,15 +57,15 @@ def advance(
     positions have the Boltzmann distribution whatever the time step is.
 
     Args:
-      state: where it is.
-      potential: positions to energy and forces.
+      state: the molecule before.
+      potential: maps positions to energy and forces.
       masses: of the atoms, in atomic mass units.
       bath: temperature, friction and time step, in the units of ASE.
       steps: how many.
       generator: draws the noise.
 
     Returns:
-      Where it is then.
+      The molecule after these steps.
 
     References:
       Leimkuhler and Matthews, Rational construction of stochastic numerical methods for molecular

@@ -37,8 +37,8 @@ def read_arrays(
       units: what the caller states, to be checked against what the file declares.
 
     Returns:
-      `species`, `positions`, and those of `keys` that are there; and of frames whose elements are
-      none, by their index, what is wrong with them. Their species are zeros.
+      `species`, `positions`, and those of `keys` that are there; and the errors of snapshots whose
+      atomic numbers are none, by their index. Their species are zeros.
 
     Raises:
       DataError: an array is missing or ambiguous, or has a wrong type or shape.
@@ -50,20 +50,20 @@ def read_arrays(
         key = keys.get(name)
         usual = name not in keys or (key is not None and key == _DEFAULTS.get(name))
         words = _NAMES[name] if usual else () if key is None else (key,)
-        found = _among(stored, words, end, usual)
-        if name == "species" and not found:
-            found = _among(stored, words, "", usual)
-        if len(found) > 1 and f"{key}{end}" in found:
-            found = [f"{key}{end}"]
-        if len(found) > 1 or (not found and (name in need or name not in keys)):
+        matches = _among(stored, words, end, usual)
+        if name == "species" and not matches:
+            matches = _among(stored, words, "", usual)
+        if len(matches) > 1 and f"{key}{end}" in matches:
+            matches = [f"{key}{end}"]
+        if len(matches) > 1 or (not matches and (name in need or name not in keys)):
+            allowed = ", ".join(word + end for word in words)
             raise DataError(
-                f"{path}: has {' and '.join(found) or 'no array'} for {name}; received: "
-                f"{', '.join(stored) or 'none'}; allowed: one of "
-                f"{', '.join(word + end for word in words)}{' in any letter case' * usual}"
+                f"{path}: {name} must be one array, called {allowed}{' in any case' * usual}, got "
+                f"{' and '.join(matches) or 'none'} among {', '.join(stored) or 'no arrays'}"
                 f"{_splits(stored, words)}"
             )
-        if found:
-            arrays[name] = _numeric(path, found[0], stored[found[0]])
+        if matches:
+            arrays[name] = _numeric(path, matches[0], stored[matches[0]])
     check_declared(str(path), stored, units, arrays)
     return _shaped(path, arrays)
 
@@ -77,12 +77,12 @@ def _among(names: Collection[str], words: Collection[str], end: str, any_case: b
 
 def _splits(names: Collection[str], words: Collection[str]) -> str:
     ends = [name.partition("_")[2] for name in names if name.lower().partition("_")[0] in words]
-    return f"; or as split one of {', '.join(ends)}" if any(ends) else ""
+    return f" (or a split must be named, one of {', '.join(ends)})" if any(ends) else ""
 
 
 def _numeric(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "iuf":
-        raise DataError(f"{path}: array {name} is {array.dtype}; allowed: numbers")
+        raise DataError(f"{path}: array {name} must be numbers, got {array.dtype}")
     return array
 
 
@@ -92,25 +92,25 @@ def _shaped(
     positions, species = arrays["positions"], arrays["species"]
     if positions.ndim != 3 or 0 in positions.shape or positions.shape[2] != 3:
         raise DataError(
-            f"{path}: positions have shape {positions.shape}; allowed: (frames, atoms, 3), with at "
-            "least one frame and one atom"
+            f"{path}: positions must have shape (snapshots, atoms, 3), with at least one snapshot "
+            f"and one atom, got {positions.shape}"
         )
-    frames, atoms, _ = positions.shape
-    if species.shape not in ((atoms,), (frames, atoms)):
+    snapshots, atoms, _ = positions.shape
+    if species.shape not in ((atoms,), (snapshots, atoms)):
         raise DataError(
-            f"{path}: species have shape {species.shape}; allowed: ({atoms},) or "
-            f"({frames}, {atoms}), as the positions have {frames} frames of {atoms} atoms"
+            f"{path}: species must have shape ({atoms},) or ({snapshots}, {atoms}), as positions "
+            f"are {snapshots} snapshots of {atoms} atoms, got {species.shape}"
         )
-    species, defects = _checked_species(path, np.broadcast_to(species, (frames, atoms)))
-    if arrays.get("energies", positions).shape == (frames, 1):
+    species, defects = _checked_species(path, np.broadcast_to(species, (snapshots, atoms)))
+    if arrays.get("energies", positions).shape == (snapshots, 1):
         arrays = arrays | {"energies": arrays["energies"][:, 0]}
-    shapes = {"energies": (frames,), "forces": positions.shape, "dipoles": (frames, 3)}
-    shapes["polarizabilities"] = (frames, 3, 3)
+    shapes = {"energies": (snapshots,), "forces": positions.shape, "dipoles": (snapshots, 3)}
+    shapes["polarizabilities"] = (snapshots, 3, 3)
     for name, shape in shapes.items():
         if name in arrays and arrays[name].shape != shape:
             raise DataError(
-                f"{path}: {name} have shape {arrays[name].shape}; allowed: {shape}, as the "
-                f"positions have {frames} frames of {atoms} atoms"
+                f"{path}: {name} must have shape {shape}, as positions are {snapshots} snapshots "
+                f"of {atoms} atoms, got {arrays[name].shape}"
             )
     # What a file has in its padding, even nan, is of no meaning.
     padded = {
@@ -128,11 +128,11 @@ def _checked_species(
     species = np.where(strange, -1, species.astype(np.float64)).astype(np.int32)
     empty = (species[:, :1] == 0).any(1) | (np.diff((species > 0).astype(int)) > 0).any(1)
     defects = {}
-    for frame in np.flatnonzero(strange.any(1) | empty).tolist():
-        defects[frame] = DataError(
-            f"{path}: frame {frame + 1}: species are {species[frame].tolist()}"
-            f"{', where -1 stands for no element' if strange[frame].any() else ''}; allowed: at "
-            "least one element, 1 to 118, and zeros only after the last"
+    for snapshot in np.flatnonzero(strange.any(1) | empty).tolist():
+        defects[snapshot] = DataError(
+            f"{path}: snapshot {snapshot + 1}: species must be at least one atomic number, 1 to "
+            f"118, and zeros only after the last, got {species[snapshot].tolist()}"
+            f"{', where -1 stands for no element' if strange[snapshot].any() else ''}"
         )
     species[list(defects)] = 0
     return species, defects

@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int32
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
-from experiments.tasks.molecules.data.ase_files import read_frames, stack_frames
+from experiments.tasks.molecules.data.ase_files import read_snapshots, stack_snapshots
 from experiments.tasks.molecules.data.npz_files import read_arrays
 from experiments.tasks.molecules.data.units import stated_units
 
@@ -24,7 +24,7 @@ _PAIRS_AT_A_TIME = 1_000_000
 
 
 class Molecules(NamedTuple):
-    """Frames of molecules, padded with zeros to one number of atoms.
+    """Snapshots of molecules, padded with zeros to one number of atoms.
 
     Attributes:
       species: atomic numbers, 0 for padding, which comes last.
@@ -35,12 +35,12 @@ class Molecules(NamedTuple):
       polarizabilities: as volumes in Angstrom^3, if there are any.
     """
 
-    species: Int32[np.ndarray, "frames atoms"]
-    positions: Float64[np.ndarray, "frames atoms 3"]
-    energies: Float64[np.ndarray, " frames"] | None
-    forces: Float64[np.ndarray, "frames atoms 3"] | None
-    dipoles: Float64[np.ndarray, "frames 3"] | None
-    polarizabilities: Float64[np.ndarray, "frames 3 3"] | None = None
+    species: Int32[np.ndarray, "snapshots atoms"]
+    positions: Float64[np.ndarray, "snapshots atoms 3"]
+    energies: Float64[np.ndarray, " snapshots"] | None
+    forces: Float64[np.ndarray, "snapshots atoms 3"] | None
+    dipoles: Float64[np.ndarray, "snapshots 3"] | None
+    polarizabilities: Float64[np.ndarray, "snapshots 3 3"] | None = None
 
 
 def read_molecules(
@@ -60,20 +60,20 @@ def read_molecules(
 ) -> Molecules:
     """All molecules of a file, converted once to eV and Angstrom.
 
-    Warns of frames that come twice, of periodic cells, which are ignored, and of XYZ that is not
-    quite XYZ but has one meaning.
+    Warns of snapshots that come twice, of periodic cells, which are ignored, and of XYZ that breaks
+    the format but has one meaning.
 
     Args:
       path: XYZ, extended XYZ, a database, a trajectory or whatever else ASE reads; or a `.npz` file
         in the layout of MD17 (`R`, `z`, `E`, `F`), of revised MD17 (`coords`, `nuclear_charges`,
-        `energies`, `forces`), or with elements `(frames, atoms)` that are padded with 0.
+        `energies`, `forces`), or with elements `(snapshots, atoms)` that are padded with 0.
       energy_key: what the energy is called in the file; `None` leaves it out.
       forces_key: what the forces are called; `None` leaves them out.
       dipole_key: what the dipole moment is called; `None` leaves it out.
       polarizability_key: what the polarizability, 3 by 3, is called; `None` leaves it out.
       energy_unit: `eV`, `meV`, `kcal/mol`, `kJ/mol` or `hartree`.
       length_unit: `Angstrom`, `bohr` or `nm`.
-      forces_unit: one of these, a slash and one of those; `None` for the two above.
+      forces_unit: a unit of energy, a slash and one of length; `None` for the two above.
       dipole_unit: `e*Angstrom`, `Debye` or `e*bohr`.
       polarizability_unit: `Angstrom^3` or `bohr^3`, that is atomic units.
       need: which of `energies`, `forces`, `dipoles` and `polarizabilities` must be there.
@@ -84,96 +84,99 @@ def read_molecules(
 
     Raises:
       UsageError: an argument that is not allowed.
-      DataError: a defect of the file, with its frame and line where it has one.
+      DataError: a defect of the file, with its snapshot, and its line if it has one.
     """
     units = stated_units(energy_unit, length_unit, forces_unit, dipole_unit, polarizability_unit)
     named = energy_key, forces_key, dipole_key, polarizability_key
     keys = dict(zip(_QUANTITIES, named, strict=True))
     for name in need:
         if keys.get(name) is None:
-            allowed = ", ".join(quantity for quantity, key in keys.items() if key is not None)
+            named_keys = [quantity for quantity, key in keys.items() if key is not None]
             raise UsageError(
-                f"need has {name!r}; allowed: quantities whose key is not None: "
-                f"{allowed or 'none here'}"
+                f"need must be of the quantities whose key is not None, here "
+                f"{', '.join(named_keys) or 'none'}, got {name!r}"
             )
     if Path(path).suffix.lower() == ".npz":
         arrays, defects = read_arrays(path, keys, need, split, units)
         for defect in defects.values():
             raise defect
-        places = [f"{path}: frame {index + 1}" for index in range(len(arrays["species"]))]
+        locations = [f"{path}: snapshot {index + 1}" for index in range(len(arrays["species"]))]
     else:
         if split is not None:
-            raise UsageError(f"split is {split!r} for {path}; allowed: None, or an .npz file")
-        images, places = read_frames(path)
+            raise UsageError(
+                f"split must be None for files other than .npz, got {split!r} for {path}"
+            )
+        images, locations = read_snapshots(path)
         if not images:
-            raise DataError(f"{path}: has no frames; allowed: at least one molecule")
-        periodic = [place for image, place in zip(images, places, strict=True) if image.pbc.any()]
+            raise DataError(f"{path}: must have one snapshot or more, got none")
+        periodic = [
+            location for image, location in zip(images, locations, strict=True) if image.pbc.any()
+        ]
         if periodic:
             warnings.warn(
-                f"{periodic[0]}: is periodic ({len(periodic)} of {len(images)} frames are); cells "
-                "are ignored",
+                f"{periodic[0]}: is periodic ({len(periodic)} of {len(images)} snapshots are); "
+                "cells are ignored",
                 stacklevel=2,
             )
-        arrays = stack_frames(images, places, keys, need, units)
+        arrays = stack_snapshots(images, locations, keys, need, units)
     for name in ("positions", *(quantity for quantity in _QUANTITIES if quantity in arrays)):
         received = arrays[name]
         with np.errstate(over="ignore"):
             arrays[name] = received.astype(np.float64) * units.scale(name)
-        _refuse_not_finite(places, name, received, arrays[name])
+        _refuse_not_finite(locations, name, received, arrays[name])
     molecules = Molecules(
         arrays["species"], arrays["positions"], *(arrays.get(name) for name in _QUANTITIES)
     )
-    refuse_coincident(molecules, places)
-    _refuse_asymmetric(molecules, places)
-    _warn_of_duplicates(molecules, places)
+    refuse_coincident(molecules, locations)
+    _refuse_asymmetric(molecules, locations)
+    _warn_of_duplicates(molecules, locations)
     return molecules
 
 
 def _refuse_not_finite(
-    places: Sequence[str], name: str, received: np.ndarray, array: np.ndarray
+    locations: Sequence[str], name: str, received: np.ndarray, array: np.ndarray
 ) -> None:
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
-        frame, *rest = wrong[0].tolist()
+        snapshot, *rest = wrong[0].tolist()
         atom = f" of atom {rest[0] + 1}" if len(rest) == 2 else ""
         raise DataError(
-            f"{places[frame]}: {name}{atom} have the value {received[tuple(wrong[0])]}; "
-            "allowed: finite numbers"
+            f"{locations[snapshot]}: {name}{atom} must be finite numbers, got "
+            f"{received[tuple(wrong[0])]}"
         )
 
 
-def refuse_coincident(molecules: Molecules, places: Sequence[str]) -> None:
-    """Refuses molecules with two atoms in one place.
+def refuse_coincident(molecules: Molecules, locations: Sequence[str]) -> None:
+    """Refuses molecules with two atoms at one point.
 
     Args:
       molecules: their species and positions.
-      places: what to call each of them.
+      locations: of the molecules, for errors.
 
     Raises:
       DataError: there are such atoms.
     """
     species, positions, *_ = molecules
-    frames, atoms = species.shape
+    snapshots, atoms = species.shape
     first, second = np.triu_indices(atoms, k=1)
     chunk = max(1, _PAIRS_AT_A_TIME // max(1, len(first)))
-    for start in range(0, frames, chunk):
+    for start in range(0, snapshots, chunk):
         part = positions[start : start + chunk]
         with np.errstate(over="ignore"):
             near = np.sum((part[:, first] - part[:, second]) ** 2, axis=-1) < _COINCIDENT**2
         # Padding comes last, so a pair is real if its second atom is.
         pairs = np.argwhere(near & (species[start : start + chunk, second] > 0))
         if len(pairs):
-            frame, pair = pairs[0]
+            snapshot, pair = pairs[0]
             one, other = int(first[pair]), int(second[pair])
-            distance = np.linalg.norm(part[frame, one] - part[frame, other])
+            distance = np.linalg.norm(part[snapshot, one] - part[snapshot, other])
             raise DataError(
-                f"{places[start + frame]}: atoms {one + 1} and {other + 1} coincident, "
-                f"{distance:.3g} Angstrom apart; allowed: at least {_COINCIDENT} (a length_unit "
-                "that is too small does this too)"
+                f"{locations[start + snapshot]}: atoms {one + 1} and {other + 1} must be at least "
+                f"{_COINCIDENT} Angstrom apart, got {distance:.3g} (is length_unit too small?)"
             )
 
 
-def _refuse_asymmetric(molecules: Molecules, places: Sequence[str]) -> None:
+def _refuse_asymmetric(molecules: Molecules, locations: Sequence[str]) -> None:
     matrices = molecules.polarizabilities
     if matrices is None:
         return
@@ -181,12 +184,12 @@ def _refuse_asymmetric(molecules: Molecules, places: Sequence[str]) -> None:
     wrong = np.flatnonzero(odd > _ASYMMETRY * np.max(np.abs(matrices), axis=(1, 2)))
     if len(wrong):
         raise DataError(
-            f"{places[wrong[0]]}: the polarizability differs from its transpose by "
-            f"{odd[wrong[0]]:.3g} Angstrom^3; allowed: symmetric matrices"
+            f"{locations[wrong[0]]}: the polarizability must be a symmetric matrix, got one that "
+            f"differs from its transpose by {odd[wrong[0]]:.3g} Angstrom^3"
         )
 
 
-def _warn_of_duplicates(molecules: Molecules, places: Sequence[str]) -> None:
+def _warn_of_duplicates(molecules: Molecules, locations: Sequence[str]) -> None:
     seen: dict[bytes, int] = {}
     copies = []
     for index, (species, positions) in enumerate(zip(*molecules[:2], strict=True)):
@@ -196,7 +199,7 @@ def _warn_of_duplicates(molecules: Molecules, places: Sequence[str]) -> None:
     if copies:
         copy, original = copies[0]
         warnings.warn(
-            f"{places[copy]}: has the atoms and positions of frame {original + 1}; "
-            f"{len(copies)} of {len(places)} frames are such copies",
+            f"{locations[copy]}: has the atoms and positions of snapshot {original + 1}; "
+            f"{len(copies)} of {len(locations)} snapshots are such copies",
             stacklevel=3,
         )

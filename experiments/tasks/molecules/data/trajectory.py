@@ -1,18 +1,18 @@
-"""A trajectory from frame to frame, with other noise where it fails."""
+"""A trajectory from snapshot to snapshot, with other noise where it fails."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
 from jaxtyping import Float
 from rich.console import Console
+from scipy.sparse.csgraph import connected_components
 
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.data.langevin import Bath, State, advance
 from experiments.tasks.molecules.data.xtb import Labels, PotentialError
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 _TRIES = 4
 _BROKEN = 2.0
@@ -25,13 +25,13 @@ class Trajectory(NamedTuple):
     Attributes:
       name: what the molecule is called.
       atoms: the molecule, at rest.
-      potential: positions to energy and forces.
-      bath: what it moves in.
-      seed: of all that is drawn.
+      potential: maps positions to energy and forces.
+      bath: temperature and friction of what it moves in, and the time step.
+      seed: of the velocities at the start and of the noise.
     """
 
     name: str
-    atoms: "Atoms"
+    atoms: Atoms
     potential: Callable[[Float[np.ndarray, "atoms 3"]], Labels]
     bath: Bath
     seed: int
@@ -48,27 +48,27 @@ class Trajectory(NamedTuple):
             labels = self.potential(self.atoms.positions)
         except PotentialError as error:
             raise DataError(
-                f"{self.name}: no energy at the start ({error}); allowed: a molecule that "
+                f"{self.name}: no energy at the start ({error}): the molecule must be one that "
                 "GFN2-xTB can treat"
             ) from error
         return State(self.atoms.positions, deviation * draws, labels)
 
-    def reach(self, state: State, steps: int, frame: int) -> State:
-        """Moves on; a try that fails is said on standard error.
+    def reach(self, state: State, steps: int, snapshot: int) -> State:
+        """Moves the molecule on. Of a try that fails, a line on standard error says why.
 
         Args:
-          state: where the molecule is.
-          steps: how many.
-          frame: the number of the frame to reach, from 1, which the noise depends on; 0 if it is
+          state: the molecule before.
+          steps: of the integrator.
+          snapshot: the number of the snapshot to reach, from 1, which the noise depends on; 0 for
             the state after equilibration.
 
         Returns:
-          Where it is then, in one piece.
+          The molecule in one piece, after these steps.
 
         Raises:
           DataError: every try failed.
         """
-        what = f"{self.name}, {f'frame {frame}' if frame else 'equilibration'}"
+        what = f"{self.name}, {f'snapshot {snapshot}' if snapshot else 'equilibration'}"
         for attempt in range(_TRIES):
             try:
                 moved = advance(
@@ -77,7 +77,7 @@ class Trajectory(NamedTuple):
                     self.atoms.get_masses(),
                     self.bath,
                     steps,
-                    self._generator(frame, attempt),
+                    self._generator(snapshot, attempt),
                 )
                 self._refuse_fragments(moved.positions)
                 return moved
@@ -90,22 +90,19 @@ class Trajectory(NamedTuple):
                     highlight=False,
                 )
         raise DataError(
-            f"{what}: failed {_TRIES} times, last because: {reason}; allowed: a lower temperature, a "
-            "shorter time_step_fs, fewer frames, or another seed"
+            f"{what}: failed {_TRIES} times, the last time because: {reason}. A lower temperature, "
+            "a shorter time_step_fs, fewer snapshots or another seed may help"
         ) from reason
 
     def _generator(self, *key: int) -> np.random.Generator:
-        # Each frame has its own noise: a simulation that goes on needs no generator's state.
+        # Each snapshot has its own noise: a simulation that goes on needs no generator's state.
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
     def _refuse_fragments(self, positions: Float[np.ndarray, "atoms 3"]) -> None:
-        from ase.data import covalent_radii
-
         radii = covalent_radii[self.atoms.numbers]
         apart = np.linalg.norm(positions[:, None] - positions[None, :], axis=2)
-        reached = np.eye(len(radii), dtype=bool)[0]
         bonded = apart < _BROKEN * (radii[:, None] + radii[None, :])
-        for _ in radii:
-            reached = np.any(bonded[reached], axis=0)
-        if not np.all(reached):
-            raise PotentialError(f"{np.sum(~reached)} of {len(radii)} atoms came off")
+        _, pieces = connected_components(bonded, directed=False)
+        lost = np.sum(pieces != pieces[0])
+        if lost:
+            raise PotentialError(f"{lost} of {len(radii)} atoms came off")

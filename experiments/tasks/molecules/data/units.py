@@ -11,40 +11,48 @@ from experiments.data.npz import DataError
 from experiments.errors import UsageError
 
 _ENERGIES = {
-    "eV": (ase.units.eV, "ev electronvolt electronvolts"),
-    "meV": (1e-3 * ase.units.eV, "mev"),
-    "kcal/mol": (ase.units.kcal / ase.units.mol, "kcal/mol kcalmol kcal"),
-    "kJ/mol": (ase.units.kJ / ase.units.mol, "kj/mol kjmol kj"),
-    "hartree": (ase.units.Hartree, "hartree hartrees ha eh au a.u. atomic"),
+    "eV": ase.units.eV,
+    "meV": 1e-3 * ase.units.eV,
+    "kcal/mol": ase.units.kcal / ase.units.mol,
+    "kJ/mol": ase.units.kJ / ase.units.mol,
+    "hartree": ase.units.Hartree,
 }
-_LENGTHS = {
-    "Angstrom": (ase.units.Angstrom, "angstrom angstroms ang a å"),
-    "bohr": (ase.units.Bohr, "bohr bohrs a0 au a.u. atomic"),
-    "nm": (ase.units.nm, "nm nanometer nanometers nanometre nanometres"),
+_LENGTHS = {"Angstrom": ase.units.Angstrom, "bohr": ase.units.Bohr, "nm": ase.units.nm}
+_SCALES = {
+    "energy": _ENERGIES,
+    "length": _LENGTHS,
+    "forces": {
+        f"{energy}/{length}": _ENERGIES[energy] / _LENGTHS[length]
+        for energy in _ENERGIES
+        for length in _LENGTHS
+    },
+    "dipole": {
+        "e*Angstrom": ase.units.Angstrom,
+        "Debye": ase.units.Debye,
+        "e*bohr": ase.units.Bohr,
+    },
+    "polarizability": {"Angstrom^3": ase.units.Angstrom**3, "bohr^3": ase.units.Bohr**3},
 }
-_DIPOLES = {
-    "e*Angstrom": (ase.units.Angstrom, "e*angstrom eangstrom e*ang eang e*a ea e*å eå"),
-    "Debye": (ase.units.Debye, "debye debyes d"),
-    "e*bohr": (ase.units.Bohr, "e*bohr ebohr e*a0 ea0 au a.u. atomic"),
+"""In eV, Angstrom and elementary charges: the units of each quantity, by their names."""
+
+# In lower case and in the singular, beside the names above.
+_SPELLINGS = {
+    "electronvolt": "eV",
+    "kcalmol": "kcal/mol",
+    "kcal": "kcal/mol",
+    "kjmol": "kJ/mol",
+    "kj": "kJ/mol",
+    "ha": "hartree",
+    "eh": "hartree",
+    "ang": "Angstrom",
+    "a": "Angstrom",
+    "å": "Angstrom",
+    "a0": "bohr",
+    "nanometer": "nm",
+    "nanometre": "nm",
+    "d": "Debye",
 }
-_POLARIZABILITIES = {
-    "Angstrom^3": (
-        ase.units.Angstrom**3,
-        "angstrom^3 angstrom3 angstrom**3 ang^3 ang3 a^3 a3 å^3 å3",
-    ),
-    "bohr^3": (ase.units.Bohr**3, "bohr^3 bohr3 bohr**3 a0^3 a0**3"),
-}
-_FORCES = {
-    f"{energy}/{length}": (
-        scale / unit,
-        " ".join(f"{up}/{down}" for up in names.split() for down in others.split())
-        + (" au a.u. atomic" if (energy, length) == ("hartree", "bohr") else ""),
-    )
-    for energy, (scale, names) in _ENERGIES.items()
-    for length, (unit, others) in _LENGTHS.items()
-}
-_TABLES = {"energy": _ENERGIES, "length": _LENGTHS, "forces": _FORCES, "dipole": _DIPOLES}
-_TABLES["polarizability"] = _POLARIZABILITIES
+_ATOMIC = {"energy": "hartree", "length": "bohr", "forces": "hartree/bohr", "dipole": "e*bohr"}
 
 # What files call the unit of a quantity: `energy_unit`, `e_unit`, `forces_units` ...
 _DECLARED = {
@@ -54,7 +62,6 @@ _DECLARED = {
     "dipole": r"d|dipoles?",
     "polarizability": r"alpha|polarizabilit(y|ies)",
 }
-
 
 # What the arrays of molecules are quantities of.
 _QUANTITIES = {
@@ -67,7 +74,7 @@ _QUANTITIES = {
 
 
 class Units(NamedTuple):
-    """The units that a caller states, one name of the tables above for each quantity."""
+    """The units that a caller states, by their names."""
 
     energy: str
     length: str
@@ -78,7 +85,7 @@ class Units(NamedTuple):
     def scale(self, name: str) -> float:
         """The unit of `positions`, `energies` ..., in eV, Angstrom and elementary charges."""
         quantity = _QUANTITIES[name]
-        return _TABLES[quantity][getattr(self, quantity)][0]
+        return _SCALES[quantity][getattr(self, quantity)]
 
 
 def stated_units(
@@ -118,7 +125,7 @@ def check_declared(
 
     Args:
       where: the file and the place in it, for the error.
-      declared: names and values of a frame or a file, most of which are no units.
+      declared: names and values of a snapshot or a file, most of which are no units.
       units: what the caller states.
       read: what is read, of `positions`, `energies`, `forces`, `dipoles` and `polarizabilities`.
 
@@ -135,12 +142,12 @@ def check_declared(
         stem = re.sub(r"[_-]?units?$", "", name.lower())
         for quantity in quantities:
             named = re.fullmatch(_DECLARED[quantity], stem)
-            if named and _found(quantity, text) != getattr(units, quantity):
+            if named and _unit(quantity, text) != getattr(units, quantity):
                 raise _contradiction(where, name, text, quantity, units)
         if not stem:
             # One list for all quantities: only the words that are units mean anything.
             for word in re.split(r"[\s,;:]+", text):
-                meanings = {quantity: _found(quantity, word) for quantity in quantities}
+                meanings = {quantity: _unit(quantity, word) for quantity in quantities}
                 for quantity, unit in meanings.items():
                     if unit is not None and unit != getattr(units, quantity):
                         raise _contradiction(where, name, text, quantity, units)
@@ -148,21 +155,32 @@ def check_declared(
 
 def _contradiction(where: str, name: str, text: str, quantity: str, units: Units) -> DataError:
     return DataError(
-        f"{where}: declares {name} = {text}, but {quantity}_unit is {getattr(units, quantity)}; "
-        f"allowed: one unit for each quantity of a file, stated as {quantity}_unit"
+        f"{where}: {quantity}_unit must be what the file declares, {name} = {text}, got "
+        f"{getattr(units, quantity)}"
     )
 
 
 def _known(quantity: str, text: str) -> str:
-    unit = _found(quantity, text)
+    unit = _unit(quantity, text)
     if unit is None:
-        raise UsageError(f"{quantity}_unit is {text!r}; allowed: {', '.join(_TABLES[quantity])}")
+        names = ", ".join(_SCALES[quantity])
+        raise UsageError(f"{quantity}_unit must be one of {names}, got {text!r}")
     return unit
 
 
-def _found(quantity: str, text: str) -> str | None:
-    spelling = re.sub(r"[\s_]", "", text).lower()
-    for unit, (_, spellings) in _TABLES[quantity].items():
-        if spelling in spellings.split():
-            return unit
-    return None
+def _unit(quantity: str, text: str) -> str | None:
+    """The name of a unit that is spelled in any usual way, `None` if it is none of the quantity."""
+    word = re.sub(r"[\s_]", "", text).lower()
+    if word in ("au", "a.u.", "atomic"):
+        return _ATOMIC.get(quantity)
+    word = re.sub(r"(?<=...)s$", "", word)
+    names = {name.lower(): name for name in _SCALES[quantity]}
+    unit = names.get(word, _SPELLINGS.get(word))
+    if unit is None and quantity == "forces":
+        energy, _, length = word.rpartition("/")
+        unit = f"{_unit('energy', energy)}/{_unit('length', length)}"
+    elif unit is None and quantity == "dipole" and word.startswith("e"):
+        unit = f"e*{_unit('length', word.removeprefix('e').removeprefix('*'))}"
+    elif unit is None and quantity == "polarizability" and word.endswith("3"):
+        unit = f"{_unit('length', word.removesuffix('3').rstrip('*^'))}^3"
+    return unit if unit in _SCALES[quantity] else None

@@ -16,7 +16,7 @@ _ACCURACY = 0.01
 
 
 class PotentialError(Exception):
-    """There is no energy at these positions, or none that is to be trusted: says why."""
+    """There is no energy at these positions, or none that can be trusted; says why."""
 
 
 class Labels(NamedTuple):
@@ -34,11 +34,11 @@ class Labels(NamedTuple):
 
 
 class TightBinding:
-    """The energy of a neutral molecule by GFN2-xTB, as a function of where its atoms are.
+    """The energy of a neutral molecule by GFN2-xTB, as a function of its positions.
 
     A call starts from the electrons of the call before, which saves a quarter of the time and
-    changes forces by rounding errors and what the accuracy allows, 2e-6 eV/angstrom. A call that
-    fails starts the next one afresh.
+    changes forces by no more than the accuracy allows, 2e-6 eV/angstrom. After a call that failed,
+    the next one starts afresh.
 
     Args:
       atoms: the molecule; its magnetic moments say how many electrons are unpaired.
@@ -103,8 +103,8 @@ def _interface() -> Any:
         from tblite import interface
     except ImportError as error:
         raise UsageError(
-            f"the package tblite, which computes the energies, cannot be loaded ({error}); allowed: "
-            "`pip install -e '.[molecules]'`, or a file of molecules"
+            f"the package tblite, which computes the energies, must be installed, got: {error} "
+            "(`pip install -e '.[molecules]'`; a file of molecules needs no tblite)"
         ) from None
     finally:
         if before is None:

@@ -17,72 +17,73 @@ from experiments.tasks.molecules.data.xyz_rows import PLAIN, checked_rows, colum
 _LONGEST = 100
 """Characters of a line that are shown in an error."""
 
-Frames = Iterator[tuple[str, Atoms | DataError]]
-"""The place of each frame, for errors, and the frame or what is wrong with it."""
+Snapshots = Iterator[tuple[str, Atoms | DataError]]
+"""The location of each snapshot, for errors, and the snapshot or what is wrong with it."""
 
 
-def xyz_frames(path: str | os.PathLike[str], content: bytes) -> Frames:
-    """The frames of a file in XYZ or extended XYZ, with the line of each one's comment.
+def xyz_snapshots(path: str | os.PathLike[str], content: bytes) -> Snapshots:
+    """The snapshots of a file in XYZ or extended XYZ, with the line of each one's comment.
 
-    Understood beside the usual: `D` as exponent and a typeset minus in the numbers of atoms; blank
-    lines between frames; and, with a warning, one frame without its first two lines, comments that
-    are no `key=value` text, and columns of plain XYZ after the coordinates, which are dropped. Where
-    a number of atoms is wrong, the next frame begins with the next line that can only be a number of
-    atoms.
+    More is understood than ASE reads: `D` as exponent and a typeset minus in the columns of atoms,
+    and blank lines between snapshots. With a warning: one snapshot without its first two lines,
+    comments that are no `key=value` text, and columns of plain XYZ after the coordinates, which are
+    dropped.
+    Where a number of atoms is wrong, the next snapshot begins with the next line that can only be a
+    number of atoms.
 
     Args:
       path: the name of the file, for errors.
       content: its bytes.
 
     Returns:
-      For each frame its place, and the frame or its defect, with the number of the line.
+      For each snapshot its location, and the snapshot or its defect, with the number of the line.
 
     Raises:
       DataError: the file is no text.
     """
-    # Further on, as where a disk was full or the power failed, it costs the frame that it is in.
+    # Further on, as where a disk was full or the power failed, it costs the snapshot that it is in.
     if b"\0" in content.partition(b"\n")[0]:
-        raise DataError(f"{path}: holds binary data; allowed: XYZ, which is text in UTF-8")
+        raise DataError(f"{path}: must be XYZ, which is text in UTF-8, got binary data")
     # Comments may be in any encoding: an invalid byte is an error only where it matters.
     lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig", errors="replace"))
     whole = not lines[-1].strip()
     while lines and not lines[-1].strip():
         lines.pop()
-    return _frames(path, lines, whole)
+    return _snapshots(path, lines, whole)
 
 
-def _frames(path: str | os.PathLike[str], lines: Sequence[str], whole: bool) -> Frames:
+def _snapshots(path: str | os.PathLike[str], lines: Sequence[str], whole: bool) -> Snapshots:
     notes: list[str] = []
     body: dict[int, str] = {}
     index = 0
     start = _not_blank(lines, 0)
     while start < len(lines):
         index += 1
-        place = f"{path}: frame {index}"
+        location = f"{path}: snapshot {index}"
         if index == 1 and is_atom(lines[start]):
             comment, body = "", _numbered(lines, start, len(lines))
             line, following = start + 1, len(lines)
             notes.append(
-                f"{place}, line {line}: is an atom, so all lines are taken for the atoms of one "
-                "frame; allowed: first a line with their number and a comment line"
+                f"{location}, line {line}: must be the number of atoms, then a comment line, got "
+                "an atom, so all lines are taken for the atoms of one snapshot"
             )
         else:
             try:
-                count = _checked_count(place, lines, start)
+                count = _checked_count(location, lines, start)
             except DataError as error:
-                following = _next_frame(lines, start + 1)
+                following = _next_snapshot(lines, start + 1)
                 rest = f"line {following + 1}" if following < len(lines) else "none"
-                yield place, DataError(f"{error} (the next frame that is found: {rest})")
+                yield location, DataError(f"{error} (the next snapshot that can be read: {rest})")
                 start, body = following, {}
                 continue
             comment, line, following = lines[start + 1], start + 2, start + 2 + count
             body = _numbered(lines, start + 2, following)
-        found: Atoms | DataError
+        outcome: Atoms | DataError
         try:
-            found = _frame(place, line, comment, body, notes)
+            outcome = _snapshot(location, line, comment, body, notes)
         except DataError as error:
-            found = error
-        yield f"{place}, line {line}", found
+            outcome = error
+        yield f"{location}, line {line}", outcome
         start = _not_blank(lines, following)
     if not whole and body:
         _check_end(path, list(body.items()), notes)
@@ -95,7 +96,7 @@ def _not_blank(lines: Sequence[str], start: int) -> int:
     return next((n for n in range(start, len(lines)) if lines[n].strip()), len(lines))
 
 
-def _next_frame(lines: Sequence[str], start: int) -> int:
+def _next_snapshot(lines: Sequence[str], start: int) -> int:
     """The next line that can only be the number of atoms: a comment may be an integer too."""
     for index in range(start, len(lines) - 2):
         number = re.fullmatch(r"\s*[1-9]\d{0,8}\s*", lines[index], re.ASCII)
@@ -113,30 +114,30 @@ def _checked_count(where: str, lines: Sequence[str], start: int) -> int:
     line = lines[start].strip()
     if not re.fullmatch(r"\d{1,9}", line, re.ASCII) or int(line) < 1:
         raise DataError(
-            f"{where}, line {start + 1}: received {_shown(line)}; allowed: the number of atoms, at "
-            "least 1, then a comment line, then a line for each atom"
+            f"{where}, line {start + 1}: must be the number of atoms, at least 1, before a comment "
+            f"line and a line for each atom, got {_shown(line)}"
         )
     count = int(line)
-    for found in range(count):
-        index = start + 2 + found
+    for atom in range(count):
+        index = start + 2 + atom
         ended = index >= len(lines)
         line = "" if ended else lines[index].strip()
-        # A lone integer is the beginning of the next frame.
+        # A lone integer is the beginning of the next snapshot.
         if line and not line.isdecimal():
             continue
-        received = "the file ends" if ended else f"received {_shown(line)}" if line else "is blank"
+        received = "the end of the file" if ended else _shown(line) if line else "a blank line"
         hint = ""
         if start + 1 < len(lines) and is_atom(lines[start + 1]):
             hint = f" (line {start + 2} looks like an atom: is the comment line missing?)"
         raise DataError(
-            f"{where}, line {index + 1}: {received} after {found} of the {count} atoms that line "
-            f"{start + 1} announces{hint}; allowed: a line for each atom"
+            f"{where}, line {index + 1}: must be atom {atom + 1} of the {count} that line "
+            f"{start + 1} announces, got {received}{hint}"
         )
     following = _not_blank(lines, start + 2 + count)
     if following < len(lines) and is_atom(lines[following]):
         raise DataError(
-            f"{where}, line {following + 1}: is an atom more than the {count} that line {start + 1} "
-            "announces; allowed: a line for each atom"
+            f"{where}, line {following + 1}: must be the next number of atoms, as line {start + 1} "
+            f"announces {count}, got one more atom"
         )
     return count
 
@@ -145,15 +146,17 @@ def _shown(line: str) -> str:
     return repr(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")
 
 
-def _frame(where: str, line: int, comment: str, body: Mapping[int, str], notes: list[str]) -> Atoms:
+def _snapshot(
+    where: str, line: int, comment: str, body: Mapping[int, str], notes: list[str]
+) -> Atoms:
     try:
         declared: Any = key_val_str_to_dict(comment).get("Properties", PLAIN)
         columns = columns_of(str(declared))
     except (ValueError, IndexError, KeyError, TypeError) as error:
         if "Properties" in comment:
             raise DataError(
-                f"{where}, line {line}: the comment cannot be parsed ({error}); "
-                f"allowed: key=value text with Properties such as {PLAIN}:forces:R:3"
+                f"{where}, line {line}: the comment must be key=value text with Properties such as "
+                f"{PLAIN}:forces:R:3, got one that cannot be parsed ({error})"
             ) from error
         notes.append(
             f"{where}, line {line}: the comment is no key=value text ({error}), and is ignored"
@@ -162,8 +165,8 @@ def _frame(where: str, line: int, comment: str, body: Mapping[int, str], notes: 
     rows, dropped = checked_rows(where, body, columns)
     if dropped:
         notes.append(
-            f"{where}: the last {dropped} columns are ignored; allowed: a comment line with "
-            f"Properties={PLAIN}:... that names them"
+            f"{where}: the last {dropped} columns are ignored, as no comment line names them with "
+            f"Properties={PLAIN}:..."
         )
     table = "\n".join(" ".join(row) for row in rows)
     try:
@@ -171,7 +174,7 @@ def _frame(where: str, line: int, comment: str, body: Mapping[int, str], notes: 
         return next(ase.io.iread(text, 0, format="extxyz"))
     except Exception as error:  # ASE raises whatever its conversions meet.
         raise DataError(
-            f"{where}, line {line}: cannot be parsed ({error}); allowed: extended XYZ"
+            f"{where}, line {line}: must be extended XYZ, got what cannot be parsed ({error})"
         ) from error
 
 

@@ -69,7 +69,7 @@ def checked_rows(
     """Atom lines as words that ASE can convert.
 
     Args:
-      where: the file and frame, for errors.
+      where: the file and snapshot, for errors.
       lines: by their numbers.
       columns: what they hold; columns on the right of those of `PLAIN` are dropped if every line
         has them.
@@ -86,40 +86,39 @@ def checked_rows(
     }
     plain = list(columns) == columns_of(PLAIN)
     fewest = min(map(len, rows.values()))
-    allowed = max(fewest, len(columns)) if plain else len(columns)
+    count = max(fewest, len(columns)) if plain else len(columns)
     for number, row in rows.items():
-        if len(row) != allowed:
+        if len(row) != count:
             raise DataError(
-                f"{where}, line {number}: has {len(row)} columns, {' '.join(row)!r}; allowed: "
-                f"{allowed}, as {' '.join(column.name for column in columns)}"
+                f"{where}, line {number}: must have {count} columns, as "
+                f"{' '.join(column.name for column in columns)}, got {len(row)}, {' '.join(row)!r}"
             )
-    return [row[: len(columns)] for row in rows.values()], allowed - len(columns)
+    return [row[: len(columns)] for row in rows.values()], count - len(columns)
 
 
 def _checked(where: str, words: list[str], columns: Sequence[Column]) -> list[str]:
     row = list(words)
-    for place, (word, column) in enumerate(zip(words, columns, strict=False)):
-        received = f"{where}: {word!r} in column {place + 1} ({column.name})"
+    for index, (word, column) in enumerate(zip(words, columns, strict=False)):
+        must = f"{where}: column {index + 1} ({column.name}) must be"
         if column.name == "species" and atomic_numbers.get(word.capitalize(), 0) < 1:
             close = difflib.get_close_matches(word.capitalize(), list(atomic_numbers)[1:], n=1)
             hint = f" (meant {close[0]}?)" if close else ""
             if word in ("D", "T"):
                 hint = " (an isotope of H, which has the same energies?)"
-            raise DataError(f"{received} is no element{hint}; allowed: symbols such as H, C, Cl")
+            raise DataError(f"{must} an element, such as H, C or Cl, got {word!r}{hint}")
         if column.kind == "I" and not re.fullmatch(r"[+-]?\d{1,18}", word, re.ASCII):
-            raise DataError(f"{received} is not an integer; allowed: integers")
+            raise DataError(f"{must} an integer, got {word!r}")
         if column.name == "Z" and not 1 <= int(word) <= 118:
-            raise DataError(f"{received} is no element; allowed: atomic numbers, 1 to 118")
+            raise DataError(f"{must} an atomic number, 1 to 118, got {word!r}")
         if column.kind == "R":
             number = _number(word)
             if number is None:
                 raise DataError(
-                    f"{received} is not a number; allowed: numbers such as -1.25 or 3.1e-2, with "
-                    "spaces between them"
+                    f"{must} a number such as -1.25 or 3.1e-2, with spaces around it, got {word!r}"
                 )
             if _NOT_FINITE.fullmatch(number):
-                raise DataError(f"{received} is not finite; allowed: finite numbers")
-            row[place] = number
+                raise DataError(f"{must} a finite number, got {word!r}")
+            row[index] = number
     return row
 
 

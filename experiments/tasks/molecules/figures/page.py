@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.colors import to_hex, to_rgb
 
 from experiments.errors import UsageError
-from experiments.figures.style import AXES, INK, Path
+from experiments.figures.style import INK, Path
 from experiments.files import write_whole
-from experiments.tasks.molecules.figures.molecule import DrawnFrame, fraction, size_of
-from experiments.tasks.molecules.figures.solids import Solid, arrow, ball_and_stick, move
+from experiments.tasks.molecules.figures.drawn_frame import DrawnFrame, size_of
+from experiments.tasks.molecules.figures.solids import ball_and_stick
+from experiments.tasks.molecules.figures.traces import atom_labels, axes, element, legend, mesh
 
 _FEW, _MOST, _ATOMS = 8, 24, 300
-"""Elements of a frame on the page, of larger frames the heaviest: every one is a molecule to turn, so
-there are between 8 and 24, with 300 atoms in all."""
+"""Elements of a frame on the page, of larger frames the heaviest: between 8 and 24, with 300 atoms
+in all, because each is a molecule that the browser turns."""
 
 _LABELLED = 30
 """Atoms that are called by their names, of molecules with no more."""
@@ -57,10 +57,10 @@ p {{ margin: 0 0 6px; max-width: 75em; }}
 _LEFT = "the molecule <i>x</i> with elements (<i>R</i>, <i>t</i>) of its frames"
 _RIGHT = "the canonical molecule (<i>x</i> − <i>t</i>) <i>R</i> of each"
 _HINT = (
-    "Drag to rotate, scroll to zoom. Click an element in the list to show or hide it, double-click it "
-    "to see it alone; the buttons show whole frames. Elements whose canonical molecules coincide have "
-    "the same form. However the group moves the molecule, the axes on the left move with it, and the "
-    "canonical molecules stay the same."
+    "Drag to rotate, scroll to zoom. Click an element in the list to show or hide it, double-click "
+    "it to see it alone; the buttons show whole frames. Elements whose canonical molecules coincide "
+    "have the same form. However the group moves the molecule, the axes on the left move with it, "
+    "and the canonical molecules stay the same."
 )
 
 
@@ -89,25 +89,25 @@ def interactive_frames(
         from plotly.graph_objects import Figure
     except ImportError:
         raise UsageError(
-            "the package plotly, which makes the page, is not installed; allowed: `pip install plotly`"
+            "the package plotly, which makes the page, must be installed (`pip install plotly`)"
         ) from None
     molecule = ball_and_stick(positions, np.asarray(numbers), _SIDES)
     most = max(_FEW, min(_MOST, _ATOMS // len(names)))
     size = max(size_of(positions, frame.shift[0]) for frame in frames)
-    traces = [_mesh(each, "scene") for each in molecule]
-    traces += _axes(np.zeros(3), np.eye(3), size, "scene2", "xyz", {})
+    traces = [mesh(solid, "scene") for solid in molecule]
+    traces += axes(np.zeros(3), np.eye(3), size, "scene2", "xyz", {})
     owners = [(-1, -1)] * len(traces)
-    for place, frame in enumerate(frames):
-        for element in range(min(len(frame.weights), most)):
-            drawn = _element(frame, place, element, molecule, size)
+    for index, frame in enumerate(frames):
+        for number in range(min(len(frame.weights), most)):
+            drawn = element(frame, index, number, molecule, size)
             traces += drawn
-            owners += [(place, element)] * len(drawn)
+            owners += [(index, number)] * len(drawn)
     for trace, owner in zip(traces, owners, strict=True):
         trace["visible"] = _shown(owner, (0, 0))
     figure = Figure(data=traces)
     layout = _layout(frames, size)
     if len(names) <= _LABELLED:
-        layout["scene"]["annotations"] = _atom_labels(names, positions)
+        layout["scene"]["annotations"] = atom_labels(names, positions)
     figure.update_layout(layout, updatemenus=[_buttons(frames, owners)])
     options = {"displaylogo": False, "responsive": True}
     picture = figure.to_html(
@@ -131,87 +131,16 @@ def _head(frame: DrawnFrame, most: int) -> str:
     return f"<div><h2>{html.escape(frame.name)}</h2>{'<br>'.join(lines)}</div>"
 
 
-def _element(
-    frame: DrawnFrame, place: int, element: int, molecule: list[Solid], size: float
-) -> list[dict[str, Any]]:
-    """One element: its axes, which stand for it in the legend, and its canonical molecule."""
-    linear, shift = frame.linear[element], frame.shift[element]
-    hand = "+1" if np.linalg.det(linear) > 0 else "−1"
-    words = (frame.labels[element], fraction(frame.weights[element]), f"det {hand}")
-    label = "   ".join((*words, f"form {frame.forms[element]}"))
-    group: dict[str, Any] = {"legendgroup": f"{place} {element}"}
-    key: dict[str, Any] = {
-        "type": "scatter3d",
-        "mode": "markers",
-        "x": [None],
-        "y": [None],
-        "z": [None],
-    }
-    key |= {
-        "name": label,
-        "showlegend": True,
-        "legend": "legend" if place == 0 else f"legend{place + 1}",
-    }
-    key |= {"marker": {"color": AXES[0] if hand == "+1" else AXES[2], "symbol": "circle"}}
-    drawn = [key | group | {"scene": "scene"}]
-    drawn += _axes(shift, linear.T, size, "scene", ("e₁", "e₂", "e₃"), group)
-    return drawn + [_mesh(each, "scene2") | group for each in move(molecule, linear, shift)]
-
-
-def _axes(
-    origin: np.ndarray,
-    directions: np.ndarray,
-    size: float,
-    scene: str,
-    letters: Sequence[str],
-    group: dict[str, Any],
-) -> list[dict[str, Any]]:
-    drawn = []
-    for direction, letter, colour in zip(directions, letters, AXES, strict=True):
-        solid = arrow(origin, 1.35 * size * direction, 0.035 * size, to_rgb(colour))
-        drawn.append(_mesh(solid, scene) | group)
-        tip = (origin + 1.48 * size * direction)[None]
-        drawn.append(_words([letter], tip, scene, colour) | group)
-    return drawn
-
-
-def _mesh(solid: Solid, scene: str) -> dict[str, Any]:
-    corners = solid.faces[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
-    places = dict(zip("xyz", solid.vertices.T.astype(np.float32), strict=True))
-    triangles = dict(zip("ijk", corners.T.astype(np.int32), strict=True))
-    light = {"ambient": 0.68, "diffuse": 0.6, "specular": 0.25, "roughness": 0.4}
-    style = {"color": to_hex(solid.colour), "lighting": light, "hoverinfo": "skip", "scene": scene}
-    return {"type": "mesh3d", "showlegend": False} | places | triangles | style
-
-
-def _words(words: Sequence[str], places: np.ndarray, scene: str, colour: str) -> dict[str, Any]:
-    font = {"color": colour, "size": 13}
-    style: dict[str, Any] = {"mode": "text", "text": list(words), "textfont": font}
-    style |= {"textposition": "middle center", "hoverinfo": "skip"}
-    style |= {"type": "scatter3d", "showlegend": False, "scene": scene}
-    return style | dict(zip("xyz", places.T, strict=True))
-
-
-def _atom_labels(names: Sequence[str], positions: np.ndarray) -> list[dict[str, Any]]:
-    # Unlike words in a scene, notes are not hidden by atoms.
-    style = {"showarrow": False, "font": {"color": INK, "size": 11}, "borderpad": 0}
-    style |= {"bgcolor": "rgba(255, 255, 255, 0.6)"}
-    return [
-        style | {"text": name} | dict(zip("xyz", position.tolist(), strict=True))
-        for name, position in zip(names, positions, strict=True)
-    ]
-
-
 def _shown(owner: tuple[int, int], chosen: tuple[int, int | None]) -> bool | str:
     """Whether a trace is visible; those that are not keep their line in the legend."""
-    place, element = owner
-    return place < 0 or owner == chosen or ((place, None) == chosen) or "legendonly"
+    frame, _ = owner
+    return frame < 0 or owner == chosen or ((frame, None) == chosen) or "legendonly"
 
 
 def _buttons(frames: Sequence[DrawnFrame], owners: list[tuple[int, int]]) -> dict[str, Any]:
     choices: list[tuple[str, tuple[int, int | None]]] = [("hide all", (-2, None))]
-    for place, frame in enumerate(frames):
-        choices += [(f"{frame.name}: first", (place, 0)), (f"{frame.name}: all", (place, None))]
+    for index, frame in enumerate(frames):
+        choices += [(f"{frame.name}: first", (index, 0)), (f"{frame.name}: all", (index, None))]
     buttons = [
         {
             "label": label,
@@ -241,16 +170,16 @@ def _layout(frames: Sequence[DrawnFrame], size: float) -> dict[str, Any]:
         scene["domain"] = {"x": [left, left + 0.4]}
         eye = {"x": 1.3, "y": -1.1, "z": 0.8}
         scene["camera"] = {"eye": eye, "projection": {"type": "orthographic"}}
-        for letter, place in zip("xyz", centre, strict=True):
-            ends = [float(place) - 1.6 * size, float(place) + 1.6 * size]
+        for letter, coordinate in zip("xyz", centre, strict=True):
+            ends = [float(coordinate) - 1.6 * size, float(coordinate) + 1.6 * size]
             scene[f"{letter}axis"] = {"visible": False, "range": ends}
         layout[name] = scene
         note = {"text": words, "x": left + 0.2, "y": 1.0, "yanchor": "bottom", "showarrow": False}
         notes.append(note | {"xref": "paper", "yref": "paper"})
     layout["annotations"] = notes
-    for place, frame in enumerate(frames):
-        name = "legend" if place == 0 else f"legend{place + 1}"
-        top, share = 1 - place / len(frames), 0.97 / len(frames)
+    for index, frame in enumerate(frames):
+        name = legend(index)
+        top, share = 1 - index / len(frames), 0.97 / len(frames)
         layout[name] = {"x": 0.82, "y": top, "yanchor": "top", "maxheight": share}
         layout[name] |= {"title": {"text": frame.name}, "groupclick": "togglegroup"}
         layout[name] |= {"tracegroupgap": 0, "itemsizing": "constant"}

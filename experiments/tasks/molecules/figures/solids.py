@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 _SIDES = 16
 """Flat faces around a shaft."""
 _PIECES = 8
-"""Lengths that a shaft is cut into: painted from back to front, long faces would come out of order."""
+"""Lengths that a shaft is cut into: long faces, painted from back to front, would hide others."""
 
 _BOND_TOLERANCE = 0.4
 """Angstroms by which a bond may be longer than the sum of two covalent radii."""
@@ -82,21 +82,21 @@ def arrow(
 def move(
     solids: list[Solid], linear: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
 ) -> list[Solid]:
-    """What a frame element makes of solids: `(vertices - shift) linear`."""
+    """Solids in the coordinates of a frame element: `(vertices - shift) linear`."""
     # A reflection turns surfaces inside out.
     step = 1 if np.linalg.det(linear) > 0 else -1
     return [
-        Solid((each.vertices - shift) @ linear, each.faces[:, ::step], each.colour)
-        for each in solids
+        Solid((solid.vertices - shift) @ linear, solid.faces[:, ::step], solid.colour)
+        for solid in solids
     ]
 
 
 def merge(solids: list[Solid]) -> Solid:
     """Solids as one, in the colour of the first."""
-    starts = np.cumsum([0, *(len(each.vertices) for each in solids[:-1])])
+    starts = np.cumsum([0, *(len(solid.vertices) for solid in solids[:-1])])
     return Solid(
-        np.concatenate([each.vertices for each in solids]),
-        np.concatenate([each.faces + start for each, start in zip(solids, starts, strict=True)]),
+        np.concatenate([solid.vertices for solid in solids]),
+        np.concatenate([solid.faces + start for solid, start in zip(solids, starts, strict=True)]),
         solids[0].colour,
     )
 

@@ -15,13 +15,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.read import read_molecules
+from experiments.tasks.molecules.data.units import stated_units
 from tests.helpers.paths import SHARED
-
-pytestmark = [
-    pytest.mark.filterwarnings("error::UserWarning"),
-    # Of ASE itself, thousands of times.
-    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),
-]
 
 # Of the pyridine molecule, with the columns as uneven as people type them.
 PYRIDINE = """\
@@ -55,31 +50,31 @@ def written(path: Path, content: str | bytes) -> Path:
 
 def labelled(names=("H2O", "CH3CH2OH", "C5H5N", "CO2")) -> list[Atoms]:
     rng = np.random.default_rng(0)
-    frames = [molecule(name) for name in names]
-    for frame in frames:
-        frame.positions += 0.01 * rng.normal(size=frame.positions.shape)
-        frame.calc = SinglePointCalculator(
-            frame,
+    snapshots = [molecule(name) for name in names]
+    for snapshot in snapshots:
+        snapshot.positions += 0.01 * rng.normal(size=snapshot.positions.shape)
+        snapshot.calc = SinglePointCalculator(
+            snapshot,
             energy=rng.normal(),
-            forces=rng.normal(size=frame.positions.shape),
+            forces=rng.normal(size=snapshot.positions.shape),
             dipole=rng.normal(size=3),
         )
-    return frames
+    return snapshots
 
 
 def refused(path, *parts: str, error=DataError, **options) -> None:
     with pytest.raises(error) as caught:
         read_molecules(path, **options)
     message = str(caught.value)
-    for part in (*parts, "allowed"):
+    for part in (*parts, "must ", "got "):
         assert part in message, message
     assert error is UsageError or message.startswith(str(path))
 
 
 @pytest.mark.parametrize("ending", ["extxyz", "xyz", "xyz.gz", "db", "traj", "json"])
 def test_molecules_come_back_from_every_kind_of_file(tmp_path, ending):
-    frames = labelled()
-    ase.io.write(tmp_path / f"set.{ending}", frames)
+    snapshots = labelled()
+    ase.io.write(tmp_path / f"set.{ending}", snapshots)
 
     read = read_molecules(
         tmp_path / f"set.{ending}", dipole_key="dipole", need=("energies", "forces", "dipoles")
@@ -88,67 +83,69 @@ def test_molecules_come_back_from_every_kind_of_file(tmp_path, ending):
     assert [array.dtype for array in read[:5]] == [np.int32, *4 * [np.float64]]
     assert read.species.shape == (4, 11) and read.positions.shape == read.forces.shape == (4, 11, 3)
     digits = 1e-8 if "xyz" in ending else 1e-15  # The writer of XYZ prints eight decimals.
-    for index, frame in enumerate(frames):
-        own = slice(len(frame))
-        np.testing.assert_array_equal(read.species[index, own], frame.numbers)
-        np.testing.assert_allclose(read.positions[index, own], frame.positions, atol=digits)
+    for index, snapshot in enumerate(snapshots):
+        own = slice(len(snapshot))
+        np.testing.assert_array_equal(read.species[index, own], snapshot.numbers)
+        np.testing.assert_allclose(read.positions[index, own], snapshot.positions, atol=digits)
         np.testing.assert_allclose(
-            read.forces[index, own], frame.calc.results["forces"], atol=digits
+            read.forces[index, own], snapshot.calc.results["forces"], atol=digits
         )
-        np.testing.assert_allclose(read.energies[index], frame.calc.results["energy"], rtol=1e-14)
-        np.testing.assert_allclose(read.dipoles[index], frame.calc.results["dipole"], rtol=1e-14)
+        np.testing.assert_allclose(
+            read.energies[index], snapshot.calc.results["energy"], rtol=1e-14
+        )
+        np.testing.assert_allclose(read.dipoles[index], snapshot.calc.results["dipole"], rtol=1e-14)
         for array in (read.species, read.positions, read.forces):
-            assert not array[index, len(frame) :].any()
+            assert not array[index, len(snapshot) :].any()
 
 
 def test_plain_xyz_of_every_molecule_of_g2_has_positions_and_nothing_else(tmp_path):
     from ase.collections import g2
 
-    frames = [frame for frame in g2 if len(frame) > 1]
-    ase.io.write(tmp_path / "g2.xyz", frames, format="xyz")
+    snapshots = [snapshot for snapshot in g2 if len(snapshot) > 1]
+    ase.io.write(tmp_path / "g2.xyz", snapshots, format="xyz")
 
     read = read_molecules(tmp_path / "g2.xyz", need=())
 
-    assert len(read.species) == len(frames) > 140
+    assert len(read.species) == len(snapshots) > 140
     assert read.energies is read.forces is read.dipoles is None
-    for frame, species, positions in zip(frames, read.species, read.positions, strict=True):
-        np.testing.assert_array_equal(species[: len(frame)], frame.numbers)
-        np.testing.assert_allclose(positions[: len(frame)], frame.positions, atol=1e-14)
+    for snapshot, species, positions in zip(snapshots, read.species, read.positions, strict=True):
+        np.testing.assert_array_equal(species[: len(snapshot)], snapshot.numbers)
+        np.testing.assert_allclose(positions[: len(snapshot)], snapshot.positions, atol=1e-14)
 
 
 @pytest.mark.parametrize("ending", ["extxyz", "npz"])
 def test_polarizabilities_are_read_as_volumes(tmp_path, ending):
     path, draw = tmp_path / f"set.{ending}", np.random.default_rng(0)
-    frames, alpha = labelled(["H2O", "H2O"]), draw.normal(size=(2, 3, 3))
+    snapshots, alpha = labelled(["H2O", "H2O"]), draw.normal(size=(2, 3, 3))
     alpha += np.swapaxes(alpha, 1, 2)
     if ending == "npz":
-        positions = [frame.positions for frame in frames]
-        np.savez(path, z=frames[0].numbers, R=positions, alpha=alpha)
+        positions = [snapshot.positions for snapshot in snapshots]
+        np.savez(path, z=snapshots[0].numbers, R=positions, alpha=alpha)
     else:
-        for frame, each in zip(frames, alpha, strict=True):
-            frame.info["alpha"] = each
-        ase.io.write(path, frames)
+        for snapshot, matrix in zip(snapshots, alpha, strict=True):
+            snapshot.info["alpha"] = matrix
+        ase.io.write(path, snapshots)
     options = {"polarizability_key": "alpha", "need": ("polarizabilities",)}
     read = read_molecules(path, polarizability_unit="bohr^3", **options)
     np.testing.assert_allclose(read.polarizabilities, alpha * 0.529177**3, rtol=1e-5)
     # Eight decimals in extended XYZ.
     plain = read_molecules(path, **options).polarizabilities
     np.testing.assert_allclose(plain, alpha, atol=1e-8)
-    refused(path, "polarizability_unit is 'Debye'", error=UsageError, polarizability_unit="Debye")
+    refused(path, "polarizability_unit", "'Debye'", error=UsageError, polarizability_unit="Debye")
     # Many write a matrix as a row; one that is not symmetric is no polarizability.
     row = " ".join(map(str, alpha[0].ravel()))
     path = tmp_path / "row.xyz"
     path.write_text(f'3\n{PROPERTIES} alpha="{row}"\n{FORCED}')
     [read] = read_molecules(path, **options).polarizabilities
     np.testing.assert_allclose(read, alpha[0], rtol=1e-6)
-    frames[0].info["alpha"] = alpha[0] + np.triu(np.ones((3, 3)), 1)
-    ase.io.write(tmp_path / "odd.traj", frames[0])
-    refused(tmp_path / "odd.traj", "frame 1", "from its transpose by 1 ", **options)
+    snapshots[0].info["alpha"] = alpha[0] + np.triu(np.ones((3, 3)), 1)
+    ase.io.write(tmp_path / "odd.traj", snapshots[0])
+    refused(tmp_path / "odd.traj", "snapshot 1:", "polarizability", "by 1 ", **options)
 
 
 def test_units_are_converted_once(tmp_path):
-    [frame] = frames = labelled(["H2O"])
-    ase.io.write(tmp_path / "water.traj", frames)
+    [snapshot] = snapshots = labelled(["H2O"])
+    ase.io.write(tmp_path / "water.traj", snapshots)
     plain = read_molecules(tmp_path / "water.traj", dipole_key="dipole")
     kcal = 0.0433641  # eV, from a handbook, as is the rest.
     cases = [
@@ -163,23 +160,66 @@ def test_units_are_converted_once(tmp_path):
         read = read_molecules(tmp_path / "water.traj", dipole_key="dipole", **options)
         for array, base, scale in zip(read[1:5], plain[1:5], scales, strict=True):
             np.testing.assert_allclose(array, base * scale, rtol=1e-5)
-    np.testing.assert_array_equal(plain.positions[0], frame.positions)
+    np.testing.assert_array_equal(plain.positions[0], snapshot.positions)
     for option in ("energy_unit", "length_unit", "forces_unit", "dipole_unit"):
-        refused(tmp_path, f"{option} is 'stone'", error=UsageError, **{option: "stone"})
+        refused(tmp_path, option, "'stone'", error=UsageError, **{option: "stone"})
+
+
+def test_units_are_known_by_every_usual_spelling():
+    energies = {
+        "eV": "eV electronvolt Electronvolts",
+        "meV": "meV",
+        "kcal/mol": "kcal/mol kcalmol KCAL",
+        "kJ/mol": "kJ/mol kJmol kJ",
+        "hartree": "Hartree hartrees Ha Eh a.u. au atomic",
+    }
+    lengths = {
+        "Angstrom": "Angstrom angstroms ang A Å",
+        "bohr": "bohr Bohrs a0 a.u. au atomic",
+        "nm": "nm nanometer nanometers nanometre nanometres",
+    }
+    others = {
+        "dipole": {
+            "e*Angstrom": "e*Angstrom eAngstrom e*ang eAng e*A eA e*Å eÅ",
+            "Debye": "Debye debyes D",
+            "e*bohr": "e*bohr ebohr e*a0 ea0 a.u. au atomic",
+        },
+        "polarizability": {
+            "Angstrom^3": "Angstrom^3 angstrom3 angstrom**3 ang^3 ang3 A^3 A3 Å^3 Å3",
+            "bohr^3": "bohr^3 bohr3 bohr**3 a0^3 a0**3",
+        },
+    }
+    forces = {
+        f"{energy}/{length}": " ".join(
+            f"{up}/{down}" for up in energies[energy].split() for down in lengths[length].split()
+        )
+        for energy in energies
+        for length in lengths
+    }
+    forces["hartree/bohr"] += " a.u. au atomic"
+    known = {"energy": energies, "length": lengths, "forces": forces} | others
+    for quantity, units in known.items():
+        for unit, spellings in units.items():
+            for spelling in spellings.split():
+                for text in (spelling, spelling.upper(), f" {spelling.lower()}_"):
+                    assert getattr(stated_units(**{quantity: text}), quantity) == unit
+        for stone in ("", "stone", "eV/", "/A", "e*", "3", "s", "None", "e*nm", "nm^3"):
+            with pytest.raises(UsageError, match=f"^{quantity}_unit must be "):
+                stated_units(**{quantity: stone})
 
 
 def test_arguments_that_contradict_each_other_are_refused(tmp_path):
     path = written(tmp_path / "water.xyz", f"3\n\n{WATER}")
-    refused(path, "need has 'dipoles'", error=UsageError, need=("dipoles",))
-    refused(path, "need has 'forces'", error=UsageError, forces_key=None)
-    refused(path, "need has 'charm'", error=UsageError, need=("charm",))
-    refused(path, "split is 'train'", error=UsageError, split="train", need=())
+    refused(path, "need", "'dipoles'", error=UsageError, need=("dipoles",))
+    refused(path, "need", "'forces'", error=UsageError, forces_key=None)
+    refused(path, "need", "'charm'", error=UsageError, need=("charm",))
+    refused(path, "split", "'train'", error=UsageError, split="train", need=())
 
 
 def test_the_pyridine_table_is_read_with_and_without_its_first_two_lines(tmp_path):
     whole = read_molecules(written(tmp_path / "whole.xyz", f"11\n\n{PYRIDINE}"), need=())
     for ending in ("xyz", "txt"):
-        with pytest.warns(UserWarning, match="frame 1, line 2: is an atom") as caught:
+        with pytest.warns(UserWarning, match="snapshot 1, line 2: ") as caught:
             bare = read_molecules(written(tmp_path / f"bare.{ending}", f"\n{PYRIDINE}\n"), need=())
         assert caught[0].filename == __file__
 
@@ -199,26 +239,28 @@ def test_the_shared_pyridine_table_is_that_of_these_tests(tmp_path):
 @pytest.mark.parametrize(
     ("printed", "parts"),
     [
-        ("0.00000000  -1.386.17800", ("'-1.386.17800' in column 4 (pos) is not a number",)),
-        ("0.00000000  O.38617800", ("'O.38617800' in column 4",)),
-        ("0.00000000-1.38617800", ("'0.00000000-1.38617800' in column 3",)),
-        ("0.00000000  -1,38617800", ("'-1,38617800' in column 4",)),
-        ("0.00000000  1.38-6178", ("'1.38-6178' in column 4",)),
-        ("0.00000000  ********", ("'********' in column 4",)),
-        ("0.00000000  1_3.8", ("'1_3.8' in column 4",)),
-        ("0.00000000  nan", ("'nan' in column 4 (pos) is not finite",)),
-        ("0.00000000  -Infinity", ("'-Infinity' in column 4 (pos) is not finite",)),
-        ("0.00000000", ("has 3 columns", "allowed: 4, as species pos pos pos")),
-        ("0.00000000  -1.386 17800", ("has 5 columns", "allowed: 4")),
+        ("0.00000000  -1.386.17800", ("column 4 (pos)", "'-1.386.17800'")),
+        ("0.00000000  O.38617800", ("column 4", "'O.38617800'")),
+        ("0.00000000-1.38617800", ("column 3", "'0.00000000-1.38617800'")),
+        ("0.00000000  -1,38617800", ("column 4", "'-1,38617800'")),
+        ("0.00000000  1.38-6178", ("column 4", "'1.38-6178'")),
+        ("0.00000000  ********", ("column 4", "'********'")),
+        ("0.00000000  1_3.8", ("column 4", "'1_3.8'")),
+        ("0.00000000  nan", ("column 4 (pos)", "finite", "'nan'")),
+        ("0.00000000  -Infinity", ("column 4 (pos)", "finite", "'-Infinity'")),
+        ("0.00000000", ("4 columns", "species pos pos pos", "got 3")),
+        ("0.00000000  -1.386 17800", ("4 columns", "got 5")),
     ],
 )
 @pytest.mark.parametrize("header", ["11\npyridine\n", ""])
-@pytest.mark.filterwarnings("ignore:.*is an atom")
+@pytest.mark.filterwarnings("ignore:.*got an atom")
 def test_a_badly_printed_number_is_named_with_its_line(tmp_path, header, printed, parts):
     table = PYRIDINE.replace("0.00000000      -1.38617800", printed)
     line = 2 + header.count("\n")
 
-    refused(written(tmp_path / "bad.xyz", header + table), f"frame 1, line {line}", *parts, need=())
+    refused(
+        written(tmp_path / "bad.xyz", header + table), f"snapshot 1, line {line}", *parts, need=()
+    )
 
 
 def test_a_number_in_two_pieces_would_move_an_atom_silently():
@@ -241,7 +283,7 @@ def test_exponents_of_fortran_and_typeset_signs_are_understood(tmp_path):
     np.testing.assert_array_equal(read.positions, expected.positions)
 
 
-def test_blank_lines_between_frames_do_not_end_the_file(tmp_path):
+def test_blank_lines_between_snapshots_do_not_end_the_file(tmp_path):
     moved = WATER.replace("0.119", "0.120")
     text = f"3\n\n{WATER}\n\n3\n\n{moved}\n\n"
 
@@ -251,50 +293,50 @@ def test_blank_lines_between_frames_do_not_end_the_file(tmp_path):
     assert len(ase.io.read(io.StringIO(text), ":", format="extxyz")) == 1
 
 
-def test_every_defect_of_an_xyz_file_is_named_with_frame_and_line(tmp_path):
+def test_every_defect_of_an_xyz_file_is_named_with_snapshot_and_line(tmp_path):
     good = f"3\n\n{WATER}"
     cut = good[: good.rindex("H")]
     forced = f"3\n{PROPERTIES} energy=1.0\n{FORCED}"
     cases = {
-        "": ("has no frames",),
-        "\n \n": ("has no frames",),
-        "pyridine\n" + good: ("frame 1, line 1: received 'pyridine'", "number of atoms"),
-        "0\n\n": ("frame 1, line 1: received '0'",),
-        "-3\n\n" + WATER: ("frame 1, line 1: received '-3'",),
-        good + "4\n\n" + WATER: ("frame 2, line 11: the file ends after 3 of the 4", "line 6"),
-        good + cut: ("frame 2, line 10: the file ends after 2 of the 3",),
-        "4" + good[1:] + good: ("frame 1, line 6: received '3' after 3 of the 4",),
-        "4" + good[1:] + "\n" + good: ("frame 1, line 6: is blank after 3 of the 4",),
-        "2" + good[1:]: ("frame 1, line 5: is an atom more than the 2 that line 1 announces",),
-        "3\n" + WATER: ("line 5: the file ends after 2", "line 2 looks like an atom"),
-        "3\n": ("frame 1, line 3: the file ends after 0",),
-        good.replace("O", "Q"): ("frame 1, line 3: 'Q' in column 1 (species) is no element",),
-        good.replace("O", "Oo"): ("'Oo' in column 1", "(meant "),
-        good.replace("O", "X"): ("'X' in column 1",),
-        good.replace("O", "8"): ("'8' in column 1", "symbols such as"),
-        good.replace("-0.763", "0.763"): ("atoms 2 and 3 coincident", "frame 1, line 2"),
-        good: ("frame 1, line 2: has no energies (key 'energy'); received: nothing",),
-        forced.replace("energy=1.0", ""): ("no energies", "received: forces"),
-        forced.replace("energy=", "Energy="): ("no energies", "received: Energy, forces"),
-        forced.replace("energy=1.0", "energy"): ("no energies",),
-        forced.replace("energy=1.0", "energy=low"): ("(key 'energy') is 'low'",),
-        forced.replace("energy=1.0", "energy=nan"): ("line 2: energies have the value nan",),
-        forced.replace("energy=1.0", 'energy="1 2"'): ("has shape (2,); allowed: ()",),
-        forced.replace("forces", "force"): ("has no forces", "received: energy, force"),
-        forced.replace("1.5\n", "\n"): ("line 4: has 6 columns", "allowed: 7"),
-        forced.replace("1.5", "1.5 2"): ("line 4: has 8 columns", "allowed: 7"),
-        forced.replace(".5\n", ".5 9\n"): ("line 3: has 8 columns", "allowed: 7"),
-        forced.replace("1.5", "inf"): ("line 4: 'inf' in column 7 (forces) is not finite",),
-        forced.replace("forces:R:3", "forces:R:2:w:R:1"): ("forces (key 'forces') has shape",),
-        forced.replace("pos:R:3", "at:R:3"): ("line 2: the comment cannot", "lacks a column"),
-        forced.replace("species:S:1", "name:S:1"): ("lacks a column",),
-        forced.replace("pos:R:3", "pos:R"): ("is not made of NAME:TYPE:COLUMNS",),
-        forced.replace("pos:R:3", "pos:Q:3"): ("the comment cannot be parsed",),
-        forced.replace("species:S:1", "Z:I:1"): ("'O' in column 1 (Z) is not an integer",),
+        "": ("one snapshot", "got none"),
+        "\n \n": ("one snapshot", "got none"),
+        "pyridine\n" + good: ("snapshot 1, line 1:", "number of atoms", "got 'pyridine'"),
+        "0\n\n": ("snapshot 1, line 1:", "got '0'"),
+        "-3\n\n" + WATER: ("snapshot 1, line 1:", "got '-3'"),
+        good + "4\n\n" + WATER: ("snapshot 2, line 11:", "atom 4 of the 4", "line 6", "end of"),
+        good + cut: ("snapshot 2, line 10:", "atom 3 of the 3", "end of the file"),
+        "4" + good[1:] + good: ("snapshot 1, line 6:", "atom 4 of the 4", "got '3'"),
+        "4" + good[1:] + "\n" + good: ("snapshot 1, line 6:", "atom 4 of the 4", "blank"),
+        "2" + good[1:]: ("snapshot 1, line 5:", "line 1 announces 2", "one more atom"),
+        "3\n" + WATER: ("line 5:", "atom 3 of the 3", "line 2 looks like an atom"),
+        "3\n": ("snapshot 1, line 3:", "atom 1 of the 3", "end of the file"),
+        good.replace("O", "Q"): ("snapshot 1, line 3:", "column 1 (species)", "got 'Q'"),
+        good.replace("O", "Oo"): ("column 1", "got 'Oo'", "(meant "),
+        good.replace("O", "X"): ("column 1", "got 'X'"),
+        good.replace("O", "8"): ("column 1", "an element, such as", "got '8'"),
+        good.replace("-0.763", "0.763"): ("atoms 2 and 3 ", "snapshot 1, line 2:", "got 0 "),
+        good: ("snapshot 1, line 2: energies", "as 'energy'", "keys: none"),
+        forced.replace("energy=1.0", ""): ("energies", "keys: forces"),
+        forced.replace("energy=", "Energy="): ("energies", "keys: Energy, forces"),
+        forced.replace("energy=1.0", "energy"): ("energies", "keys: forces"),
+        forced.replace("energy=1.0", "energy=low"): ("(key 'energy')", "got 'low'"),
+        forced.replace("energy=1.0", "energy=nan"): ("line 2: energies", "finite", "got nan"),
+        forced.replace("energy=1.0", 'energy="1 2"'): ("'energy'", "shape (), got (2,)"),
+        forced.replace("forces", "force"): (": forces", "keys: energy, force"),
+        forced.replace("1.5\n", "\n"): ("line 4:", "7 columns", "got 6"),
+        forced.replace("1.5", "1.5 2"): ("line 4:", "7 columns", "got 8"),
+        forced.replace(".5\n", ".5 9\n"): ("line 3:", "7 columns", "got 8"),
+        forced.replace("1.5", "inf"): ("line 4:", "column 7 (forces)", "finite", "got 'inf'"),
+        forced.replace("forces:R:3", "forces:R:2:w:R:1"): ("forces (key 'forces')", "shape"),
+        forced.replace("pos:R:3", "at:R:3"): ("line 2:", "the comment", "lacks a column"),
+        forced.replace("species:S:1", "name:S:1"): ("the comment", "lacks a column"),
+        forced.replace("pos:R:3", "pos:R"): ("the comment", "NAME:TYPE:COLUMNS"),
+        forced.replace("pos:R:3", "pos:Q:3"): ("the comment", "Properties"),
+        forced.replace("species:S:1", "Z:I:1"): ("column 1 (Z)", "an integer", "got 'O'"),
         forced + forced.replace("energy=1.0", "").replace("0.0", "0.1"): (
-            "frame 2, line 7: has no energies",
+            "snapshot 2, line 7: energies",
         ),
-        "\0\1" + good: ("holds binary data",),
+        "\0\1" + good: ("binary",),
     }
     for index, (content, parts) in enumerate(cases.items()):
         needs_nothing = parts[0].startswith("atoms ")
@@ -311,18 +353,18 @@ def test_units_that_a_file_declares_must_be_those_that_are_stated(tmp_path):
         "units=metal",
     ]
     contrary = {
-        "energy_unit=kcal/mol": "declares energy_unit = kcal/mol, but energy_unit is eV",
-        "energy_units=Rydberg": "declares energy_units = Rydberg",
-        'units="kcal/mol Angstrom"': "but energy_unit is eV",
-        "pos_unit=bohr": "but length_unit is Angstrom",
-        "force_unit=hartree/bohr": "but forces_unit is eV/Angstrom",
+        "energy_unit=kcal/mol": (" energy_unit ", "energy_unit = kcal/mol", "got eV"),
+        "energy_units=Rydberg": (" energy_unit ", "energy_units = Rydberg", "got eV"),
+        'units="kcal/mol Angstrom"': (" energy_unit ", "units = kcal/mol Angstrom", "got eV"),
+        "pos_unit=bohr": (" length_unit ", "pos_unit = bohr", "got Angstrom"),
+        "force_unit=hartree/bohr": (" forces_unit ", "force_unit = ", "got eV/Angstrom"),
     }
     path = tmp_path / "water.xyz"
     for text in agreeing:
         read_molecules(written(path, template.format(text)))
-    for text, part in contrary.items():
+    for text, parts in contrary.items():
         mixed = template.format(agreeing[0]) + template.format(text).replace("0.119", "0.12")
-        refused(written(path, mixed), "frame 2, line 7", part)
+        refused(written(path, mixed), "snapshot 2, line 7:", *parts)
     read_molecules(written(path, template.format("energy_unit=kcal/mol")), energy_unit="kcal/mol")
     # What is not read may have any unit; atomic ones mean another thing for each quantity.
     written(path, template.format("units=au dipole_unit=Debye data=x key_value_pairs=y"))
@@ -330,18 +372,18 @@ def test_units_that_a_file_declares_must_be_those_that_are_stated(tmp_path):
     for text in ("energy_unit=kcal/mol", "forces_unit=kJ/mol/nm"):
         written(path, template.format(text))
         read_molecules(path, energy_key=None, forces_key=None, need=())
-    refused(written(path, template.format("units=au")), "but length_unit is Angstrom", need=())
+    refused(written(path, template.format("units=au")), " length_unit ", "got Angstrom", need=())
 
 
 def test_what_has_one_meaning_but_is_not_right_is_warned_of_once(tmp_path):
     doubled = f"3\n\n{WATER}" * 3
     wide = "".join(f"3\n\n{FORCED.replace('0.119', f'0.{n}')}" for n in (119, 120))
     cases = {
-        doubled: "frame 2, line 7: has the atoms and positions of frame 1; 2 of 3 frames",
-        wide: r"frame 1: the last 3 columns are ignored.*\(1 more such remarks\)",
-        f"3\n==== water ====\n{WATER}": "frame 1, line 2: the comment is no key=value text",
-        f"3\n\n{WATER}"[:-2]: "line 5, the last, has no newline.*may have been cut",
-        f'3\nLattice="9 0 0 0 9 0 0 0 9"\n{WATER}': "frame 1, line 2: is periodic",
+        doubled: "snapshot 2, line 7: .* snapshot 1; 2 of 3 snapshots",
+        wide: r"snapshot 1: the last 3 columns.*\(1 more such remarks\)",
+        f"3\n==== water ====\n{WATER}": "snapshot 1, line 2: the comment",
+        f"3\n\n{WATER}"[:-2]: "line 5, the last",
+        f'3\nLattice="9 0 0 0 9 0 0 0 9"\n{WATER}': "snapshot 1, line 2: .*periodic",
     }
     for content, pattern in cases.items():
         with pytest.warns(UserWarning, match=pattern) as caught:
@@ -358,8 +400,8 @@ def test_files_that_are_absent_damaged_or_of_another_kind_are_named(tmp_path):
     ase.io.write(tmp_path / "a.traj", labelled())
     ase.io.write(tmp_path / "a.db", labelled())
     ase.io.write(tmp_path / "a.xyz.gz", labelled())
-    ase.db.connect(tmp_path / "zero.db").write(Atoms("H"), delete=True)
     with ase.db.connect(tmp_path / "zero.db") as empty:
+        empty.write(Atoms("H"))
         empty.delete([1])
     for ending in ("traj", "db", "xyz.gz"):
         content = (tmp_path / f"a.{ending}").read_bytes()
@@ -368,22 +410,26 @@ def test_files_that_are_absent_damaged_or_of_another_kind_are_named(tmp_path):
             refused(cut, "cannot be read")
         refused(written(tmp_path / f"text.{ending}", "11\n\n" + PYRIDINE), "cannot be read")
         if ending != "xyz.gz":
-            refused(written(tmp_path / f"{ending}.xyz", content), "holds binary data")
-    refused(tmp_path / "zero.db", "has no frames")
-    refused(tmp_path / "absent.xyz", "no such file")
-    refused(tmp_path / "absent.npz", "no such file")
-    refused(tmp_path, "a folder")
+            refused(written(tmp_path / f"{ending}.xyz", content), "binary")
+    refused(tmp_path / "zero.db", "got none")
+    for path, part in {
+        tmp_path / "absent.xyz": "no such file",
+        tmp_path / "absent.npz": "no such file",
+        tmp_path: "folder",
+        written(tmp_path / "text.npz", PYRIDINE): "npz",
+    }.items():
+        with pytest.raises(DataError, match=f"^{re.escape(str(path))}: .*{part}"):
+            read_molecules(path)
     refused(written(tmp_path / "a.unheard", "hello"), "cannot be read")
     refused(written(tmp_path / "empty.traj", b""), "cannot be read")
-    refused(written(tmp_path / "text.npz", PYRIDINE), "not an .npz archive")
 
 
 def test_a_database_may_keep_its_numbers_beside_the_results(tmp_path):
-    [frame] = labelled(["H2O"])
-    forces = frame.calc.results["forces"]
-    frame.calc = None
+    [snapshot] = labelled(["H2O"])
+    forces = snapshot.calc.results["forces"]
+    snapshot.calc = None
     with ase.db.connect(tmp_path / "kept.db") as database:
-        database.write(frame, data={"F": forces, "U0": np.array([-1.5])}, gap=0.5)
+        database.write(snapshot, data={"F": forces, "U0": np.array([-1.5])}, gap=0.5)
         database.write(labelled(["CO2"])[0], data={"F": forces, "U0": np.array([1.0])}, gap=0.25)
 
     read = read_molecules(tmp_path / "kept.db", energy_key="U0", forces_key="F")
@@ -392,7 +438,7 @@ def test_a_database_may_keep_its_numbers_beside_the_results(tmp_path):
     np.testing.assert_array_equal(read.forces[0], forces)
     gaps = read_molecules(tmp_path / "kept.db", energy_key="gap", need=("energies",))
     np.testing.assert_array_equal(gaps.energies, [0.5, 0.25])
-    refused(tmp_path / "kept.db", "frame 1: has no energies", "received: F, U0, gap")
+    refused(tmp_path / "kept.db", "snapshot 1: energies", "as 'energy'", "keys: F, U0, gap")
 
 
 def md17(**changes) -> dict[str, np.ndarray]:
@@ -449,25 +495,25 @@ def test_every_defect_of_an_archive_is_named(tmp_path):
     near[2, 1] = near[2, 2] + 0.01
     hole[3, 1, 0] = np.inf
     cases = [
-        (md17(E=None), "no array for energies; received: R, z, F"),
-        (md17(F=None), "no array for forces"),
-        (md17(z=None), "no array for species"),
-        (md17(R=None, R_test=base["R"]), "no array for positions", "as split one of test"),
-        (md17(energies=base["E"]), "has E and energies for energies"),
-        (md17(R=base["R"][0]), "positions have shape (3, 3); allowed: (frames, atoms, 3)"),
-        (md17(R=base["R"][:0]), "at least one frame"),
-        (md17(z=np.array([8, 1])), "species have shape (2,); allowed: (3,) or (5, 3)"),
-        (md17(F=base["F"][:4]), "forces have shape (4, 3, 3); allowed: (5, 3, 3)"),
-        (md17(E=base["E"][:4]), "energies have shape (4, 1); allowed: (5,)"),
-        (md17(z=np.array([8, 1, 119])), "no element"),
-        (md17(z=np.array([8, 1, 1.5])), "no element"),
-        (md17(z=np.array([8, np.nan, 1])), "no element"),
-        (md17(z=np.array([8, 0, 1])), "frame 1: species are [8, 0, 1]", "only after the last"),
-        (md17(z=np.array(["O", "H", "H"])), "array z is <U1; allowed: numbers"),
-        (md17(F=hole), "frame 4: forces of atom 2 have the value inf"),
-        (md17(E=np.full(5, np.nan)), "frame 1: energies have the value nan"),
-        (md17(R=near), "frame 3: atoms 2 and 3 coincident, 0.0173 Angstrom apart"),
-        (md17(e_unit=np.array("kcal/mol")), "declares e_unit = kcal/mol, but energy_unit is eV"),
+        (md17(E=None), "energies", "got none among R, z, F"),
+        (md17(F=None), "forces", "got none"),
+        (md17(z=None), "species", "got none"),
+        (md17(R=None, R_test=base["R"]), "positions", "got none", "one of test"),
+        (md17(energies=base["E"]), "energies", "got E and energies"),
+        (md17(R=base["R"][0]), "positions", "(snapshots, atoms, 3)", "got (3, 3)"),
+        (md17(R=base["R"][:0]), "positions", "at least one snapshot", "got (0, 3, 3)"),
+        (md17(z=np.array([8, 1])), "species", "shape (3,) or (5, 3)", "got (2,)"),
+        (md17(F=base["F"][:4]), "forces", "shape (5, 3, 3)", "got (4, 3, 3)"),
+        (md17(E=base["E"][:4]), "energies", "shape (5,)", "got (4, 1)"),
+        (md17(z=np.array([8, 1, 119])), "snapshot 1: species", "got [8, 1, -1]", "no element"),
+        (md17(z=np.array([8, 1, 1.5])), "snapshot 1: species", "got [8, 1, -1]"),
+        (md17(z=np.array([8, np.nan, 1])), "snapshot 1: species", "got [8, -1, 1]"),
+        (md17(z=np.array([8, 0, 1])), "snapshot 1: species", "zeros only", "got [8, 0, 1]"),
+        (md17(z=np.array(["O", "H", "H"])), "array z", "numbers", "got <U1"),
+        (md17(F=hole), "snapshot 4: forces of atom 2", "finite", "got inf"),
+        (md17(E=np.full(5, np.nan)), "snapshot 1: energies", "finite", "got nan"),
+        (md17(R=near), "snapshot 3: atoms 2 and 3", "0.05 Angstrom", "got 0.0173"),
+        (md17(e_unit=np.array("kcal/mol")), " energy_unit ", "e_unit = kcal/mol", "got eV"),
     ]
     for index, (arrays, *parts) in enumerate(cases):
         np.savez(tmp_path / f"{index}.npz", **arrays)
@@ -475,9 +521,7 @@ def test_every_defect_of_an_archive_is_named(tmp_path):
     # The last file again, by someone who needs no energies.
     read_molecules(tmp_path / f"{index}.npz", energy_key=None, need=())
     np.savez(tmp_path / "twice.npz", **md17(R=base["R"][[0, 1, 2, 3, 1]]))
-    with pytest.warns(
-        UserWarning, match=re.escape("frame 5: has the atoms and positions of frame 2")
-    ):
+    with pytest.warns(UserWarning, match="snapshot 5: .* snapshot 2;"):
         read_molecules(tmp_path / "twice.npz")
 
 
@@ -485,7 +529,7 @@ def test_published_sets_are_read():
     ethanol = read_molecules(shared("rmd17_ethanol_botnet.npz"), split="test")
     assert ethanol.positions.shape == ethanol.forces.shape == (1000, 9, 3)
     assert np.all(ethanol.species == [6, 6, 8, 1, 1, 1, 1, 1, 1])
-    refused(SHARED / "rmd17_ethanol_botnet.npz", "as split one of train, test, test_H_removal")
+    refused(SHARED / "rmd17_ethanol_botnet.npz", "one of train, test, test_H_removal")
 
     amons = read_molecules(
         shared("amons_forces_dipoles_qmllib.npz"),

@@ -17,18 +17,13 @@ from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data import sets as molecule_sets
 from experiments.tasks.molecules.data import simulate as tight_binding
+from experiments.tasks.molecules.data.names import COMMON_NAMES
 from experiments.tasks.molecules.data.read import Molecules
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
 from experiments.tasks.molecules.data.xtb import Labels
 from experiments.tasks.molecules.data_config import MoleculesDataConfig
 from tests.helpers.paths import SHARED
-
-pytestmark = [
-    pytest.mark.filterwarnings("error::UserWarning"),
-    # Of ASE itself.
-    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),
-]
 
 SPLITS = ("train", "valid", "test")
 COUNTS = {"num_train": 6, "num_valid": 3, "num_test": 2}
@@ -48,25 +43,25 @@ def loaded(file, **changes):
 
 
 def written(path: Path, names=("H2O",) * 12, first: int = 0, offset: float = 0.0) -> Path:
-    """Frames whose first force is their number, with energies that are sums over atoms."""
-    frames = []
+    """Snapshots whose first force is their number, with energies that are sums over atoms."""
+    snapshots = []
     for number, name in enumerate(names, start=first):
-        frame = molecule(name)
-        frame.positions *= 1 + 0.01 * number
-        frame.positions += offset
-        forces = np.zeros(frame.positions.shape)
+        snapshot = molecule(name)
+        snapshot.positions *= 1 + 0.01 * number
+        snapshot.positions += offset
+        forces = np.zeros(snapshot.positions.shape)
         forces[0, 0] = number
-        energy = float(np.sum(frame.numbers**2 * -10.0))
-        frame.calc = SinglePointCalculator(
-            frame, energy=energy, forces=forces, dipole=np.full(3, number)
+        energy = float(np.sum(snapshot.numbers**2 * -10.0))
+        snapshot.calc = SinglePointCalculator(
+            snapshot, energy=energy, forces=forces, dipole=np.full(3, number)
         )
-        frames.append(frame)
-    ase.io.write(path, frames)
+        snapshots.append(snapshot)
+    ase.io.write(path, snapshots)
     return path
 
 
 def numbers(splits) -> list[list[int]]:
-    """The numbers of the frames of each split."""
+    """The numbers of the snapshots of each split."""
     return [splits[split]["forces"][:, 0, 0].astype(int).tolist() for split in SPLITS]
 
 
@@ -79,33 +74,32 @@ def test_the_configuration_has_a_default_for_everything():
 @pytest.mark.parametrize(
     ("values", "wrong"),
     [
-        ({"kind": "file"}, {"path": "received None with kind 'file'"}),
+        ({"kind": "file"}, {"path": "None"}),
         (
             {"kind": "file", "path": "a.xyz", "molecule": "water", "cache": "x"},
-            {
-                "molecule": "received 'water' with kind 'file', which does not read it; allowed: "
-                "leave it out, or kind 'tblite'",
-                "cache": "received 'x'",
-            },
+            {"molecule": "'water'", "cache": "'x'"},
         ),
         (
             {"kind": "file", "path": "a.xyz", "temperature": 300.0, "steps_between": 200},
-            {"temperature": "received 300.0"},
+            {"temperature": "300.0"},
         ),
         (
             {"path": "a.xyz", "energy_unit": "hartree"},
-            {"path": "kind 'file'", "energy_unit": "'ha"},
+            {"path": "'a.xyz'", "energy_unit": "'hartree'"},
         ),
-        ({"valid_split": "valid", "dipole_key": "mu"}, {"valid_split": "", "dipole_key": ""}),
+        (
+            {"valid_split": "valid", "dipole_key": "mu"},
+            {"valid_split": "'valid'", "dipole_key": "'mu'"},
+        ),
     ],
 )
 def test_keys_that_a_kind_does_not_read_are_refused(values, wrong):
     with pytest.raises(ValidationError) as caught:
         MoleculesDataConfig(**values)
-    found = dict(explain(MoleculesDataConfig, caught.value))
-    assert found.keys() == wrong.keys()
-    for key, part in wrong.items():
-        assert part in found[key] and "; allowed: " in found[key]
+    mistakes = dict(explain(MoleculesDataConfig, caught.value))
+    assert mistakes.keys() == wrong.keys()
+    for key, received in wrong.items():
+        assert received in mistakes[key]
 
 
 def test_one_file_is_cut_at_random_and_disjointly(tmp_path):
@@ -155,7 +149,7 @@ def test_sets_in_one_archive_are_told_apart_by_the_ends_of_their_names(tmp_path)
     assert numbers(loaded(path, train_split="train", test_path=plain)[0]) == numbers(splits)
     _, valid, test = numbers(loaded(path, train_split="test", valid_path=plain)[0])
     assert (valid, test) == ((12 + order[:3]).tolist(), (12 + order[6:8]).tolist())
-    with pytest.raises(DataError, match="both.npz.*as split one of train, test"):
+    with pytest.raises(DataError, match="both.npz: positions .*one of train, test"):
         loaded(path)
 
     units = {"energy_unit": "kcal/mol", "length_unit": "bohr"}
@@ -228,15 +222,15 @@ def test_references_are_the_energies_of_atoms_where_there_are_such(tmp_path):
 
 def test_energies_keep_what_is_above_the_references(tmp_path):
     path = written(tmp_path / "sums.xyz", ["CH4", "H2O", "CO2", "CH3OH"] * 3)
-    frames = ase.io.read(path, ":")
-    for number, frame in enumerate(frames):
-        frame.calc.results["energy"] += 0.1 * (-1) ** number
-    ase.io.write(path, frames)
+    snapshots = ase.io.read(path, ":")
+    for number, snapshot in enumerate(snapshots):
+        snapshot.calc.results["energy"] += 0.1 * (-1) ** number
+    ase.io.write(path, snapshots)
 
     splits, facts = loaded(path)
 
     order = np.random.default_rng(0).permutation(12)
-    energies = np.array([frame.calc.results["energy"] for frame in frames])[order[:11]]
+    energies = np.array([snapshot.calc.results["energy"] for snapshot in snapshots])[order[:11]]
     per_atom = np.array([0.0, *facts.references])
     for split, expected in zip(SPLITS, np.split(energies, [6, 9]), strict=True):
         referenced = splits[split]["energy"]
@@ -252,7 +246,7 @@ def test_references_of_one_molecule_are_the_smallest_that_give_the_mean_energy(t
     # Two hydrogens an oxygen are known, and any other proportion is not.
     across = np.array([1.0, -2.0]) / np.sqrt(5)
     np.testing.assert_allclose(facts.undetermined, np.outer(across, across), atol=1e-12)
-    # However many frames there are.
+    # However many snapshots there are.
     ethanol = np.array([6, 2, 1.0])
     many = written(tmp_path / "ethanol.xyz", ("CH3CH2OH",) * 200)
     matrix = np.array(loaded(many, num_train=190)[1].undetermined)
@@ -263,14 +257,14 @@ def test_references_of_one_molecule_are_the_smallest_that_give_the_mean_energy(t
 
 def test_scales_are_those_of_what_is_learnt(tmp_path):
     rng = np.random.default_rng(0)
-    frames = []
+    snapshots = []
     for name in ["CH4", "H2O"] * 6:
-        frame = molecule(name)
-        frame.positions += 0.01 * rng.normal(size=frame.positions.shape)
-        results = {"energy": rng.normal(), "forces": rng.normal(size=frame.positions.shape)}
-        frame.calc = SinglePointCalculator(frame, **results, dipole=rng.normal(size=3))
-        frames.append(frame)
-    ase.io.write(tmp_path / "noise.xyz", frames)
+        snapshot = molecule(name)
+        snapshot.positions += 0.01 * rng.normal(size=snapshot.positions.shape)
+        results = {"energy": rng.normal(), "forces": rng.normal(size=snapshot.positions.shape)}
+        snapshot.calc = SinglePointCalculator(snapshot, **results, dipole=rng.normal(size=3))
+        snapshots.append(snapshot)
+    ase.io.write(tmp_path / "noise.xyz", snapshots)
 
     def both(targets):
         splits, facts = loaded(tmp_path / "noise.xyz", targets=targets)
@@ -303,26 +297,21 @@ def test_elements_that_training_lacks_are_refused(tmp_path):
         loaded(path, test_path=str(other), num_test=3)
 
     match = re.match(
-        r"(.*): frame (\d), which is for test: has the element ([CN]), as 2 of the 3 frames have "
-        "one that no training frame has; allowed: H, O, or training frames",
+        r"(.*): snapshot (\d), .* for test: elements .*, H, O, got ([CN]) \(2 of 3 snapshots",
         str(caught.value),
     )
-    assert match and match.groups()[0] == str(other)
+    assert match and match[1] == str(other)
     assert (match[2], match[3]) in [("2", "C"), ("3", "N")]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {},
-            "all.xyz: has 10 frames, but num_train 6 . num_valid 3 . num_test 2 is 11; allowed: "
-            "at most 10 in all",
-        ),
-        ({"test_path": "test"}, "test.xyz: has 1 frames, but num_test 2; allowed: at most 1"),
-        ({"train_split": "train"}, "split is 'train' for .*all.xyz"),
-        ({"energy_key": "E"}, r"all.xyz: frame 1, line 2: has no energies \(key 'E'\)"),
-        ({"path": "lost.xyz"}, "lost.xyz: no such file"),
+        ({}, r"all.xyz: num_train . num_valid . num_test .* at most 10, .* got 6 . 3 . 2"),
+        ({"test_path": "test"}, "test.xyz: num_test .* at most 1, .* got 2"),
+        ({"train_split": "train"}, "split .*'train' for .*all.xyz"),
+        ({"energy_key": "E"}, r"all.xyz: snapshot 1, line 2: energies .*'E'"),
+        ({"path": "lost.xyz"}, "lost.xyz: .*no such file"),
     ],
 )
 def test_defects_are_named(tmp_path, change, message):
@@ -335,11 +324,11 @@ def test_defects_are_named(tmp_path, change, message):
 
 def test_arguments_out_of_range_are_named():
     options = {"seed": 0, "targets": "energy"} | COUNTS
-    with pytest.raises(UsageError, match="num_valid is 0; allowed: at least 1"):
+    with pytest.raises(UsageError, match="num_valid .*0"):
         load_molecules(kind="file", path="a.xyz", **(options | {"num_valid": 0}))
-    with pytest.raises(UsageError, match="path is None with kind 'file'"):
+    with pytest.raises(UsageError, match="path .*'file', got None"):
         load_molecules(kind="file", **options)
-    with pytest.raises(UsageError, match="steps_between is 0"):
+    with pytest.raises(UsageError, match="steps_between .*got 0"):
         load_molecules(kind="tblite", steps_between=0, **options)
 
 
@@ -348,22 +337,24 @@ def test_numbers_beyond_float32_are_refused(tmp_path):
     shape = molecule("H2O").positions * np.linspace(1, 2, 11)[:, None, None]
     arrays["F"][:, 1, 2] = 1e39
     np.savez(tmp_path / "huge.npz", R=shape, **arrays)
-    with pytest.raises(DataError, match="huge.npz: array forces has .* no finite float32"):
+    with pytest.raises(DataError, match="huge.npz: .*forces.* float32"):
         loaded(tmp_path / "huge.npz")
 
 
 def simulated(monkeypatch, **changes):
-    """The splits of a simulation whose frames are numbered, and how many were asked for."""
+    """The splits of a simulation whose snapshots are numbered, and how many were asked for."""
     asked = []
 
-    def simulate(name, *, frames, **options):
-        asked.append((name, frames, options))
+    def simulate(name, *, snapshots, **options):
+        asked.append((name, snapshots, options))
         water = molecule("H2O")
-        forces = np.zeros((frames, 3, 3))
-        forces[:, 0, 0] = np.arange(frames)
-        tiled = np.tile(water.positions, (frames, 1, 1))
-        species = np.tile(water.numbers.astype(np.int32), (frames, 1))
-        return Molecules(species, tiled, np.arange(frames) * 1.0, forces, np.ones((frames, 3)))
+        forces = np.zeros((snapshots, 3, 3))
+        forces[:, 0, 0] = np.arange(snapshots)
+        tiled = np.tile(water.positions, (snapshots, 1, 1))
+        species = np.tile(water.numbers.astype(np.int32), (snapshots, 1))
+        return Molecules(
+            species, tiled, np.arange(snapshots) * 1.0, forces, np.ones((snapshots, 3))
+        )
 
     monkeypatch.setattr(molecule_sets, "simulate_molecule", simulate)
     data = MoleculesDataConfig(**(COUNTS | changes))
@@ -372,11 +363,11 @@ def simulated(monkeypatch, **changes):
 
 
 def test_a_simulation_is_cut_in_blocks_with_gaps(monkeypatch):
-    splits, [(name, frames, options)] = simulated(monkeypatch, steps_between=1500)
+    splits, [(name, snapshots, options)] = simulated(monkeypatch, steps_between=1500)
 
-    # Three frames take 2.25 ps.
+    # Three snapshots take 2.25 ps.
     assert numbers(splits) == [[11, 12, 13, 14, 15, 16], [5, 6, 7], [0, 1]]
-    assert (name, frames) == ("ethanol", 17)
+    assert (name, snapshots) == ("ethanol", 17)
     assert options == {"temperature": 500.0, "seed": 0, "steps_between": 1500, "cache": "runs/data"}
     more, _ = simulated(monkeypatch, steps_between=1500, num_train=9)
     assert numbers(more)[1:] == numbers(splits)[1:]
@@ -387,7 +378,7 @@ def test_a_simulation_is_cut_in_blocks_with_gaps(monkeypatch):
     assert set(splits["test"]) == {"positions", "species", "dipole"}
 
 
-def test_a_molecule_has_the_same_frames_by_each_of_its_names(tmp_path, monkeypatch):
+def test_a_molecule_has_the_same_snapshots_by_each_of_its_names(tmp_path, monkeypatch):
     monkeypatch.setattr(tight_binding, "_CHUNK", 4)
 
     class Springs:
@@ -398,10 +389,10 @@ def test_a_molecule_has_the_same_frames_by_each_of_its_names(tmp_path, monkeypat
             return Labels(np.zeros(()), 10 * (self.places - positions), np.zeros(3))
 
     monkeypatch.setattr(tight_binding, "TightBinding", Springs)
-    few = {"frames": 3, "temperature": 300, "seed": 1, "steps_between": 2, "equilibrate": 2}
+    few = {"snapshots": 3, "temperature": 300, "seed": 1, "steps_between": 2, "equilibrate": 2}
     formula, *others = (
         simulate_molecule(name, **few, cache=tmp_path, progress=False)
-        for name in ("CH3CH2OH", "ethanol", " Ethanol ")
+        for name in ("CH3CH2OH", "ethanol", " Ethanol ", "ch3ch2oh")
     )
 
     for other in others:
@@ -410,12 +401,12 @@ def test_a_molecule_has_the_same_frames_by_each_of_its_names(tmp_path, monkeypat
 
 
 def test_common_names_are_names_of_ase():
-    for name, formula in tight_binding.COMMON_NAMES.items():
+    for name, formula in COMMON_NAMES.items():
         assert name == name.lower()
         assert len(molecule(formula)) > 1
 
 
-def test_ethanol_has_its_own_test_set_and_a_validation_set_of_its_training_frames():
+def test_ethanol_has_its_own_test_set_and_a_validation_set_of_its_training_snapshots():
     path = shared("rmd17_ethanol_botnet.npz")
 
     splits, facts = loaded(

@@ -36,27 +36,27 @@ def simulated_arrays(molecules: Molecules) -> tuple[np.ndarray, ...]:
     return tuple(arrays)
 
 
-def assert_same(received: Molecules, expected: Molecules, frames: int) -> None:
+def assert_same(received: Molecules, expected: Molecules, snapshots: int) -> None:
     pairs = zip(simulated_arrays(received), simulated_arrays(expected), strict=True)
     for values, others in pairs:
-        np.testing.assert_array_equal(values[:frames], others[:frames])
+        np.testing.assert_array_equal(values[:snapshots], others[:snapshots])
 
 
 def slope(atoms) -> np.ndarray:
     """Differences of the fourth order of the energy along every coordinate."""
     energy = TightBinding(atoms)
     # Truncation and rounding of an energy of 300 eV are both about 1e-8 eV/angstrom at this width.
-    width, found = 4e-3, np.empty(atoms.positions.size)
-    for place in range(found.size):
-        step = np.zeros(found.size)
-        step[place] = width
+    width, slopes = 4e-3, np.empty(atoms.positions.size)
+    for coordinate in range(slopes.size):
+        step = np.zeros(slopes.size)
+        step[coordinate] = width
         step = step.reshape(atoms.positions.shape)
         one, two = (
             energy(atoms.positions + k * step).energy - energy(atoms.positions - k * step).energy
             for k in (1, 2)
         )
-        found[place] = (8 * one - two) / (12 * width)
-    return found.reshape(atoms.positions.shape)
+        slopes[coordinate] = (8 * one - two) / (12 * width)
+    return slopes.reshape(atoms.positions.shape)
 
 
 def ethanol():
@@ -118,10 +118,10 @@ def test_dynamics_have_the_temperature_that_was_asked_for():
 
 
 @needs_tblite
-def test_frames_carry_the_labels_of_their_positions(tmp_path, capfd):
+def test_snapshots_carry_the_labels_of_their_positions(tmp_path, capfd):
     environment = dict(os.environ)
 
-    molecules = simulate_molecule("H2O", frames=11, cache=tmp_path, **WATER)
+    molecules = simulate_molecule("H2O", snapshots=11, cache=tmp_path, **WATER)
 
     assert capfd.readouterr() == ("", "")
     assert dict(os.environ) == environment
@@ -137,48 +137,57 @@ def test_frames_carry_the_labels_of_their_positions(tmp_path, capfd):
         ):
             assert one.dtype == np.float64
             np.testing.assert_allclose(one, two, rtol=0, atol=tolerance)
-        # The labels of the frame before, a femtosecond and a half away, are others.
+        # The labels of the snapshot before, a femtosecond and a half away, are others.
         assert stale is None or np.abs(stale - labels[1]).max() > 1e-2
         stale = labels[1]
 
 
 @needs_tblite
-def test_a_simulation_is_the_same_again_and_its_first_frames_are_those_of_a_longer_one(tmp_path):
-    long = simulate_molecule("H2O", frames=20, cache=tmp_path / "long", **WATER)
-    short = simulate_molecule("H2O", frames=5, cache=tmp_path / "short", **WATER)
-    other = simulate_molecule("H2O", frames=5, cache=tmp_path / "short", **(WATER | {"seed": 2}))
-    extended = simulate_molecule("H2O", frames=20, cache=tmp_path / "short", **WATER)
+def test_a_simulation_is_the_same_again_and_its_first_snapshots_are_those_of_a_longer_one(tmp_path):
+    long = simulate_molecule("H2O", snapshots=20, cache=tmp_path / "long", **WATER)
+    short = simulate_molecule("H2O", snapshots=5, cache=tmp_path / "short", **WATER)
+    other = simulate_molecule("H2O", snapshots=5, cache=tmp_path / "short", **(WATER | {"seed": 2}))
+    extended = simulate_molecule("H2O", snapshots=20, cache=tmp_path / "short", **WATER)
 
     assert_same(short, long, 5)
     assert_same(extended, long, 20)
     assert np.abs(other.positions - short.positions).max() > 0.01
 
 
+def test_files_of_earlier_versions_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(tight_binding, "_CHUNK", 50)
+    monkeypatch.setattr(tight_binding, "TightBinding", lambda atoms: Sometimes(atoms, ()))
+
+    simulate_molecule("water", snapshots=3, cache=tmp_path, **WATER)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["tblite-H2O-4a664c90640814aa.npz"]
+
+
 @needs_tblite
 def test_what_was_simulated_outlives_a_kill_and_damage(tmp_path, monkeypatch, capfd):
-    expected = simulate_molecule("H2O", frames=20, cache=tmp_path / "whole", **WATER)
+    expected = simulate_molecule("H2O", snapshots=20, cache=tmp_path / "whole", **WATER)
     calls = []
 
     def interrupted(*arguments):
         calls.append(arguments)
-        if len(calls) == 15:  # In the second of three files of eight frames.
+        if len(calls) == 15:  # In the second of three files of eight snapshots.
             raise KeyboardInterrupt
         return advance(*arguments)
 
     monkeypatch.setattr(_trajectory, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        simulate_molecule("H2O", frames=20, cache=tmp_path / "cut", **WATER)
+        simulate_molecule("H2O", snapshots=20, cache=tmp_path / "cut", **WATER)
     assert len(list((tmp_path / "cut").iterdir())) == 1
 
-    resumed = simulate_molecule("H2O", frames=20, cache=tmp_path / "cut", **WATER)
-    # Two files of frames, neither the first nor the equilibration again.
+    resumed = simulate_molecule("H2O", snapshots=20, cache=tmp_path / "cut", **WATER)
+    # Two files of snapshots, neither the first nor the equilibration again.
     assert len(calls) == 15 + 16
     assert_same(resumed, expected, 20)
 
     middle = sorted((tmp_path / "cut").iterdir(), key=os.path.getmtime)[1]
     middle.write_bytes(middle.read_bytes()[:-200])
     capfd.readouterr()
-    repaired = simulate_molecule("H2O", frames=20, cache=tmp_path / "cut", **WATER)
+    repaired = simulate_molecule("H2O", snapshots=20, cache=tmp_path / "cut", **WATER)
     assert "generating it again" in capfd.readouterr().err
     assert len(calls) == 15 + 16 + 8
     assert_same(repaired, expected, 20)
@@ -188,9 +197,9 @@ def test_what_was_simulated_outlives_a_kill_and_damage(tmp_path, monkeypatch, ca
 def test_what_is_missing_is_announced(tmp_path, capsys):
     few = WATER | {"progress": True, "temperature": 250}
 
-    simulate_molecule("H2O", frames=3, cache=tmp_path, **few)
-    assert "Simulating 3 frames of H2O at 250 K: 100 %" in capsys.readouterr().err
-    simulate_molecule("H2O", frames=3, cache=tmp_path, **few)
+    simulate_molecule("H2O", snapshots=3, cache=tmp_path, **few)
+    assert "Simulating 3 snapshots of H2O at 250 K: 100 %" in capsys.readouterr().err
+    simulate_molecule("H2O", snapshots=3, cache=tmp_path, **few)
     assert capsys.readouterr().err == ""
 
 
@@ -201,12 +210,12 @@ def test_electrons_that_do_not_converge_are_no_energy():
     usual = energy(water.positions)
 
     energy._calculator.set("max-iter", 1)
-    with pytest.raises(PotentialError, match="SCF not converged"):
+    with pytest.raises(PotentialError, match="SCF"):
         energy(water.positions + np.eye(3) / 10)
     energy._calculator.set("max-iter", 250)
     with pytest.raises(PotentialError, match="close"):
         energy(np.zeros((3, 3)))
-    with pytest.raises(PotentialError, match="no finite position"):
+    with pytest.raises(PotentialError, match="finite position"):
         energy(np.full((3, 3), np.nan))
 
     # And leave nothing behind.
@@ -232,15 +241,15 @@ def test_a_failure_is_said_and_other_noise_taken(tmp_path, monkeypatch, capfd):
 
     def simulated(folder, failing):
         monkeypatch.setattr(tight_binding, "TightBinding", lambda atoms: Sometimes(atoms, failing))
-        return simulate_molecule("H2O", frames=8, cache=tmp_path / folder, **few)
+        return simulate_molecule("H2O", snapshots=8, cache=tmp_path / folder, **few)
 
     usual = simulated("usual", ())
     assert capfd.readouterr().err == ""
-    # One call at the start, two for the equilibration, then two for each frame.
+    # One call at the start, two for the equilibration, then two for each snapshot.
     failed = simulated("failed", (7, 8))
 
     assert capfd.readouterr().err.splitlines() == [
-        f"H2O, frame 2: SCF not converged in 250 cycles (try {k} of 4, each with other noise)"
+        f"H2O, snapshot 2: SCF not converged in 250 cycles (try {k} of 4, each with other noise)"
         for k in (1, 2)
     ]
     assert all(np.all(np.isfinite(values)) for values in simulated_arrays(failed))
@@ -248,18 +257,18 @@ def test_a_failure_is_said_and_other_noise_taken(tmp_path, monkeypatch, capfd):
     assert np.all(np.abs(failed.positions[1:] - usual.positions[1:]).max(axis=(1, 2)) > 1e-6)
 
 
-def test_a_failure_that_stays_ends_in_an_error_and_no_frames(tmp_path, monkeypatch):
+def test_a_failure_that_stays_ends_in_an_error_and_no_snapshots(tmp_path, monkeypatch):
     always = range(20, 1000)
     monkeypatch.setattr(tight_binding, "TightBinding", lambda atoms: Sometimes(atoms, always))
-    with pytest.raises(DataError, match="H2O, equilibration: failed 4 times, .* lower temperature"):
-        simulate_molecule("H2O", frames=3, cache=tmp_path, **WATER)
+    with pytest.raises(DataError, match="^H2O, equilibration: .* 4 times"):
+        simulate_molecule("H2O", snapshots=3, cache=tmp_path, **WATER)
     monkeypatch.setattr(tight_binding, "TightBinding", lambda atoms: Sometimes(atoms, (1,)))
-    with pytest.raises(DataError, match="H2O: no energy at the start"):
-        simulate_molecule("H2O", frames=3, cache=tmp_path, **WATER)
+    with pytest.raises(DataError, match="^H2O: .*the start"):
+        simulate_molecule("H2O", snapshots=3, cache=tmp_path, **WATER)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_molecule_that_comes_apart_is_no_frame(capfd):
+def test_a_molecule_that_comes_apart_is_no_snapshot(capfd):
     water = build.molecule("H2O")
 
     def free(positions):
@@ -273,7 +282,7 @@ def test_a_molecule_that_comes_apart_is_no_frame(capfd):
     # The bond is then 1.7 angstrom long, and 3 angstrom.
     assert np.all(np.isfinite(trajectory.reach(state, 10, 1).positions))
     assert capfd.readouterr().err == ""
-    with pytest.raises(DataError, match="H2O, frame 1: failed 4 times, .*: 1 of 3 atoms came off"):
+    with pytest.raises(DataError, match="^H2O, snapshot 1: .* 4 times, .* 1 of 3 atoms"):
         trajectory.reach(state, 30, 1)
 
 
@@ -285,33 +294,34 @@ def test_every_molecule_of_g2_is_in_one_piece():
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "message"),
+    ("name", "change", "words"),
     [
-        ("ch3ch2oh", {}, "molecule is 'ch3ch2oh'; close to it: CH3CH2OH, .*allowed: a name of ase"),
-        ("etanol", {}, "molecule is 'etanol'; close to it: ethanol, .*allowed: .* as ethanol"),
-        ("H", {}, "molecule is 'H'; .*two atoms or more"),
-        ("H2O", {"frames": 0}, "frames is 0; allowed: at least 1"),
-        ("H2O", {"temperature": 0.0}, "temperature is 0.0; allowed: a positive number"),
-        ("H2O", {"temperature": float("nan")}, "temperature is nan; allowed: a positive number"),
-        ("H2O", {"seed": -1}, "seed is -1; allowed: at least 0"),
-        ("H2O", {"steps_between": 0}, "steps_between is 0; allowed: at least 1"),
-        ("H2O", {"time_step_fs": 5.0}, "time_step_fs is 5.0; allowed: above 0, at most 2"),
-        ("H2O", {"equilibrate": -1}, "equilibrate is -1; allowed: at least 0"),
+        ("CH3CHOH2", {}, ("molecule", "'CH3CHOH2'", "CH3CH2OH,")),
+        ("etanol", {}, ("molecule", "'etanol'", ": ethanol, ")),
+        ("H", {}, ("molecule", "two atoms", "'H'")),
+        ("H2O", {"snapshots": 0}, ("snapshots", "at least 1", "got 0")),
+        ("H2O", {"temperature": 0.0}, ("temperature", "positive", "got 0.0")),
+        ("H2O", {"temperature": float("nan")}, ("temperature", "positive", "got nan")),
+        ("H2O", {"seed": -1}, ("seed", "at least 0", "got -1")),
+        ("H2O", {"steps_between": 0}, ("steps_between", "at least 1", "got 0")),
+        ("H2O", {"time_step_fs": 5.0}, ("time_step_fs", "at most 2", "got 5.0")),
+        ("H2O", {"equilibrate": -1}, ("equilibrate", "at least 0", "got -1")),
     ],
 )
-def test_mistakes_are_named(tmp_path, name, change, message):
-    with pytest.raises(UsageError, match=message):
-        simulate_molecule(name, cache=tmp_path, **(WATER | {"frames": 2} | change))
+def test_mistakes_are_named(tmp_path, name, change, words):
+    with pytest.raises(UsageError, match=f"^{words[0]} must be") as caught:
+        simulate_molecule(name, cache=tmp_path, **(WATER | {"snapshots": 2} | change))
+    assert all(word in str(caught.value) for word in words)
     assert not list(tmp_path.iterdir())
 
 
 def test_without_tblite_only_what_was_kept_is_to_be_had(tmp_path, monkeypatch):
     with monkeypatch.context() as springs:
         springs.setattr(tight_binding, "TightBinding", lambda atoms: Sometimes(atoms, ()))
-        kept = simulate_molecule("H2O", frames=8, cache=tmp_path, **WATER)
+        kept = simulate_molecule("H2O", snapshots=8, cache=tmp_path, **WATER)
     monkeypatch.setitem(sys.modules, "tblite", None)
     monkeypatch.setitem(sys.modules, "tblite.interface", None)
 
-    assert_same(simulate_molecule("H2O", frames=8, cache=tmp_path, **WATER), kept, 8)
+    assert_same(simulate_molecule("H2O", snapshots=8, cache=tmp_path, **WATER), kept, 8)
     with pytest.raises(UsageError, match=r"tblite.*pip install -e '.\[molecules\]'"):
-        simulate_molecule("H2O", frames=9, cache=tmp_path, **WATER)
+        simulate_molecule("H2O", snapshots=9, cache=tmp_path, **WATER)
