@@ -58,7 +58,8 @@ def main(folder: str | None = None) -> None:
 
 def build(folder: Path) -> Path:
     """The wheel of the project, built into a folder."""
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(PROJECT))
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+    run(*pip, "--wheel-dir", str(folder), str(PROJECT))
     return max(folder.glob("symjax_frames-*.whl"), key=lambda wheel: wheel.stat().st_mtime)
 
 

@@ -22,24 +22,18 @@ def public_modules() -> list[str]:
     """The library and its modules that a user imports."""
     library = importlib.import_module(LIBRARY)
     modules = [module.name for module in pkgutil.walk_packages(library.__path__, f"{LIBRARY}.")]
-    return [LIBRARY, *(name for name in modules if "._" not in name and not _is_hidden(name))]
-
-
-def _is_hidden(module: str) -> bool:
-    """Whether the package gives this name to something else: `testing.audit` is a function."""
-    package, _, name = module.rpartition(".")
-    return name in public_names(package)
+    return [LIBRARY, *(name for name in modules if "._" not in name)]
 
 
 def public_names(module: str) -> dict[str, str]:
-    """The public names of a module, each with the module that defines it."""
+    """The public names of a module but for modules, each with the module that defines it."""
     names = {}
     for node in ast.parse(_source(module)).body:
         match node:
             case ast.ImportFrom(module=str(origin), names=aliases):
-                for alias in aliases:
-                    if alias.asname == alias.name:
-                        names[alias.name] = public_names(origin).get(alias.name, origin)
+                for name in (alias.name for alias in aliases if alias.asname == alias.name):
+                    if not isinstance(getattr(importlib.import_module(origin), name), ModuleType):
+                        names[name] = public_names(origin).get(name, origin)
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 names[name] = module
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
@@ -77,14 +71,15 @@ def write(folder: Path) -> None:
     """Writes the reference of the whole library into a folder."""
     for module in public_modules():
         names = public_names(module)
-        imported: ModuleType = importlib.import_module(module)
-        imported.__all__ = list(names)
+        # What pdoc takes to be public, with the modules beneath, for which it makes pages.
+        beneath = [name for name in public_modules() if name.rpartition(".")[0] == module]
+        everything = [*names, *(name.rpartition(".")[2] for name in beneath)]
+        importlib.import_module(module).__all__ = everything
         members = pdoc.doc.Module.from_name(module).members
         for name, origin in names.items():
             members[name].docstring = documentation(origin, name).docstring
     pdoc.render.configure(docformat="google", math=True, footer_text=LIBRARY)
-    # pdoc finds the packages beneath by itself, and takes `testing.audit` for one of them.
-    pdoc.pdoc(*public_modules(), f"!{LIBRARY}.testing.audit", output_directory=folder)
+    pdoc.pdoc(LIBRARY, output_directory=folder)
 
 
 if __name__ == "__main__":
