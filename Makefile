@@ -1,7 +1,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: demo ethanol test test-fast lint
+.PHONY: demo ethanol test test-fast lint docs wheel
 
 # Learns five-body dynamics with a frame-averaged network and with the same network alone, then
 # handwritten digits at any angle with group convolutions; draws a molecule with its frames.
@@ -31,6 +31,14 @@ lint: .venv/installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# An HTML reference of the public names, in build/docs.
+docs: .venv/installed
+	$(RUN) -m tests.docs.reference build/docs
+
+# Builds the wheel in dist, and tries it in a new environment; needs a package registry.
+wheel: .venv/installed
+	$(RUN) tests/check_wheel.py dist
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
