@@ -15,10 +15,10 @@ from experiments.tasks.molecules.calculator import (
     PotentialLike,
     Precision,
     SymmetrizedCalculator,
-    centred,
     enabled,
     value_and_slope,
 )
+from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.data.read import Molecules, refuse_coincident
 from experiments.tasks.molecules.data.units import check_declared, stated_units
 

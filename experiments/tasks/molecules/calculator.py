@@ -14,6 +14,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from jaxtyping import Array, Float, Int, PyTree
 
 from experiments.errors import UsageError
+from experiments.tasks.molecules.centred import centred
 
 Energy = Callable[..., Float[Array, ""]]
 """Potential energy in eV of positions in angstrom and of species, which are integers; and of a graph,
@@ -193,11 +194,6 @@ def enabled(dtype: Precision) -> contextlib.AbstractContextManager[None]:
     return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
 
 
-def centred(positions: Float[np.ndarray, "atoms 3"]) -> Float[np.ndarray, "atoms 3"]:
-    """Positions about their mean, which keeps their digits when they are rounded."""
-    return positions - positions.mean(axis=0)
-
-
 def value_and_slope(
     energy: Energy,
 ) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:
@@ -212,7 +208,7 @@ def value_and_slope(
     """
 
     def about_mean(positions: Float[Array, "atoms 3"], *rest: Any) -> Float[Array, ""]:
-        value = energy(positions - jnp.mean(positions, axis=0, keepdims=True), *rest)
+        value = energy(centred(positions), *rest)
         if jnp.shape(value) != ():
             raise UsageError(
                 f"energy returns shape {jnp.shape(value)}; allowed: one number, as of a potential "

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
-from experiments.tasks.molecules.networks.basis import from_centroid
+from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.potential import Potential, forces_of
 from symjax_frames.linalg import safe_norm
 
@@ -32,7 +32,7 @@ def net_torque(
     Formula: $|\sum_i r_i \times F_i| / \sum_i |r_i| |F_i|$, with $r_i$ from the mean of the atoms. It
     is zero for the gradient of an energy that no rotation changes.
     """
-    arms = from_centroid(positions, species > 0)
+    arms = centred(positions, species > 0)
     torque = safe_norm(jnp.sum(jnp.cross(arms, forces), axis=0))
     moments = jnp.sum(safe_norm(arms) * safe_norm(forces))
     return torque / jnp.where(moments > 0, moments, 1)

@@ -7,8 +7,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.networks.basis import Graph, from_centroid
+from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.message_passing import MessagePassing
 from experiments.tasks.molecules.networks.point_sum import PointSum
 from experiments.tasks.molecules.networks.transformer import PointTransformer
@@ -67,4 +68,4 @@ class Network(nnx.Module):
             return jnp.sum(outputs, axis=0)[_VOIGT]
         if self.targets != "dipole":
             return jnp.sum(outputs)
-        return jnp.sum(outputs[:, :1] * from_centroid(positions, real) + outputs[:, 1:], axis=0)
+        return jnp.sum(outputs[:, :1] * centred(positions, real) + outputs[:, 1:], axis=0)

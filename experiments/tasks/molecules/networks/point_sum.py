@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from experiments.tasks.molecules.networks.basis import Graph, from_centroid
+from experiments.tasks.molecules.centred import centred
+from experiments.tasks.molecules.networks.basis import Graph
 from symjax_frames import nn
 
 
@@ -45,7 +46,7 @@ class PointSum(nnx.Module):
         """The outputs of each atom; of the graph, only which atoms are real is read."""
         real = graph.mask[:, None]
         embedded = self.embedding(species).astype(positions.dtype)
-        arms = from_centroid(positions, graph.mask)
+        arms = centred(positions, graph.mask)
         features = self.single(jnp.concatenate([arms, embedded], axis=-1))
         total = jnp.sum(jnp.where(real, features, 0), axis=0, keepdims=True)
         total = jnp.broadcast_to(total, features.shape)
