@@ -48,6 +48,13 @@ def draw_backbone(name, dtype=np.float32, seed=0, **options):
     return tree.unflatten([draw(leaf.shape) for leaf in leaves])
 
 
+def draw_params(potential, dtype=np.float64):
+    """Generic parameters of a potential, zero-initialised ones included."""
+    leaves, tree = jax.tree.flatten(jax.eval_shape(potential.init, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    return tree.unflatten([(rng.normal(size=leaf.shape) / 2).astype(dtype) for leaf in leaves])
+
+
 def draw_molecule(atoms=6, dtype=np.float64, seed=0):
     """Positions of atoms at least 0.8 Angstrom apart, pairs on both sides of the cutoff; species."""
     rng = np.random.default_rng(seed)

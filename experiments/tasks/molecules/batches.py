@@ -1,4 +1,4 @@
-"""Energies and forces of many molecules: those of one size together, large ones by themselves."""
+"""Energies and forces of many molecules: those of one size together, large ones one by one."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,10 +15,10 @@ from experiments.tasks.molecules.calculator import (
     PotentialLike,
     Precision,
     SymmetrizedCalculator,
-    centred,
     enabled,
     value_and_slope,
 )
+from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.data.read import Molecules, refuse_coincident
 from experiments.tasks.molecules.data.units import check_declared, stated_units
 
@@ -42,7 +42,7 @@ class Labelled(NamedTuple):
 
 
 class Evaluator:
-    """A potential as a function of many molecules, of which each fails by itself.
+    """Energies and forces of many molecules; what is wrong with one costs no other.
 
     Args:
       potential: the energy, its elements and references.
@@ -70,12 +70,12 @@ class Evaluator:
         """
         results: dict[int, Labelled | DataError] = {}
         sizes: dict[int, list[tuple[int, np.ndarray]]] = {}
-        for index, (place, atoms) in enumerate(molecules):
+        for index, (label, atoms) in enumerate(molecules):
             try:
-                species = self._checked(place, atoms)
+                species = self._checked(label, atoms)
             except UsageError as error:
                 text = str(error)
-                results[index] = DataError(text if text.startswith(place) else f"{place}: {text}")
+                results[index] = DataError(text if text.startswith(label) else f"{label}: {text}")
             else:
                 sizes.setdefault(len(atoms), []).append((index, species))
         for size, members in sizes.items():
@@ -88,32 +88,35 @@ class Evaluator:
                 results |= self._batch(molecules, members[start : start + rows], rows)
         return [results[index] for index in range(len(molecules))]
 
-    def _checked(self, place: str, atoms: Atoms) -> np.ndarray:
+    def _checked(self, label: str, atoms: Atoms) -> np.ndarray:
         if len(atoms) == 0 or np.any(atoms.numbers < 1):
-            raise DataError(f"{place}: has no atoms or a dummy atom; allowed: atoms of elements")
+            raise DataError(
+                f"{label}: atomic numbers must be at least 1, of at least one atom, got "
+                f"{atoms.numbers.tolist()}"
+            )
         wrong = ~np.all(np.isfinite(atoms.positions), axis=1)
         if np.any(wrong):
             atom = int(np.argmax(wrong))
             raise DataError(
-                f"{place}: atom {atom + 1} is at {atoms.positions[atom].tolist()}; allowed: finite "
-                "numbers"
+                f"{label}: the position of atom {atom + 1} must be finite, got "
+                f"{atoms.positions[atom].tolist()}"
             )
-        check_declared(place, atoms.info, stated_units(), ["positions"])
+        check_declared(label, atoms.info, stated_units(), ["positions"])
         numbers = atoms.numbers.astype(np.int32)
-        whole = Molecules(numbers[None], atoms.positions[None], None, None, None)
-        refuse_coincident(whole, [place])
+        molecules = Molecules(numbers[None], atoms.positions[None], None, None, None)
+        refuse_coincident(molecules, [label])
         return np.asarray(self._potential.species_of(numbers), np.int32)
 
-    def _alone(self, place: str, atoms: Atoms) -> Labelled | DataError:
+    def _alone(self, label: str, atoms: Atoms) -> Labelled | DataError:
         # Cells are ignored.
         molecule = Atoms(atoms.numbers, atoms.positions)
         try:
             energy = self._calculator.get_potential_energy(molecule)
             return Labelled(atoms, energy, self._calculator.get_forces(molecule))
         except CalculationFailed as error:
-            return DataError(f"{place}: {error}")
+            return DataError(f"{label}: {error}")
         except (ValueError, RuntimeError) as error:
-            return _too_large(place, atoms, error)
+            return _too_large(label, atoms, error)
 
     def _batch(
         self,
@@ -124,9 +127,9 @@ class Evaluator:
         # Always as many rows, or each number of them would be compiled for.
         filled = [members[min(row, len(members) - 1)] for row in range(rows)]
         with np.errstate(over="ignore"):
-            places = [centred(molecules[index][1].positions) for index, _ in filled]
-            positions = np.stack(places).astype(self._dtype)
-        species = np.stack([each for _, each in filled])
+            from_centre = [centred(molecules[index][1].positions) for index, _ in filled]
+            positions = np.stack(from_centre).astype(self._dtype)
+        species = np.stack([of_molecule for _, of_molecule in filled])
         try:
             with enabled(self._dtype):
                 values, slopes = self._evaluate(positions, species)
@@ -139,18 +142,18 @@ class Evaluator:
         }
 
     def _labelled(
-        self, place: str, atoms: Atoms, energy: float, forces: np.ndarray
+        self, label: str, atoms: Atoms, energy: float, forces: np.ndarray
     ) -> Labelled | DataError:
         largest = float(np.max(np.abs(forces)))
         if not np.isfinite(energy) or not np.isfinite(largest):
             return DataError(
-                f"{place}: the predicted energy is {energy} eV and the largest force {largest} "
-                "eV/Angstrom; allowed: finite numbers, which molecules like those of the training give"
+                f"{label}: the predicted energy and forces must be finite, got {energy} eV and a "
+                f"largest force of {largest} eV/Angstrom (is it unlike the training molecules?)"
             )
         return Labelled(atoms, energy + float(self._potential.reference(atoms.numbers)), forces)
 
 
-def _too_large(place: str, atoms: Atoms, error: Exception) -> DataError:
-    """What JAX says when memory does not suffice, or a model that cannot have so many atoms."""
+def _too_large(label: str, atoms: Atoms, error: Exception) -> DataError:
+    """The error for an exception of JAX, when memory does not suffice, or of the model."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return DataError(f"{place}: {len(atoms)} atoms cannot be evaluated: {reason}")
+    return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated: {reason}")

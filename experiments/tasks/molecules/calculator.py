@@ -14,6 +14,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from jaxtyping import Array, Float, Int, PyTree
 
 from experiments.errors import UsageError
+from experiments.tasks.molecules.centred import centred
 
 Energy = Callable[..., Float[Array, ""]]
 """Potential energy in eV of positions in angstrom and of species, which are integers; and of a graph,
@@ -29,13 +30,13 @@ _CAPACITY = 48
 
 
 class PotentialLike(Protocol):
-    """What is asked of a potential by those who only use it."""
+    """What the calculator and the command `predict` need of a potential."""
 
     def energy(self, params: PyTree[Array]) -> Energy:
         """The energy above the reference, as a function of positions and species."""
 
     def alone(self, params: PyTree[Array]) -> Energy:
-        """The same energy, for one molecule at a time and with a first derivative at least."""
+        """The same energy, for one molecule at a time; it may be differentiable only once."""
 
     def species_of(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
         """The species of atomic numbers; a `UsageError` for an element it was not trained on."""
@@ -44,7 +45,7 @@ class PotentialLike(Protocol):
         """The energy in eV of these atoms by themselves."""
 
     def determined(self, numbers: Int[np.ndarray, " atoms"]) -> bool:
-        """Whether that energy is known, rather than that of another composition only."""
+        """Whether the training molecules determine that energy."""
 
     def neighbours(self, positions: Array, species: Array, *, capacity: int) -> tuple[Any, Array]:
         """The graph that the energy takes, and the capacity that it takes to be whole."""
@@ -98,9 +99,10 @@ class SymmetrizedCalculator(Calculator):
             ("neighbours", neighbours),
         ):
             if function is not None and not callable(function):
-                raise UsageError(f"{name} is {function!r}; allowed: a function")
+                raise UsageError(f"{name} must be a function, got {function!r}")
         if dtype not in get_args(Precision):
-            raise UsageError(f"dtype is {dtype!r}; allowed: {', '.join(get_args(Precision))}")
+            allowed = " or ".join(map(repr, get_args(Precision)))
+            raise UsageError(f"dtype must be {allowed}, got {dtype!r}")
         super().__init__()
         self._species_of = species_of
         self._reference = reference
@@ -137,8 +139,8 @@ class SymmetrizedCalculator(Calculator):
         )
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What of the things that matter here has changed since the last call."""
-        # ASE compares all that atoms have, four times a step, which can take longer than the energy.
+        """What has changed since the last call, of positions, elements and periodicity."""
+        # ASE compares everything, four times a step, which can take longer than the energy.
         if self.atoms is None:
             return list(all_changes)
         return [
@@ -159,21 +161,23 @@ class SymmetrizedCalculator(Calculator):
         positions, numbers = self.atoms.positions, self.atoms.numbers
         _check(self.atoms)
         species = numbers if self._species_of is None else self._species_of(numbers)
-        value, slope = self._whole(
+        value, slope = self._with_all_neighbours(
             centred(positions).astype(self._dtype), np.asarray(species, np.int32)
         )
         energy, forces = float(value), -np.asarray(slope, np.float64)
         if not np.isfinite(energy) or not np.all(np.isfinite(forces)):
             raise CalculationFailed(
-                f"the energy of {self.atoms.symbols} is {energy} eV and its largest force "
-                f"{np.max(np.abs(forces))} eV/Angstrom; allowed: positions at which both are finite"
+                f"the energy and the forces of {self.atoms.symbols} must be finite, got {energy} eV "
+                f"and a largest force of {np.max(np.abs(forces))} eV/Angstrom"
             )
         if self._reference is not None:
             energy += float(self._reference(numbers))
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
 
-    def _whole(self, positions: np.ndarray, species: np.ndarray) -> tuple[Array, Array]:
-        """The energy and its gradient, with room for all neighbours."""
+    def _with_all_neighbours(
+        self, positions: np.ndarray, species: np.ndarray
+    ) -> tuple[Array, Array]:
+        """The energy and its gradient; compiles again if the room for neighbours was too small."""
         while True:
             with enabled(self._dtype):
                 value, slope, needed = self._evaluate(positions, species, capacity=self._capacity)
@@ -189,13 +193,8 @@ class SymmetrizedCalculator(Calculator):
 
 
 def enabled(dtype: Precision) -> contextlib.AbstractContextManager[None]:
-    """Where JAX can compute in a precision, which it does not in double by itself."""
+    """A context in which JAX computes in the given precision: double is off by default."""
     return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
-
-
-def centred(positions: Float[np.ndarray, "atoms 3"]) -> Float[np.ndarray, "atoms 3"]:
-    """Positions about their mean, which keeps their digits when they are rounded."""
-    return positions - positions.mean(axis=0)
 
 
 def value_and_slope(
@@ -212,11 +211,11 @@ def value_and_slope(
     """
 
     def about_mean(positions: Float[Array, "atoms 3"], *rest: Any) -> Float[Array, ""]:
-        value = energy(positions - jnp.mean(positions, axis=0, keepdims=True), *rest)
+        value = energy(centred(positions), *rest)
         if jnp.shape(value) != ():
             raise UsageError(
-                f"energy returns shape {jnp.shape(value)}; allowed: one number, as of a potential "
-                "that was trained on energies"
+                "energy must return one number, as a potential that was trained on energies does, "
+                f"got shape {jnp.shape(value)}"
             )
         return value
 
@@ -225,16 +224,15 @@ def value_and_slope(
 
 def _check(atoms: Atoms) -> None:
     if len(atoms) == 0:
-        raise UsageError("atoms are none; allowed: at least one atom")
+        raise UsageError("atoms must be at least one atom, got none")
     if np.any(atoms.pbc):
         raise UsageError(
-            f"atoms are periodic, pbc is {atoms.pbc.tolist()}; allowed: molecules, which atoms.pbc = "
-            "False makes of them"
+            f"atoms.pbc must be False, as for a molecule, got {atoms.pbc.tolist()}, which is periodic"
         )
     wrong = ~np.all(np.isfinite(atoms.positions), axis=1)
     if np.any(wrong):
         atom = int(np.argmax(wrong))
         raise UsageError(
-            f"atom {atom + 1} of {atoms.symbols} is at {atoms.positions[atom].tolist()}; allowed: "
-            "finite numbers (a trajectory that exploded ends so: a shorter time step?)"
+            f"the position of atom {atom + 1} of {atoms.symbols} must be finite, got "
+            f"{atoms.positions[atom].tolist()} (if dynamics ended so, shorten the time step)"
         )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
-from experiments.tasks.molecules.networks.basis import from_centroid
+from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.potential import Potential, forces_of
 from symjax_frames.linalg import safe_norm
 
@@ -32,7 +32,7 @@ def net_torque(
     Formula: $|\sum_i r_i \times F_i| / \sum_i |r_i| |F_i|$, with $r_i$ from the mean of the atoms. It
     is zero for the gradient of an energy that no rotation changes.
     """
-    arms = from_centroid(positions, species > 0)
+    arms = centred(positions, species > 0)
     torque = safe_norm(jnp.sum(jnp.cross(arms, forces), axis=0))
     moments = jnp.sum(safe_norm(arms) * safe_norm(forces))
     return torque / jnp.where(moments > 0, moments, 1)
@@ -64,18 +64,20 @@ def consistency_errors(
         species = jnp.asarray(np.asarray(batch["species"]))
 
         @jax.jit
-        def of_each(positions: Array) -> tuple[Array, Array]:
+        def energies_and_forces(positions: Array) -> tuple[Array, Array]:
             model = forces_of(potential.energy(params))
             # All at once, the frames of large molecules would take gigabytes.
-            return jax.lax.map(lambda one: model(*one), (positions, species), batch_size=_AT_A_TIME)
+            return jax.lax.map(
+                lambda molecule: model(*molecule), (positions, species), batch_size=_AT_A_TIME
+            )
 
         directions = np.where(np.asarray(species)[..., None] > 0, directions, 0)
         directions = directions / np.linalg.norm(directions, axis=(1, 2), keepdims=True)
         # Calls of one compiled program: to compile a robust frame takes longer than to run it.
         (ahead, _), (behind, _) = (
-            of_each(positions + side * _STEP * directions) for side in (1, -1)
+            energies_and_forces(positions + side * _STEP * directions) for side in (1, -1)
         )
-        forces = np.asarray(of_each(positions)[1])
+        forces = np.asarray(energies_and_forces(positions)[1])
         change = np.asarray(ahead - behind) / (2 * _STEP)
         off = np.abs(change + np.sum(forces * directions, axis=(1, 2)))
         lengths = np.linalg.norm(forces, axis=(1, 2))
@@ -111,8 +113,8 @@ def equivariance_errors(
 
     worst = np.zeros(len(still))
     for draw in range(_DRAWS):
-        each = jax.vmap(lambda key, draw=draw: jax.random.fold_in(key, draw))(keys)
-        elements = jax.vmap(lambda key: group.draw(key, positions.dtype))(each)
+        draw_keys = jax.vmap(lambda key, draw=draw: jax.random.fold_in(key, draw))(keys)
+        elements = jax.vmap(lambda key: group.draw(key, positions.dtype))(draw_keys)
         turned = predict(batch | {"positions": jax.vmap(sf.points.push)(elements, positions)})
         expected = still if action is None else jax.vmap(action.push)(elements, still)
         size = np.maximum(largest(expected), floor)

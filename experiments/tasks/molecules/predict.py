@@ -14,14 +14,14 @@ from experiments.data.npz import DataError
 from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 from experiments.tasks.molecules.batches import PAIRS, Evaluator, Labelled
 from experiments.tasks.molecules.calculator import PotentialLike, Precision
-from experiments.tasks.molecules.data.stream import stream_frames
+from experiments.tasks.molecules.data.stream import stream_frames as stream_snapshots
 from experiments.tasks.molecules.prediction_file import PredictionFile, refuse_output
 from experiments.training.interrupt import Interrupt
 
 _WINDOW = 256
-"""Frames that are looked through for those of one size, and that a kill loses at most."""
+"""Snapshots that are sorted by size and written together, and that a kill loses at most."""
 _LISTED = 50
-"""Failures that are explained; of the others only the numbers are listed."""
+"""Failures that are explained; of further ones only the numbers are listed."""
 
 
 class _Failure(NamedTuple):
@@ -42,9 +42,9 @@ def predict(
 ) -> None:
     """Writes the energy and forces of every molecule of a file, in its order.
 
-    A frame that cannot be read or predicted is left out, and costs no other. What is done is in
-    `output.part`, whole frames at any time and however the process ends; it becomes `output` at the
-    end. Each frame has its number in the file, from 1, as `source_frame`.
+    A snapshot that cannot be read or predicted is left out, and costs no other. What is done is in
+    `output.part`, which holds whole snapshots however the process ends; it becomes `output` at the
+    end. Each snapshot has its number in the file, from 1, as `source_snapshot`.
 
     Args:
       potential: the energy, its elements and references.
@@ -57,18 +57,18 @@ def predict(
       dtype: the precision that the energies above their references are computed in.
 
     Raises:
-      UsageError: the file cannot be read at all or holds no frame, or `output` cannot be written or
+      UsageError: the file cannot be read at all or holds no snapshot, or `output` cannot be written or
         is there already.
       InterruptedRunError: the process was told to stop.
-      ExperimentError: at the end, if frames failed: which, and why.
+      ExperimentError: at the end, if snapshots failed: which, and why.
     """
     source, target = Path(path), Path(output)
     refuse_output(source, target, overwrite)
-    frames = stream_frames(source, split)
+    snapshots = stream_snapshots(source, split)
     evaluate = Evaluator(potential, params, dtype)
     failures: list[_Failure] = []
     periodic: list[str] = []
-    strange: list[str] = []
+    undetermined: list[str] = []
     total = 0
     with (
         Interrupt() as interrupt,
@@ -79,81 +79,90 @@ def predict(
         pairs = 0
 
         def write_window() -> None:
-            results = evaluate([(place, atoms) for _, place, atoms in window])
-            good: list[tuple[int, Labelled]] = []
-            for (number, place, atoms), result in zip(window, results, strict=True):
+            results = evaluate([(label, atoms) for _, label, atoms in window])
+            predicted: list[tuple[int, Labelled]] = []
+            for (number, label, atoms), result in zip(window, results, strict=True):
                 if isinstance(result, Labelled):
-                    good.append((number, result))
+                    predicted.append((number, result))
                     if not potential.determined(atoms.numbers):
-                        strange.append(place)
+                        undetermined.append(label)
                 else:
                     failures.append(_Failure(number, str(result)))
             try:
-                file.append(good)
+                file.append(predicted)
             except UsageError as error:
                 raise UsageError("\n".join([str(error), *_listed(source, failures)])) from error
             window.clear()
-            status.update(f"{total} frames read, {file.frames} written")
+            status.update(f"{total} snapshots read, {file.snapshots} written")
 
-        for total, (place, found) in enumerate(frames, start=1):
-            if isinstance(found, DataError):
-                failures.append(_Failure(total, str(found)))
+        for total, (label, snapshot) in enumerate(snapshots, start=1):
+            if isinstance(snapshot, DataError):
+                failures.append(_Failure(total, str(snapshot)))
             else:
-                if found.pbc.any():
-                    periodic.append(place)
-                window.append((total, place, found))
-                pairs += len(found) ** 2
+                if snapshot.pbc.any():
+                    periodic.append(label)
+                window.append((total, label, snapshot))
+                pairs += len(snapshot) ** 2
             if len(window) == _WINDOW or pairs > 16 * PAIRS or interrupt.received:
                 write_window()
                 pairs = 0
             if interrupt.received:
-                kept = f"{file.frames} are in {file.part}" if file.frames else "none could be made"
+                kept = (
+                    f"{file.snapshots} are in {file.part}"
+                    if file.snapshots
+                    else "none could be made"
+                )
                 raise InterruptedRunError(
                     "\n".join(
                         [
-                            f"stopped; of the predictions of the first {total} frames {kept}",
+                            f"stopped; of the predictions of the first {total} snapshots {kept}",
                             *_listed(source, failures),
                         ]
                     )
                 )
         write_window()
         if not total:
-            raise DataError(f"{source}: has no frames; allowed: at least one molecule")
-        if file.frames:
+            raise DataError(f"{source}: must hold at least one molecule, got none")
+        if file.snapshots:
             file.finish()
     if periodic:
         warnings.warn(
-            f"{periodic[0]}: is periodic ({len(periodic)} of {total} frames are); cells are ignored",
+            f"{periodic[0]}: is periodic ({len(periodic)} of {total} snapshots are); cells are ignored",
             stacklevel=2,
         )
-    if strange:
+    if undetermined:
         warnings.warn(
-            f"{strange[0]}: no training molecules determine the energies of its atoms "
-            f"({len(strange)} of {total} frames): its energy has an unknown constant, which is the same "
-            "for all molecules of its composition",
+            f"{undetermined[0]}: no training molecules determine the energies of its atoms "
+            f"({len(undetermined)} of {total} snapshots): its energy has an unknown constant, which is "
+            "the same for all molecules of its composition",
             stacklevel=2,
         )
-    if file.frames:
+    if file.snapshots:
         console.print(
-            f"wrote {target}: energies (eV) and forces (eV/Angstrom) of {file.frames} of {total} frames",
+            f"wrote {target}: energies (eV) and forces (eV/Angstrom) of {file.snapshots} of {total} "
+            "snapshots",
             soft_wrap=True,
             highlight=False,
             markup=False,
         )
     if failures:
-        rest = f"the other {file.frames} are in {target}" if file.frames else "nothing is written"
+        rest = (
+            f"the other {file.snapshots} are in {target}"
+            if file.snapshots
+            else "nothing is written"
+        )
         raise ExperimentError(
-            f"{source}: {len(failures)} of {total} frames could not be predicted; {rest}\n"
+            f"{source}: {len(failures)} of {total} snapshots could not be predicted; {rest}\n"
             + "\n".join(_listed(source, failures))
         )
 
 
 def _listed(source: Path, failures: Sequence[_Failure]) -> list[str]:
     failures = sorted(failures)
-    lines = [f"  {each.reason.removeprefix(f'{source}: ')}" for each in failures[:_LISTED]]
-    more = [each.number for each in failures[_LISTED:]]
+    lines = [f"  {failure.reason.removeprefix(f'{source}: ')}" for failure in failures[:_LISTED]]
+    more = [failure.number for failure in failures[_LISTED:]]
     if more:
-        lines.append(f"  and {len(more)} more, frames {_ranges(more)}")
+        lines.append(f"  and {len(more)} more, snapshots {_ranges(more)}")
     return lines
 
 

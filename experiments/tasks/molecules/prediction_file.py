@@ -1,4 +1,4 @@
-"""The file that predictions are written to: whole frames, whatever happens in between."""
+"""The file that predictions are written to, which holds whole snapshots at any time."""
 
 import fcntl
 import io
@@ -18,7 +18,9 @@ from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 from experiments.errors import UsageError
 from experiments.tasks.molecules.batches import Labelled
 
-_RESERVED = {*all_properties, "Properties", "Lattice", "pbc", "source_frame"}
+_RESERVED = {*all_properties, "Properties", "Lattice", "pbc", "source_snapshot"}
+# What the number of a snapshot was called in files of older versions.
+_RESERVED |= {"source_frame"}
 
 
 def refuse_output(source: Path, target: Path, overwrite: bool) -> None:
@@ -33,33 +35,34 @@ def refuse_output(source: Path, target: Path, overwrite: bool) -> None:
       UsageError: it is refused.
     """
     if target.suffix.lower() not in (".xyz", ".extxyz"):
-        raise UsageError(f"{target}: allowed for predictions: a name ending in .xyz or .extxyz")
+        raise UsageError(f"{target}: must end in .xyz or .extxyz, got {target.suffix!r}")
     if os.path.isdir(target):
-        raise UsageError(f"{target}: a folder; allowed: a file to write to")
+        raise UsageError(f"{target}: must be a file to write to, got a folder")
     part = _part(target)
     for path in (target, part):
         if os.path.exists(path) and os.path.exists(source) and path.samefile(source):
-            raise UsageError(f"{path}: is being read or written; allowed: another file")
+            raise UsageError(f"{path}: must be another file than the one that is read, {source}")
     if overwrite:
         return
     if os.path.exists(target):
-        raise UsageError(f"{target}: is there already; allowed: another file, or --overwrite")
+        raise UsageError(f"{target}: exists already; name another file, or use --overwrite")
     if os.path.exists(part):
         raise _left(part)
 
 
 class PredictionFile:
-    """Appends frames to a file beside the one that is meant, which it becomes at the end.
+    """Appends snapshots to a file beside the one that is meant, which it becomes at the end.
 
-    A context manager: a file without frames is removed when it is left.
+    A context manager: a file without snapshots is removed when it is left. Unlike a file that is
+    replaced whole at the end, it keeps what is done when the process dies.
 
     Args:
       path: the file.
       overwrite: whether what a stopped prediction left of it may be replaced.
 
     Attributes:
-      part: where the frames are until `finish`.
-      frames: how many there are.
+      part: where the snapshots are until `finish`.
+      snapshots: how many there are.
 
     Raises:
       UsageError: when entered or written to, if that cannot be done.
@@ -67,7 +70,7 @@ class PredictionFile:
 
     def __init__(self, path: Path, overwrite: bool = False) -> None:
         self.part = _part(path)
-        self.frames = 0
+        self.snapshots = 0
         self._path = path
         self._overwrite = overwrite
         self._size = 0
@@ -95,7 +98,7 @@ class PredictionFile:
             own = False
         if not own:
             raise UsageError(
-                f"{self.part}: another process writes it; allowed: another file, or to wait for it"
+                f"{self.part}: another process writes it; name another file, or wait for that process"
             )
         if os.fstat(self._file.fileno()).st_size:
             if not self._overwrite:
@@ -109,15 +112,15 @@ class PredictionFile:
         traceback: TracebackType | None,
     ) -> None:
         # Before another process can claim it.
-        if not self.frames:
+        if not self.snapshots:
             self.part.unlink(missing_ok=True)
         self._file.close()
 
     def append(self, predictions: Sequence[tuple[int, Labelled]]) -> None:
-        """Adds frames, on the disk when this returns; all of them or, where it fails, none.
+        """Adds snapshots, on the disk when this returns; all of them or, where it fails, none.
 
         Args:
-          predictions: numbers of frames and what was predicted.
+          predictions: numbers of snapshots and what was predicted.
 
         Raises:
           UsageError: the disk is full, or the file was removed.
@@ -136,11 +139,12 @@ class PredictionFile:
             self._file.truncate(self._size)
             if isinstance(error, OSError):
                 raise UsageError(
-                    f"{self.part}: cannot be written ({error.strerror}); it holds {self.frames} frames"
+                    f"{self.part}: cannot be written ({error.strerror}); it holds {self.snapshots} "
+                    "snapshots"
                 ) from error
             raise
         self._size = size
-        self.frames += len(predictions)
+        self.snapshots += len(predictions)
 
     def finish(self) -> None:
         """Gives the file its name."""
@@ -149,22 +153,22 @@ class PredictionFile:
             self.part.replace(self._path)
         except OSError as error:
             raise UsageError(
-                f"{self._path}: cannot be written ({error.strerror}); the {self.frames} frames are in "
-                f"{self.part}"
+                f"{self._path}: cannot be written ({error.strerror}); the {self.snapshots} snapshots "
+                f"are in {self.part}"
             ) from error
 
     def _refuse_gone(self) -> None:
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise UsageError(
-                f"{self.part}: was removed while it was written, with {self.frames} frames; allowed: to "
-                "leave it in its place until the end"
+                f"{self.part}: must stay in its place until the end, got removed with {self.snapshots} "
+                "snapshots"
             )
 
 
 def _left(part: Path) -> UsageError:
     return UsageError(
-        f"{part}: holds what a prediction that was stopped, or goes on, has written; allowed: "
-        "another file, to move that one away, or --overwrite"
+        f"{part}: holds what another prediction, which was stopped or goes on, has written; name "
+        "another file, move that one away, or use --overwrite"
     )
 
 
@@ -174,13 +178,13 @@ def _part(path: Path) -> Path:
 
 def _write(text: io.StringIO, number: int, prediction: Labelled) -> None:
     atoms = Atoms(prediction.atoms.numbers, prediction.atoms.positions)
-    atoms.info = {"source_frame": number, **_kept(prediction.atoms.info)}
+    atoms.info = {"source_snapshot": number, **_kept(prediction.atoms.info)}
     atoms.calc = SinglePointCalculator(atoms, energy=prediction.energy, forces=prediction.forces)
     ase.io.write(text, atoms, format="extxyz")
 
 
 def _kept(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What a frame says of itself in words and numbers, but for what is predicted and its units."""
+    """The words and numbers in the info of a snapshot, without predictions and their units."""
     kept = {}
     for key, value in info.items():
         if (
@@ -196,14 +200,14 @@ def _kept(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reads_back(key: str, written: Any, value: Any) -> bool:
-    """Whether a word in a comment line is read as it was, and does no harm to the next one."""
+    """Whether an entry of a comment line is read as it was written, and the next one too."""
     comment = f"{key_val_dict_to_str({key: written})} after=1"
     try:
         comment.encode()
-        found = key_val_str_to_dict(comment)
+        entries = key_val_str_to_dict(comment)
     except (ValueError, IndexError, KeyError, TypeError):
         return False
-    if {"\n", "\r", "\0"} & set(comment) or list(found) != [key, "after"]:
+    if {"\n", "\r", "\0"} & set(comment) or list(entries) != [key, "after"]:
         return False
     # A text of digits is read as a number, which is no loss.
-    return not isinstance(found[key], str) or found[key] == value
+    return not isinstance(entries[key], str) or entries[key] == value

@@ -1,4 +1,4 @@
-"""Relaxation of many molecules at once: each goes down to its own minimum, in one compiled loop."""
+"""Relaxation of many molecules at once, each to its own minimum, in one compiled loop."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ def relax(
     A step is that of L-BFGS of optax, shortened so that no atom moves farther than `max_step`, as ASE
     does it. There is no line search: where molecules wait for each other, one gradient a step is
     cheapest. A step that would lead uphill follows the force instead. A molecule that has converged
-    or failed is not moved any more while others go on, and does not harm them.
+    or failed is not moved any more while others go on, and does not change their results.
 
     All of it is pure: compile it with `jax.jit(functools.partial(relax, energy))`.
 
@@ -67,8 +67,9 @@ def relax(
       >>> def energy(positions, species):
       ...     return 10 * (jnp.linalg.norm(positions[0] - positions[1]) - 0.75) ** 2
       >>> start = jnp.array([[[0.0, 0, 0], [0, 0, 1]], [[0, 0, 0], [0.5, 0, 0]]])
-      >>> found = relax(energy, start, jnp.ones((2, 2), int))
-      >>> jnp.linalg.norm(found.positions[:, 0] - found.positions[:, 1], axis=1).round(2).tolist()
+      >>> relaxed = relax(energy, start, jnp.ones((2, 2), int))
+      >>> bonds = relaxed.positions[:, 0] - relaxed.positions[:, 1]
+      >>> jnp.linalg.norm(bonds, axis=1).round(2).tolist()
       [0.75, 0.75]
 
     Args:
@@ -92,9 +93,9 @@ def relax(
     _check(positions, species)
     for name, value in (("force_tolerance", force_tolerance), ("max_step", max_step)):
         if not isinstance(value, jax.core.Tracer) and not value > 0:
-            raise UsageError(f"{name} is {value!r}; allowed: a positive number")
+            raise UsageError(f"{name} must be positive, got {value!r}")
     if not isinstance(max_steps, jax.core.Tracer) and max_steps < 0:
-        raise UsageError(f"max_steps is {max_steps!r}; allowed: a number of steps, at least 0")
+        raise UsageError(f"max_steps must be at least 0, got {max_steps!r}")
     lbfgs = optax.scale_by_lbfgs(_MEMORY)
 
     def relax_one(positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> Relaxed:
@@ -110,13 +111,13 @@ def relax(
             return far & (state.steps < max_steps) & ~state.failed
 
         def step(state: _State) -> _State:
-            found = (state.candidate, *evaluate(state.candidate))
-            failed = ~jnp.all(jnp.stack([jnp.all(jnp.isfinite(each)) for each in found[1:]]))
+            energy_there, gradient_there = evaluate(state.candidate)
+            failed = ~(jnp.isfinite(energy_there) & jnp.all(jnp.isfinite(gradient_there)))
             # The start is where the molecule is, whatever the energy there.
             stays = failed & (state.steps >= 0)
-            positions, value, gradient = (
-                jnp.where(stays, old, new) for old, new in zip(state[:3], found, strict=True)
-            )
+            positions = jnp.where(stays, state.positions, state.candidate)
+            value = jnp.where(stays, state.energy, energy_there)
+            gradient = jnp.where(stays, state.gradient, gradient_there)
             # Where integers have 64 bits, optax mixes them with its own of 32.
             with jax.numpy_dtype_promotion("standard"):
                 direction, memory = lbfgs.update(gradient, state.memory, positions)
@@ -158,11 +159,11 @@ def _check(positions: Array, species: Array) -> None:
     shape, dtype = jnp.shape(positions), jnp.result_type(positions)
     if len(shape) != 3 or shape[2] != 3 or shape[1] < 1 or not jnp.issubdtype(dtype, jnp.floating):
         raise UsageError(
-            f"positions have shape {shape} and dtype {dtype}; allowed: floating numbers of shape "
-            "(molecules, atoms, 3)"
+            "positions must be floating-point numbers of shape (molecules, atoms, 3), got "
+            f"{dtype} of shape {shape}"
         )
     if jnp.shape(species) != shape[:2] or not jnp.issubdtype(jnp.result_type(species), jnp.integer):
         raise UsageError(
-            f"species have shape {jnp.shape(species)} and dtype {jnp.result_type(species)}; allowed: "
-            f"integers of shape {shape[:2]}, as the positions have"
+            f"species must be integers of shape {shape[:2]}, as the positions have, got "
+            f"{jnp.result_type(species)} of shape {jnp.shape(species)}"
         )

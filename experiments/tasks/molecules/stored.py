@@ -30,11 +30,12 @@ def load_potential(
     config = folder.load_config()
     if not isinstance(config, MoleculesConfig):
         raise UsageError(
-            f"{folder.path}: is a run of the task {config.task!r}; allowed: one of 'molecules'"
+            f"{folder.path}: must be a run of the task 'molecules', got one of {config.task!r}"
         )
     if "energy" not in config.data.targets:
         raise UsageError(
-            f"{folder.path}: was trained on {config.data.targets}; allowed: a run trained on energies"
+            f"{folder.path}: must be a run trained on energies, got one trained on "
+            f"{config.data.targets}"
         )
     facts = folder.load_facts()
     try:
@@ -45,13 +46,15 @@ def load_potential(
             tuple(map(tuple, facts["undetermined"])),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{folder.facts}: is not that of a run on molecules: {error}") from None
+        raise UsageError(
+            f"{folder.facts}: must be that of a run on molecules, got an unfit one: {error!r}"
+        ) from None
     potential = Potential(config.model, known, config.data.targets)
     state = load_state(config, folder, potential)
     seeds = list(config.train.seeds)
     if seed == "all":
         return Committee(config.model, known, config.data.targets), jax.device_get(state.best)
     if seed is not None and seed not in seeds:
-        raise UsageError(f"seed: received {seed}; allowed: one of {seeds}, or 'all'")
+        raise UsageError(f"seed must be one of {seeds}, or 'all', got {seed}")
     params = best_params(state) if seed is None else seed_params(state, seeds.index(seed))
     return potential, jax.device_get(params)

@@ -9,11 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
-from experiments import figures
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import (
@@ -21,7 +19,9 @@ from experiments.tasks.molecules.diagnostics import (
     equivariance_errors,
     net_torque,
 )
-from experiments.tasks.molecules.potential import ACTIONS, Committee, Potential, forces_of
+from experiments.tasks.molecules.potential import Committee, Potential, forces_of
+from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
+from experiments.tasks.molecules.report import draw_report
 from experiments.training.task import Audited, Batch, Picture, Task
 
 _AUDITED = 4
@@ -32,9 +32,6 @@ _AT_A_TIME = 10
 """Molecules that are predicted at once for an audit or a report."""
 _DROPPED = 1e-3
 """Lost weight of a frame that is warned of."""
-_MILLI = 1000.0
-_DEBYE = 0.20819434
-"""In elementary charges times Angstrom."""
 _SOFT = 1e-3
 """Errors below it, in units of the scale of the targets, count as squares in the l1 loss."""
 
@@ -45,6 +42,12 @@ class MoleculesTask(Task):
     Args:
       config: the configuration; `data`, `model`, the training loss and its weights are read.
 
+    Attributes:
+      set_facts: what the training set says: the elements, their energies, and a scale.
+      potential: the network and its averages.
+      targets: what is learnt.
+      judged: the quantity, of `QUANTITIES`, whose error is the metric.
+
     Raises:
       ValueError: if the data cannot be had, or the model cannot be built as configured.
       UsageError: if a package that is needed is not installed.
@@ -52,20 +55,16 @@ class MoleculesTask(Task):
 
     def __init__(self, config: MoleculesConfig):
         self.config = config
-        self.splits, self.learnt = load_molecules(**config.data.model_dump())
-        self.potential = Potential(config.model, self.learnt, config.data.targets)
+        self.splits, self.set_facts = load_molecules(**config.data.model_dump())
+        self.potential = Potential(config.model, self.set_facts, config.data.targets)
         self.targets = config.data.targets
-        self.metric = {
-            "energy_forces": "forces_meV_A",
-            "energy": "energy_meV",
-            "dipole": "dipole_mD",
-            "polarizability": "polarizability_A3",
-        }[self.targets]
+        self.judged = main_quantity(self.targets)
+        self.metric = QUANTITIES[self.judged].metric
         self._slowly = jax.jit(self._predict_in_turn)
 
     def facts(self) -> dict[str, Any]:
         """The elements, their energies and the scale of the training set."""
-        return self.learnt._asdict()
+        return self.set_facts._asdict()
 
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
         """Draws the parameters."""
@@ -78,7 +77,7 @@ class MoleculesTask(Task):
         forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the loss `mse`
         $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
         """
-        settings, scale = self.config.train, self.learnt.scale
+        settings, scale = self.config.train, self.set_facts.scale
         model = self.potential.trained(params)
         keys = jax.random.split(key, len(batch["species"]))
 
@@ -116,34 +115,36 @@ class MoleculesTask(Task):
 
     def _predict_in_turn(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
         """The same of a batch that would not fit into memory at once."""
-        alone = jax.tree.map(lambda each: each[:, None], batch)
-        found = jax.lax.map(lambda one: self.predict(params, one), alone, batch_size=_AT_A_TIME)
-        return {name: each[:, 0] for name, each in found.items()}
+        batches = jax.tree.map(lambda array: array[:, None], batch)
+        predicted = jax.lax.map(
+            lambda molecule: self.predict(params, molecule), batches, batch_size=_AT_A_TIME
+        )
+        return {name: array[:, 0] for name, array in predicted.items()}
 
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
         """Mean absolute errors of each molecule, in the units that their names end in.
 
         Of forces and polarizabilities those of a component, of a dipole the length of its error.
         """
-        errors = {name: each - batch[name] for name, each in self.predict(params, batch).items()}
-        metrics = {}
-        if "energy" in errors:
-            metrics["energy_meV"] = _MILLI * jnp.abs(errors["energy"])
-        if "forces" in errors:
-            components = 3 * jnp.sum(batch["species"] > 0, axis=1).astype(jnp.float32)
-            total = jnp.sum(jnp.abs(errors["forces"]), axis=(1, 2))
-            metrics["forces_meV_A"] = _MILLI * total / components
-        if "dipole" in errors:
-            length = jnp.sqrt(jnp.sum(errors["dipole"] ** 2, axis=1))
-            metrics["dipole_mD"] = _MILLI / _DEBYE * length
-        if "polarizability" in errors:
-            metrics["polarizability_A3"] = jnp.mean(jnp.abs(errors["polarizability"]), axis=(1, 2))
-        return metrics
+
+        def size(name: str, error: Float[Array, "examples ..."]) -> Float[Array, " examples"]:
+            match name:
+                case "forces":
+                    components = 3 * jnp.sum(batch["species"] > 0, axis=1).astype(jnp.float32)
+                    return jnp.sum(jnp.abs(error), axis=(1, 2)) / components
+                case "dipole":
+                    return jnp.sqrt(jnp.sum(error**2, axis=1))
+            return jnp.mean(jnp.abs(error), axis=tuple(range(1, error.ndim)))
+
+        return {
+            QUANTITIES[name].metric: QUANTITIES[name].per_unit * size(name, value - batch[name])
+            for name, value in self.predict(params, batch).items()
+        }
 
     def committee(self) -> "MoleculesTask":
         """This task with the mean of several networks: parameters have a leading axis `seed`."""
         together = copy.copy(self)
-        together.potential = Committee(self.config.model, self.learnt, self.targets)
+        together.potential = Committee(self.config.model, self.set_facts, self.targets)
         together._slowly = jax.jit(together._predict_in_turn)
         return together
 
@@ -159,34 +160,34 @@ class MoleculesTask(Task):
         elements that did not fit.
         """
         keys = jax.random.split(key, len(batch["species"]))
-        name = "forces" if self.targets == "energy_forces" else self.targets
+        name = self.judged
         inputs = batch["positions"], batch["species"]
-        each: dict[str, np.ndarray | Array] = {}
+        by_law: dict[str, np.ndarray | Array] = {}
         for title, group in {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}.items():
-            each[title] = equivariance_errors(
+            by_law[title] = equivariance_errors(
                 lambda batch: self._slowly(params, batch)[name],
                 batch,
                 keys,
                 group,
-                ACTIONS.get(name),
-                floor=self.learnt.scale,
+                QUANTITIES[name].action,
+                floor=self.set_facts.scale,
             )
         if self.config.model.frame == "robust":
             dropped = np.asarray(jax.jit(jax.vmap(self.potential.dropped))(*inputs))
-            each["dropped weight"] = dropped
+            by_law["dropped weight"] = dropped
             if dropped.max() > _DROPPED:
                 warnings.warn(
                     f"test molecule {dropped.argmax()} loses {dropped.max():.2g} of the weight of its "
-                    "frame, and is not invariant to that degree; allowed: a larger model.capacity or "
-                    "model.choices",
+                    "frame, and is not invariant to that degree; a larger model.max_elements or "
+                    "model.capacity keeps more of it",
                     stacklevel=2,
                 )
         if name == "forces":
             forces = self._slowly(params, batch)["forces"]
-            each["net torque"] = jax.vmap(net_torque)(*inputs, forces)
-            each["energy-force"] = consistency_errors(self.potential, params, keys, batch)
+            by_law["net torque"] = jax.vmap(net_torque)(*inputs, forces)
+            by_law["energy-force"] = consistency_errors(self.potential, params, keys, batch)
         errors = {}
-        for title, values in each.items():
+        for title, values in by_law.items():
             errors[title] = float(np.median(values))
             errors[f"{title} worst"] = float(np.max(values))
         return errors
@@ -195,13 +196,13 @@ class MoleculesTask(Task):
         """The model as it is evaluated, on the first test molecules, without their padding."""
         test = self.splits["test"]
         clouds = {}
-        for place in range(min(_AUDITED, len(test["species"]))):
-            real = test["species"][place] > 0
-            clouds[f"test molecule {place}"] = (
-                jnp.asarray(test["positions"][place][real]),
-                jnp.asarray(test["species"][place][real]),
+        for index in range(min(_AUDITED, len(test["species"]))):
+            real = test["species"][index] > 0
+            clouds[f"test molecule {index}"] = (
+                jnp.asarray(test["positions"][index][real]),
+                jnp.asarray(test["species"][index][real]),
             )
-        out = ACTIONS.get(self.targets)
+        out = None if "energy" in self.targets else QUANTITIES[self.targets].action
         return Audited(
             jax.jit(self.potential.energy(params)),
             clouds,
@@ -213,47 +214,12 @@ class MoleculesTask(Task):
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
         """Draws predictions against what the data say; forces on an interactive page too."""
-        batch = {name: jnp.asarray(each[:_DRAWN]) for name, each in self.splits["test"].items()}
-        predicted = jax.tree.map(np.asarray, self._slowly(params, batch))
-        name, unit = {
-            "energy_forces": ("forces", "eV/Å"),
-            "energy": ("energy", "eV"),
-            "dipole": ("dipole", "e Å"),
-            "polarizability": ("polarizability", "Å³"),
-        }[self.targets]
-        reference, species = np.asarray(batch[name]), np.asarray(batch["species"])
-        real = species > 0 if name == "forces" else np.ones(len(reference), bool)
-        pair = reference[real].ravel(), predicted[name][real].ravel()
-        path = folder / f"{name}.png"
-        figures.predicted_against_reference(path, *pair, name=name, unit=unit)
-        drawn = [(f"Predicted against reference {name}", path)]
-        if name == "forces":
-            points = self._force_points(reference, predicted[name], species)
-            panel = figures.Panel(
-                "forces on atoms", "reference, eV/Å", "predicted, eV/Å", points, parity=True
-            )
-            figures.interactive_curves(folder / "forces.html", "Forces", [panel])
-            drawn.append(("Forces, interactive", folder / "forces.html"))
-        return drawn
-
-    def _force_points(
-        self,
-        reference: Float[np.ndarray, "examples atoms 3"],
-        predicted: Float[np.ndarray, "examples atoms 3"],
-        species: Int[np.ndarray, "examples atoms"],
-    ) -> list[figures.Curve]:
-        """The components of the forces, those on atoms of one element together."""
-        curves = []
-        for place, element in enumerate(self.learnt.elements, start=1):
-            examples, atoms = np.nonzero(species == place)
-            if not len(atoms):
-                continue
-            words = [
-                f"test molecule {example}, atom {atom + 1}, {axis}"
-                for example, atom in zip(examples, atoms, strict=True)
-                for axis in "xyz"
-            ]
-            chosen = examples, atoms
-            pair = reference[chosen].ravel(), predicted[chosen].ravel()
-            curves.append(figures.Curve(chemical_symbols[element], *pair, words))
-        return curves
+        batch = {name: jnp.asarray(array[:_DRAWN]) for name, array in self.splits["test"].items()}
+        return draw_report(
+            folder,
+            self.judged,
+            reference=np.asarray(batch[self.judged]),
+            predicted=np.asarray(self._slowly(params, batch)[self.judged]),
+            species=np.asarray(batch["species"]),
+            elements=self.set_facts.elements,
+        )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from symjax_frames.linalg import safe_norm
 from symjax_frames.nn import CompleteGraph, EdgeList
@@ -24,16 +24,6 @@ class Edges(NamedTuple):
 
     features: Float[Array, "*edges features"]
     envelope: Float[Array, "*edges 1"]
-
-
-def from_centroid(
-    positions: Float[Array, "atoms 3"], real: Bool[Array, " atoms"]
-) -> Float[Array, "atoms 3"]:
-    """Positions from the mean of those that are real, and zero for the others."""
-    count = jnp.maximum(jnp.sum(real), 1).astype(positions.dtype)
-    positions = jnp.where(real[:, None], positions, 0)
-    centroid = jnp.sum(positions, axis=0, keepdims=True) / count
-    return jnp.where(real[:, None], positions - centroid, 0)
 
 
 def envelope(distance: Float[Array, "*edges"], cutoff: float) -> Float[Array, "*edges"]:

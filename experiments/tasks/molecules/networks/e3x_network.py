@@ -159,7 +159,7 @@ def _e3x() -> Any:
         import e3x
     except ImportError as error:
         raise UsageError(
-            f"backbone: the package e3x, which 'e3x' is made of, cannot be loaded ({error}); "
-            "allowed: `pip install -e '.[e3x]'`, or another backbone"
+            "backbone must be another than 'e3x' where the package e3x cannot be loaded, got 'e3x' "
+            f"({error}); `pip install -e '.[e3x]'` installs it"
         ) from None
     return e3x

@@ -1,5 +1,6 @@
 """A backbone for molecules with what makes an energy, a dipole or a polarizability of its outputs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,14 +8,24 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.networks.basis import Graph, from_centroid
+from experiments.tasks.molecules.networks.basis import Graph
+from experiments.tasks.molecules.networks.e3x_network import E3xNetwork
 from experiments.tasks.molecules.networks.message_passing import MessagePassing
 from experiments.tasks.molecules.networks.point_sum import PointSum
 from experiments.tasks.molecules.networks.transformer import PointTransformer
 
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where a symmetric matrix has which of its six numbers, in the order of Voigt."""
+
+
+_BACKBONES: dict[str, Callable[..., nnx.Module]] = {
+    "message_passing": MessagePassing,
+    "transformer": PointTransformer,
+    "point_sum": PointSum,
+    "e3x": E3xNetwork,
+}
 
 
 class Network(nnx.Module):
@@ -38,21 +49,9 @@ class Network(nnx.Module):
         self.targets = targets
         sizes = (num_species, {"dipole": 4, "polarizability": 6}.get(targets, 1))
         options: dict[str, Any] = {"hidden": config.hidden, "layers": config.layers, "rngs": rngs}
-        if config.backbone == "point_sum":
-            self.backbone = PointSum(*sizes, **options)
-            return
-        for name in ("cutoff", "radial", "degree"):
-            options[name] = getattr(config, name)
-        match config.backbone:
-            case "message_passing":
-                self.backbone = MessagePassing(*sizes, **options)
-            case "transformer":
-                self.backbone = PointTransformer(*sizes, **options)
-            case "e3x":
-                # Imported late: the package is an extra.
-                from experiments.tasks.molecules.networks.e3x_network import E3xNetwork
-
-                self.backbone = E3xNetwork(*sizes, **options)
+        if config.backbone != "point_sum":
+            options |= {"cutoff": config.cutoff, "radial": config.radial, "degree": config.degree}
+        self.backbone = _BACKBONES[config.backbone](*sizes, **options)
 
     def __call__(
         self,
@@ -67,4 +66,4 @@ class Network(nnx.Module):
             return jnp.sum(outputs, axis=0)[_VOIGT]
         if self.targets != "dipole":
             return jnp.sum(outputs)
-        return jnp.sum(outputs[:, :1] * from_centroid(positions, real) + outputs[:, 1:], axis=0)
+        return jnp.sum(outputs[:, :1] * centred(positions, real) + outputs[:, 1:], axis=0)

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from experiments.tasks.molecules.networks.basis import Graph, from_centroid
+from experiments.tasks.molecules.centred import centred
+from experiments.tasks.molecules.networks.basis import Graph
+from experiments.tasks.molecules.networks.edge_rounds import species_embedding
 from symjax_frames import nn
 
 
@@ -29,10 +31,7 @@ class PointSum(nnx.Module):
     """
 
     def __init__(self, num_species: int, outputs: int, *, hidden: int, layers: int, rngs: nnx.Rngs):
-        # Species count from one: the row of zero is that of padding.
-        self.embedding = nnx.Embed(
-            num_species + 1, hidden, embedding_init=nnx.initializers.normal(1.0), rngs=rngs
-        )
+        self.embedding = species_embedding(num_species, hidden, rngs=rngs)
         self.single = nn.MLP([3 + hidden, *[2 * hidden] * layers, hidden], rngs=rngs)
         self.readout = nn.MLP([2 * hidden, 2 * hidden, 2 * hidden, outputs], rngs=rngs)
 
@@ -45,7 +44,7 @@ class PointSum(nnx.Module):
         """The outputs of each atom; of the graph, only which atoms are real is read."""
         real = graph.mask[:, None]
         embedded = self.embedding(species).astype(positions.dtype)
-        arms = from_centroid(positions, graph.mask)
+        arms = centred(positions, graph.mask)
         features = self.single(jnp.concatenate([arms, embedded], axis=-1))
         total = jnp.sum(jnp.where(real, features, 0), axis=0, keepdims=True)
         total = jnp.broadcast_to(total, features.shape)

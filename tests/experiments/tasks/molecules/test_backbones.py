@@ -189,5 +189,5 @@ def test_frames_make_them_invariant_and_nothing_else_does(name):
 
 
 def test_a_transformer_has_as_many_features_for_every_head():
-    with pytest.raises(ValueError, match="hidden must be a multiple of heads=4, got 6"):
+    with pytest.raises(ValueError, match="hidden must be a multiple of the 4 heads, got 6"):
         draw_backbone("transformer", hidden=6)

@@ -107,8 +107,8 @@ def test_a_number_of_atoms_is_compiled_once():
 def test_nothing_is_calculated_twice_and_everything_that_matters_again():
     atoms = water()
     calls = []
-    compiled = atoms.calc._whole
-    atoms.calc._whole = lambda *arguments: (calls.append(1), compiled(*arguments))[1]
+    compiled = atoms.calc._with_all_neighbours
+    atoms.calc._with_all_neighbours = lambda *arguments: (calls.append(1), compiled(*arguments))[1]
     energy = atoms.get_potential_energy()
     assert atoms.get_potential_energy(force_consistent=True) == energy
     atoms.get_forces()
@@ -174,7 +174,7 @@ def test_dynamics_conserves_energy_unless_forces_are_no_gradient(relaxed):
     Stationary(start)
     scaled = Scaled(pairs, dtype="float64")
     scaled._species_of = TinyPotential().species_of
-    scaled._whole = relaxed.calc._whole
+    scaled._with_all_neighbours = relaxed.calc._with_all_neighbours
     for calculator, step in ((relaxed.calc, 0.5), (relaxed.calc, 0.25), (scaled, 0.25)):
         atoms = start.copy()
         atoms.calc = calculator

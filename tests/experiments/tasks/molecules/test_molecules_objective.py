@@ -11,7 +11,7 @@ from experiments.tasks.molecules import task as molecules
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
 from experiments.tasks.molecules.potential import Potential, forces_of
-from tests.helpers.backbones import jit
+from tests.helpers.backbones import draw_params, jit
 from tests.helpers.networks import promotion
 
 EPS = np.finfo(np.float64).eps
@@ -24,10 +24,11 @@ FACTS = MoleculeFacts((1, 6, 8), (0.0, 0.0, 0.0), 2.0)
 CORNERS = np.array([[0, 0, 0], [1.2, 0, 0], [0, 1.9, 0], [0, 0, 2.6], [1.2, 1.9, 0], [9, 9, 9]])
 POSITIONS = CORNERS + np.random.default_rng(0).normal(size=(6, 3)) / 20
 SPECIES = np.array([2, 3, 1, 1, 1, 0], np.int32)
-SIZES = {"hidden": 4, "layers": 1, "radial": 3, "degree": 2}
+# Any network will do; that of points is the fastest to compile.
+SIZES = {"backbone": "point_sum", "hidden": 4, "layers": 1}
 PCA = {"frame": "pca", "training_average": "sampled"}
 # So low a threshold that three pairs of elements have a weight, each another one.
-ROBUST = PCA | {"frame": "robust", "threshold": 0.2, "capacity": 8, "choices": 5}
+ROBUST = PCA | {"frame": "robust", "threshold": 0.2, "max_elements": 8, "capacity": (5, 5)}
 QUADRATURE = PCA | {"frame": "quadrature", "quadrature_degree": 3}
 
 
@@ -41,38 +42,33 @@ def make(kind=Potential, **model):
     return kind(MoleculesModelConfig(**SIZES, **model), FACTS, "energy")
 
 
-def draw_params(potential):
-    """Generic numbers, zero-initialised parameters included."""
-    leaves, tree = jax.tree.flatten(jax.eval_shape(potential.init, jax.random.key(0)))
-    rng = np.random.default_rng(0)
-    return tree.unflatten([rng.normal(size=leaf.shape) / 2 for leaf in leaves])
-
-
 def at_molecule(fn, *args):
     """A compiled function of what comes before the positions and species."""
     return jax.tree.map(np.asarray, jit(fn)(*args, POSITIONS, SPECIES))
 
 
-def draws_of(potential, params, keys):
-    return at_molecule(jax.vmap(potential.trained(params), (0, None, None)), keys)
+def draws_of(potential, params):
+    """A function of random keys and a molecule to the draws of training."""
+    return jax.vmap(potential.trained(params), (0, None, None))
 
 
-def energies_of(potential, params, clouds):
-    run = jit(jax.vmap(potential.bare(params), (0, None)))
-    return np.asarray(run(clouds, SPECIES))
-
-
-@pytest.mark.parametrize("frame", [PCA, ROBUST, QUADRATURE], ids=lambda each: each["frame"])
+@pytest.mark.parametrize("frame", [PCA, ROBUST, QUADRATURE], ids=lambda model: model["frame"])
 def test_a_draw_is_the_energy_at_one_element_and_their_mean_is_the_model(frame, keys):
     potential = make(**frame)
     params = draw_params(potential)
-    elements, weights = at_molecule(potential.frame)
-    clouds = jax.vmap(sf.points.pull, (0, None))(elements, jnp.asarray(POSITIONS))
-    terms = energies_of(potential, params, clouds)[weights > 0]
+
+    def evaluate(keys, positions, species):
+        elements, weights = potential.frame(positions, species)
+        clouds = jax.vmap(sf.points.pull, (0, None))(elements, positions)
+        terms = jax.vmap(potential.bare(params), (0, None))(clouds, species)
+        whole = (fn(params)(positions, species) for fn in (potential.energy, potential.bare))
+        return weights, terms, *whole, draws_of(potential, params)(keys, positions, species)
+
+    many = jax.random.split(next(keys), COUNT)
+    weights, terms, model, bare, draws = at_molecule(evaluate, many)
+    terms = terms[weights > 0]
     weights, tolerance = weights[weights > 0], FEW * EPS * np.max(np.abs(terms))
-    model, bare = (at_molecule(fn(params)) for fn in (potential.energy, potential.bare))
     np.testing.assert_allclose(model, weights @ terms, atol=tolerance)
-    draws = draws_of(potential, params, jax.random.split(next(keys), COUNT))
     distances = np.abs(draws[:, None] - terms)
     assert np.max(np.min(distances, axis=1)) < tolerance
 
@@ -95,10 +91,18 @@ class Shown(Potential):
 
 @pytest.mark.parametrize("augmentation, signs", [("rotations", {1}), ("reflections", {-1, 1})])
 def test_augmentation_turns_molecules_uniformly(augmentation, signs, keys):
-    potential, shown = (make(each, augmentation=augmentation) for each in (Potential, Shown))
+    potential, shown = (make(kind, augmentation=augmentation) for kind in (Potential, Shown))
     params, many = draw_params(potential), jax.random.split(next(keys), 400)
     cloud = jax.grad(lambda probe, key, *molecule: shown.trained(probe)(key, *molecule))
-    clouds = at_molecule(jax.vmap(cloud, (None, 0, None, None)), np.zeros((6, 3)), many)
+
+    def evaluate(keys, positions, species):
+        probe = jnp.zeros_like(positions)
+        clouds = jax.vmap(cloud, (None, 0, None, None))(probe, keys, positions, species)
+        terms = jax.vmap(potential.bare(params), (0, None))(clouds, species)
+        draws = draws_of(potential, params)(keys, positions, species)
+        return clouds, terms, draws, potential.bare(params)(positions, species)
+
+    clouds, terms, draws, bare = at_molecule(evaluate, many)
     turns = np.linalg.pinv(POSITIONS) @ clouds
     np.testing.assert_allclose(POSITIONS @ turns, clouds, atol=FEW * EPS)
     assert np.max(np.abs(turns @ np.swapaxes(turns, 1, 2) - np.eye(3))) < FEW * EPS
@@ -106,22 +110,24 @@ def test_augmentation_turns_molecules_uniformly(augmentation, signs, keys):
     # Five standard errors: the mean square of an entry is a third.
     assert np.max(np.abs(np.mean(turns, axis=0))) < 5 / (3 * len(many)) ** 0.5
 
-    draws, terms = draws_of(potential, params, many), energies_of(potential, params, clouds)
     tolerance = FEW * EPS * np.max(np.abs(terms))
     np.testing.assert_allclose(draws, terms, atol=tolerance)
-    bare = at_molecule(potential.bare(params))
     assert np.min(np.abs(draws - bare)) > 1e6 * tolerance
 
 
 def test_full_averages_read_no_key_and_more_samples_spread_less(keys):
     full, *sampled = make(frame="pca"), make(**PCA), make(**PCA, num_samples=4)
     params, many = draw_params(full), jax.random.split(next(keys), COUNT)
-    model, draws = at_molecule(full.energy(params)), draws_of(full, params, many)
+
+    def evaluate(keys, positions, species):
+        draws = (draws_of(model, params)(keys, positions, species) for model in (full, *sampled))
+        return full.energy(params)(positions, species), *draws
+
+    model, draws, one, four = at_molecule(evaluate, many)
     assert np.ptp(draws) == 0 and abs(draws[0] - model) < FEW * EPS * abs(model)
-    one, four = (np.std(draws_of(each, params, many)) for each in sampled)
-    assert one > 1e-2 * abs(model)
+    assert np.std(one) > 1e-2 * abs(model)
     # A half, within five times what the quotient of spreads of so many draws scatters by.
-    assert abs(four / one - 1 / 2) < 5 / 2 / COUNT**0.5
+    assert abs(np.std(four) / np.std(one) - 1 / 2) < 5 / 2 / COUNT**0.5
 
 
 def test_forces_of_a_draw_follow_its_element_and_not_its_weight(keys):
@@ -134,17 +140,23 @@ def test_forces_of_a_draw_follow_its_element_and_not_its_weight(keys):
         both = jax.vmap(moving.bare(params), (0, None))(clouds, species), weights
         return both, both
 
-    derivatives = jax.jacobian(terms, (0, 1), has_aux=True)
-    slopes, (values, weights) = at_molecule(derivatives, POSITIONS)
+    def draw(potential, keys, *molecule):
+        energy_and_slope = jax.value_and_grad(potential.trained(params), 1)
+        return jax.vmap(energy_and_slope, (0, None, None))(keys, *molecule)
+
+    # One program: the frame is the same in all of it.
+    def evaluate(keys, positions, species):
+        derivatives = jax.jacobian(terms, (0, 1), has_aux=True)(positions, positions, species)
+        return derivatives, *(draw(kind, keys, positions, species) for kind in (moving, detached))
+
+    (slopes, (values, weights)), *draws = at_molecule(evaluate, many)
     (turning, staying), (drift, _) = slopes
     values = np.where(weights > 0, values, np.inf)
     tolerance = FEW * EPS * np.max(np.abs(staying))
-    for potential, slopes in [(moving, turning + staying), (detached, staying)]:
-        draw = jax.value_and_grad(potential.trained(params), 1)
-        energies, found = at_molecule(jax.vmap(draw, (0, None, None)), many)
+    for (energies, gradients), slopes in zip(draws, (turning + staying, staying), strict=True):
         drawn = np.argmin(np.abs(energies[:, None] - values), axis=1)
         assert len(np.unique(drawn)) > 2
-        np.testing.assert_allclose(found, slopes[drawn], atol=tolerance)
+        np.testing.assert_allclose(gradients, slopes[drawn], atol=tolerance)
         # The controls: what an element's motion and a weight's derivative add is not nothing.
         weighed = (energies / weights[drawn])[:, None, None] * drift[drawn]
         for part in (turning[drawn], weighed):
@@ -181,38 +193,43 @@ def test_the_loss_of_forces_is_its_formula(monkeypatch, keys):
     tasks = [task_of(loss=loss, energy_weight=weight) for loss, weight in settings]
     params, batch = draw_params(tasks[0].potential), draw_batch()
     run = jit(lambda *args: jnp.stack([task.loss(*args) for task in tasks]))
-    found = np.asarray(run(params, batch, next(keys)))
+    losses = np.asarray(run(params, batch, next(keys)))
 
     model = jax.vmap(forces_of(tasks[0].potential.bare(params)))
     energy, forces = jit(model)(batch["positions"], batch["species"])
     real = batch["species"] > 0
     assert set(np.sum(real, axis=1)) == {4, 5}
-    for value, (loss, weight) in zip(found, settings, strict=True):
+    for value, (loss, weight) in zip(losses, settings, strict=True):
         lengths = penalty(forces - batch["forces"], loss)
-        terms = [np.mean(each[atoms]) for each, atoms in zip(lengths, real, strict=True)]
+        terms = [np.mean(row[atoms]) for row, atoms in zip(lengths, real, strict=True)]
         terms += weight * penalty((energy - batch["energy"])[:, None], loss)
         np.testing.assert_allclose(value, np.mean(terms), rtol=FEW * EPS)
     # The controls: labels of padding change nothing, and each setting says something else.
     padded = batch | {"forces": np.where(real[..., None], batch["forces"], 9.0)}
-    np.testing.assert_array_equal(run(params, padded, next(keys)), found)
-    assert np.min(np.diff(np.sort(found))) > 1e-3
+    np.testing.assert_array_equal(run(params, padded, next(keys)), losses)
+    assert np.min(np.diff(np.sort(losses))) > 1e-3
 
 
 @pytest.mark.parametrize("targets", ["energy", "dipole", "polarizability"])
 def test_the_loss_of_all_else_is_the_mean_over_molecules(targets, monkeypatch, keys):
     l1, mse = tasks = [make_task(monkeypatch, targets, loss=loss) for loss in ("l1", "mse")]
     params, batch = draw_params(l1.potential), draw_batch()
-    run = jit(lambda *args: jnp.stack([task.loss(*args) for task in tasks]))
-    model = jit(jax.vmap(l1.potential.bare(params)))
-    errors = (model(batch["positions"], batch["species"]) - batch[targets]).reshape(3, -1)
+
+    def evaluate(params, batch, key):
+        model = jax.vmap(l1.potential.bare(params))
+        losses = jnp.stack([task.loss(params, batch, key) for task in tasks])
+        return losses, model(batch["positions"], batch["species"])
+
+    losses, predicted = jit(evaluate)(params, batch, next(keys))
+    errors = (predicted - batch[targets]).reshape(3, -1)
     expected = [np.mean(penalty(errors, loss)) for loss in ("l1", "mse")]
-    np.testing.assert_allclose(run(params, batch, next(keys)), expected, rtol=FEW * EPS)
+    np.testing.assert_allclose(losses, expected, rtol=FEW * EPS)
     assert abs(expected[0] - expected[1]) > 1e-3
 
 
 def test_every_molecule_of_a_batch_has_a_draw_of_its_own(monkeypatch, keys):
     task = make_task(monkeypatch, "energy", model=SIZES | PCA)
-    twice = {name: np.stack([each[0]] * 2) for name, each in draw_batch().items()}
+    twice = {name: np.stack([array[0]] * 2) for name, array in draw_batch().items()}
     run = jit(jax.vmap(task.loss, (None, None, 0)))
     losses = run(draw_params(task.potential), twice, jax.random.split(next(keys), 200))
     # One draw for both would give a value for each of eight elements, and the full average one.

@@ -259,7 +259,7 @@ def test_frames_that_cannot_be_predicted_cost_no_others(moved, frames, expected,
     assert "frame 2" in error and "the element He, which was not trained on" in error
     assert "frame 4, line 17" in error
     output = tmp_path / "frames_predicted.extxyz"
-    assert [atoms.info["source_frame"] for atoms in ase.io.read(output, ":")] == [1, 3, 5]
+    assert [atoms.info["source_snapshot"] for atoms in ase.io.read(output, ":")] == [1, 3, 5]
     assert_predicted(output, expected)
 
 

@@ -81,7 +81,7 @@ def frames(path: Path) -> list[Atoms]:
 
 
 def sources(path: Path) -> list[int]:
-    return [atoms.info["source_frame"] for atoms in frames(path)]
+    return [atoms.info["source_snapshot"] for atoms in frames(path)]
 
 
 def test_energies_and_forces_are_those_of_the_calculator_in_the_order_of_the_file(tmp_path):
@@ -104,7 +104,7 @@ def test_energies_and_forces_are_those_of_the_calculator_in_the_order_of_the_fil
         expected = images[index].copy()
         expected.calc = calculator
         assert found.info == {
-            "source_frame": index + 1,
+            "source_snapshot": index + 1,
             "name": f"the {index}th one",
             "weight": 0.5,
         }
@@ -198,7 +198,7 @@ def test_every_defect_is_explained_and_all_other_frames_are_written(tmp_path):
     assert sources(tmp_path / "out.xyz") == [n for n in range(1, 21) if n not in failed]
     # Of those in between, the places too: a frame must not be taken for its neighbour.
     for atoms in frames(tmp_path / "out.xyz"):
-        height = 0.1 + 1e-3 * (atoms.info["source_frame"] - 1)
+        height = 0.1 + 1e-3 * (atoms.info["source_snapshot"] - 1)
         np.testing.assert_allclose(atoms.positions[0, 2], height, atol=1e-12)
 
 
@@ -294,7 +294,7 @@ def test_what_a_frame_says_of_itself_is_kept_or_left_out_but_harms_no_energy(tmp
     (found,) = frames(tmp_path / "out.xyz")
     assert np.isfinite(found.get_potential_energy())
     kept = {key: info[key] for key in ("smiles", "folder", "quoted", "count")}
-    assert found.info == kept | {"source_frame": 1}
+    assert found.info == kept | {"source_snapshot": 1}
 
 
 def test_a_large_molecule_has_lists_of_neighbours_and_the_same_forces(
@@ -380,7 +380,7 @@ def test_other_kinds_of_files_are_read_frame_by_frame(tmp_path, potential, endin
     assert ("not trained on" if ending == "xyz.gz" else "atom 2 is at [") in message
     assert sources(tmp_path / "out.extxyz") == [1, 2, 4]
     for atoms in frames(tmp_path / "out.extxyz"):
-        original = images[atoms.info["source_frame"] - 1]
+        original = images[atoms.info["source_snapshot"] - 1]
         np.testing.assert_allclose(atoms.positions, original.positions, atol=1e-8)
 
 
