@@ -27,7 +27,7 @@ SPECIES = np.array([2, 3, 1, 1, 1, 0], np.int32)
 SIZES = {"hidden": 4, "layers": 1, "radial": 3, "degree": 2}
 PCA = {"frame": "pca", "training_average": "sampled"}
 # So low a threshold that three pairs of elements have a weight, each another one.
-ROBUST = PCA | {"frame": "robust", "threshold": 0.2, "capacity": 8, "choices": 5}
+ROBUST = PCA | {"frame": "robust", "threshold": 0.2, "max_elements": 8, "capacity": (5, 5)}
 QUADRATURE = PCA | {"frame": "quadrature", "quadrature_degree": 3}
 
 
