@@ -1,11 +1,14 @@
-"""Says what is wrong with a configuration: the key, what was received, what is allowed."""
+"""Says what is wrong with a configuration: the key, what it must be, what it is."""
 
 import difflib
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from experiments.config.rules import MISTAKE, one_of
 
 
 def allowed_values(model: type[BaseModel], path: tuple[Any, ...]) -> str:
@@ -27,21 +30,19 @@ def explain(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[st
         inner = any(other[: len(path)] == path and other != path for other in paths)
         if mistake["type"] == "too_short" and inner:
             continue
-        if mistake["type"] == "value_error":
-            for line in str(mistake["ctx"]["error"]).splitlines():
-                key, message = line.split(": ", 1)
-                yield dotted((*path, *key.split("."))), message
+        if mistake["type"] == MISTAKE:
+            yield dotted(path), mistake["msg"]
         elif mistake["type"] in ("extra_forbidden", "invalid_key"):
             yield dotted(path), _unknown(model, path)
         elif mistake["type"] == "missing":
-            yield dotted(path), f"missing; required: {allowed_values(model, path)}"
+            yield dotted(path), f"must be {allowed_values(model, path)}, got nothing"
         else:
             yield dotted(path), refusal(mistake["input"], allowed_values(model, path))
 
 
 def refusal(received: Any, allowed: str) -> str:
     """Says that a value is not allowed, and what was probably meant."""
-    return f"received {received!r}; allowed: {allowed}{_hint(received, allowed)}"
+    return f"must be {allowed}, got {received!r}{_hint(received, allowed)}"
 
 
 def dotted(path: tuple[Any, ...]) -> str:
@@ -54,7 +55,7 @@ def flatten(section: BaseModel) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in section:
         if isinstance(value, BaseModel):
-            flat |= {f"{name}.{key}": each for key, each in flatten(value).items()}
+            flat |= {f"{name}.{key}": inner for key, inner in flatten(value).items()}
         else:
             flat[name] = value
     return flat
@@ -69,7 +70,7 @@ def list_keys(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
         else:
             default = "required" if field.is_required() else _text(field.default)
             meaning = " ".join(str(field.description).split())
-            yield name, default, f"{meaning} Allowed: {allowed_values(model, (name,))}."
+            yield name, default, f"{meaning} Must be {allowed_values(model, (name,))}."
 
 
 def _text(value: Any) -> str:
@@ -90,13 +91,14 @@ def _describe(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return repr(schema["const"])
     if "enum" in schema:
-        return ", ".join(map(repr, schema["enum"]))
+        return one_of(schema["enum"])
     kind = schema["type"]
     if kind == "object":
         return "a section with the keys " + ", ".join(schema["properties"])
     if kind == "array":
-        item = _describe(schema["items"])
-        return f"a list of at least one of: {item}"
+        least, most = schema["minItems"], schema.get("maxItems")
+        count = f"{least} items" if least == most else "at least one item"
+        return f"a list of {count}, each {_describe(schema['items'])}"
     words = {
         "boolean": "true or false",
         "integer": "a whole number",
@@ -115,16 +117,21 @@ def _describe(schema: dict[str, Any]) -> str:
 
 
 def _unknown(model: type[BaseModel], path: tuple[Any, ...]) -> str:
-    schema = root = model.model_json_schema()
+    section, received = model, str(path[-1])
     for part in path[:-1]:
-        schema = _resolve(root, schema["properties"][part])
-    names, received = list(schema["properties"]), str(path[-1])
+        inner = section.model_fields[part].annotation
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        section = inner
+    renamed = getattr(section, "renamed", {})
+    if received in renamed:
+        return f"unknown key; must be {renamed[received]}"
+    names = list(section.model_fields)
     everywhere = [key for key, _, _ in list_keys(model)]
     close = [dotted((*path[:-1], name)) for name in difflib.get_close_matches(received, names, 1)]
     # A key that is right but stands in the wrong section is the other common slip.
     close = close or [key for key in everywhere if key.split(".")[-1] == received]
-    suggestion = f"did you mean {close[0]}? " if close else ""
-    return f"unknown key; {suggestion}allowed here: {', '.join(names)}"
+    suggestion = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown key; must be one of {', '.join(names)}{suggestion}"
 
 
 def _hint(received: Any, allowed: str) -> str:
@@ -143,8 +150,7 @@ def _hint(received: Any, allowed: str) -> str:
     elif numeric and isinstance(received, float) and received.is_integer():
         return f" (write {received:.0f})" if "whole" in allowed else ""
     else:
-        choices = [choice.strip(" '") for choice in allowed.split(",")]
-        matches = difflib.get_close_matches(str(received), choices, 1) if "'" in allowed else []
+        matches = difflib.get_close_matches(str(received), re.findall("'(.*?)'", allowed), 1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 

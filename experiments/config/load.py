@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from experiments.config import Config
 from experiments.config.explain import allowed_values, explain, refusal
+from experiments.config.rules import one_of
+from experiments.config.sections import Config, ModelConfig
 from experiments.errors import UsageError
 from experiments.tasks.registry import TASKS, task_entry
 
@@ -21,8 +22,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, stored: bool
       path: a YAML file.
       overrides: assignments such as `train.epochs=3`, whose values are YAML; a text that may be
         any, such as the path of a file, is taken as it is.
-      stored: whether the file is that of a run, whose values were all read once: then those of the
-        model that are not read any more beside the overrides are left out.
+      stored: whether the file is that of a run. Then the keys of its model are first brought into
+        the words of today, and those that the overrides leave without a meaning are left out.
 
     Returns:
       The checked configuration; `run` is filled in from the name of the file.
@@ -32,15 +33,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, stored: bool
         one line for each mistake.
     """
     values = _read_mapping(Path(path))
+    if stored and isinstance(values.get("model"), dict):
+        # Before the overrides, which are in the words of today.
+        values["model"] = _model_class(_config_class(values, str(path))).upgraded(values["model"])
     replaced = [_override(values, assignment) for assignment in overrides]
     if len(set(replaced)) < len(replaced):
         twice = next(key for key in replaced if replaced.count(key) > 1)
-        raise UsageError(f"command line: {twice}: given twice; allowed: once")
+        raise UsageError(f"command line: {twice}: must be given once, got it twice")
     values.setdefault("run", str(Path("runs") / Path(path).stem))
     kind = _config_class(values, "command line" if "task" in replaced else str(path))
     if stored and isinstance(values.get("model"), dict):
-        section: Any = kind.model_fields["model"].annotation
-        for key in section.model_construct(**values["model"]).unread():
+        for key in _model_class(kind).model_construct(**values["model"]).unread():
             if f"model.{key}" not in replaced:
                 values["model"].pop(key, None)
     try:
@@ -59,15 +62,20 @@ def dump_config(config: Config) -> str:
 
 
 def _config_class(values: dict[str, Any], source: str) -> type[Config]:
-    allowed = ", ".join(map(repr, TASKS))
+    allowed = one_of(list(TASKS))
     if "task" not in values:
         close = difflib.get_close_matches("task", map(str, values), 1)
         suggestion = f" (did you mean it by the key {close[0]!r}?)" if close else ""
-        raise UsageError(f"{source}: task: missing; required: {allowed}{suggestion}")
+        raise UsageError(f"{source}: task: must be {allowed}, got nothing{suggestion}")
     task = values["task"]
     if not isinstance(task, str) or task not in TASKS:
         raise UsageError(f"{source}: task: {refusal(task, allowed)}")
     return task_entry(task).config
+
+
+def _model_class(kind: type[Config]) -> type[ModelConfig]:
+    section: Any = kind.model_fields["model"].annotation
+    return section
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,36 +98,34 @@ def _parse(text: str, source: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = error.problem or error.context or "not YAML"
         if "\\t" in problem:
-            problem = "a tab; allowed: spaces"
-        raise UsageError(f"{source}{place}: {problem}") from None
+            problem = "must be indented by spaces, got a tab"
+        raise UsageError(f"{source}{where}: {problem}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{source}: not YAML: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{source}: must be YAML, got {str(error).splitlines()[0]}") from None
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; allowed: the path of a YAML file") from None
+        raise UsageError(f"{path}: must be a YAML file, got no such file") from None
     except IsADirectoryError:
         stored = path / "config.yaml"
         hint = f"; to continue its run: {stored}" if stored.is_file() else ""
-        raise UsageError(f"{path}: is a folder; allowed: the path of a YAML file{hint}") from None
+        raise UsageError(f"{path}: must be a YAML file, got a folder{hint}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not text in UTF-8; allowed: a YAML file") from None
+        raise UsageError(f"{path}: must be a YAML file, got no text in UTF-8") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path}: must be a readable file, got {error.strerror}") from None
     values = _parse(text, str(path))
+    mapping = f"must be a mapping of keys, such as `task: {next(iter(TASKS))}`"
     if values is None:
-        raise UsageError(f"{path}: is empty; allowed: a mapping of keys, such as `task: nbody`")
+        raise UsageError(f"{path}: {mapping}, got an empty file")
     if not isinstance(values, dict):
-        raise UsageError(
-            f"{path}: received a {type(values).__name__} at the top; allowed: a mapping of keys, "
-            "such as `task: nbody`"
-        )
+        raise UsageError(f"{path}: {mapping}, got a {type(values).__name__} at the top")
     return values
 
 
@@ -128,7 +134,7 @@ def _override(values: dict[str, Any], assignment: str) -> str:
     parts = key.split(".")
     if not separator or not all(part.isidentifier() for part in parts):
         raise UsageError(
-            f"command line: received {assignment!r}; allowed: key=value, such as train.epochs=3"
+            f"command line: must be key=value, such as train.epochs=3, got {assignment!r}"
         )
     section = values
     for depth, part in enumerate(parts[:-1], start=1):
@@ -136,8 +142,8 @@ def _override(values: dict[str, Any], assignment: str) -> str:
             section[part] = {}
         if not isinstance(section[part], dict):
             raise UsageError(
-                f"command line: {key}: {'.'.join(parts[:depth])} is not a section; allowed: "
-                "section.key=value, such as train.epochs=3"
+                f"command line: {key}: must be section.key=value, such as train.epochs=3, got "
+                f"{'.'.join(parts[:depth])}, which is no section"
             )
         section = section[part]
     plain = text not in ("", "~", "null") and text[0] not in "'\""

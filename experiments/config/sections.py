@@ -1,9 +1,12 @@
 """The sections that every task has, and the types of their values."""
 
 from abc import abstractmethod
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from experiments.config.rules import ReadWith, Rule, check_combinations, unread
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -12,11 +15,30 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys and converted types are errors, values are final."""
+    """Base of all sections: unknown keys and converted types are errors, values are final.
+
+    Attributes:
+      read_with: keys that are read only beside some values of others; elsewhere they must have their
+        default.
+      rules: what else must hold between values.
+      renamed: keys of earlier versions, and what to write instead.
+    """
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
     )
+    read_with: ClassVar[ReadWith] = {}
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    def unread(self) -> list[str]:
+        """Keys without a meaning beside the values of the others."""
+        return list(unread(self, self.read_with))
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        check_combinations(self, self.read_with, self.rules)
+        return self
 
 
 class DataConfig(Section):
@@ -39,18 +61,33 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network and how it is made equivariant."""
 
+    @classmethod
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The values that a run has stored in an earlier version, in the words of this one."""
+        return values
+
     @property
     @abstractmethod
     def description(self) -> str:
         """The model in a few words."""
 
-    def unread(self) -> list[str]:
-        """Keys without a meaning beside the values of the others, as far as a task names them."""
-        return []
+
+def _is_multiple(key: str) -> Rule:
+    return Rule(
+        key,
+        "be a multiple of evaluate_every, which is {section.evaluate_every}",
+        lambda train: getattr(train, key) % train.evaluate_every == 0,
+    )
 
 
 class TrainConfig(Section):
     """The optimisation and its bookkeeping."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("seeds", "be distinct", lambda train: len(set(train.seeds)) == len(train.seeds)),
+        _is_multiple("epochs"),
+        _is_multiple("checkpoint_every"),
+    )
 
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)] = (0, 1, 2)
     """Seeds of the runs that train side by side."""
@@ -81,24 +118,23 @@ class TrainConfig(Section):
     keep: Count = 2
     """Number of checkpoints kept."""
 
-    @model_validator(mode="after")
-    def _check_combinations(self) -> Self:
-        conflicts = []
-        if len(set(self.seeds)) < len(self.seeds):
-            conflicts.append(f"seeds: received {list(self.seeds)}; allowed: distinct seeds")
-        for key in ("epochs", "checkpoint_every"):
-            if getattr(self, key) % self.evaluate_every:
-                conflicts.append(
-                    f"{key}: received {getattr(self, key)}; allowed: a multiple of evaluate_every, "
-                    f"which is {self.evaluate_every}"
-                )
-        if conflicts:
-            raise ValueError("\n".join(conflicts))
-        return self
-
 
 class Config(Section):
     """Everything that determines a run; each task has a subclass with sections of its own."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "train.batch_size",
+            "be at most data.num_train, which is {section.data.num_train}",
+            lambda config: config.train.batch_size <= config.data.num_train,
+        ),
+        Rule(
+            "train.warmup_steps",
+            "be fewer than the {section.num_steps} steps of the run",
+            # Too large a batch leaves no steps at all, and is a mistake of its own.
+            lambda config: config.num_steps == 0 or config.train.warmup_steps < config.num_steps,
+        ),
+    )
 
     task: str
     """What is learnt."""
@@ -110,20 +146,6 @@ class Config(Section):
     """The network and how it is made equivariant."""
     train: TrainConfig
     """The optimisation and its bookkeeping."""
-
-    @model_validator(mode="after")
-    def _check_combinations(self) -> Self:
-        if self.train.batch_size > self.data.num_train:
-            raise ValueError(
-                f"train.batch_size: received {self.train.batch_size}; allowed: at most "
-                f"data.num_train, which is {self.data.num_train}"
-            )
-        if self.train.warmup_steps >= self.num_steps:
-            raise ValueError(
-                f"train.warmup_steps: received {self.train.warmup_steps}; allowed: fewer than the "
-                f"{self.num_steps} steps of the run"
-            )
-        return self
 
     @property
     def steps_per_epoch(self) -> int:

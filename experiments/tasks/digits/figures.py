@@ -31,7 +31,7 @@ def angle_profiles(
       ValueError: if there is no curve, or an array has the wrong shape or is not finite.
     """
     if not curves:
-        raise ValueError("curves is empty; allowed: at least one model")
+        raise ValueError("curves must have at least one model, got none")
     read = []
     for name, angles, errors in curves:
         angles = checked("angles", angles, (None,))
@@ -41,8 +41,8 @@ def angle_profiles(
     figure = Figure(figsize=(7.5, 4.2))
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab10"]
-    for place, (name, angles, errors) in enumerate(read):
-        colour, style = colours(place % colours.N), ("-", "--", ":")[place // colours.N % 3]
+    for line, (name, angles, errors) in enumerate(read):
+        colour, style = colours(line % colours.N), ("-", "--", ":")[line // colours.N % 3]
         axes.plot(angles, errors.mean(axis=0), label=name, color=colour, linestyle=style)
         low, high = errors.min(axis=0), errors.max(axis=0)
         axes.fill_between(angles, low, high, color=colour, alpha=0.12, linewidth=0)
@@ -50,7 +50,7 @@ def angle_profiles(
     axes.set_ylabel(f"{error_name}, %")
     axes.set_xlim(0, 360)
     axes.set_xticks(range(0, 361, 45))
-    # From the few tenths of a percent of the best to guessing; zero has its place too.
+    # A logarithmic axis from a few tenths of a percent to guessing, which also shows zero.
     axes.set_yscale("symlog", linthresh=1, linscale=0.3)
     largest = max(errors.max() for _, _, errors in read)
     axes.set_yticks(_TICKS, [str(tick) for tick in _TICKS])
@@ -68,8 +68,8 @@ def feature_maps(
     """Draws the maps of a lifting layer for an image and for turned copies of it.
 
     One row a copy: the image, then the map of its strongest feature for every group element. Turning
-    the image turns the maps and moves them along the row: a frame is around the first map of the
-    first image and where it has gone.
+    the image turns the maps and moves them along the row. A coloured border is around the first map of
+    the first image, and around the same map of the turned copies.
 
     Args:
       path: the picture file.
@@ -93,13 +93,13 @@ def feature_maps(
         len(images), len(shown) + 1, squeeze=False, gridspec_kw={"wspace": 0.08, "hspace": 0.08}
     )
     grid[0, 0].set_title("image")
-    for row, (image, each, angle) in enumerate(zip(images, maps, degrees, strict=True)):
+    for row, (image, of_image, angle) in enumerate(zip(images, maps, degrees, strict=True)):
         name = f"{angle:g}°"
         grid[row, 0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
         grid[row, 0].set_ylabel(name, color=INK)
         for column, element in enumerate(shown, start=1):
             axes = grid[row, column]
-            axes.imshow(each[..., element, feature], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axes.imshow(of_image[..., element, feature], cmap="RdBu_r", vmin=-limit, vmax=limit)
             if row == 0:
                 axes.set_title(elements[element])
             _frame(axes, followed=order > 1 and elements[element] == name)

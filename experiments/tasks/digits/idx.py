@@ -1,4 +1,4 @@
-"""Arrays of bytes in idx files, the format of MNIST: gzipped or not, one clear error a defect."""
+"""Reads arrays of bytes from idx files, the format of MNIST, with one clear error for each defect."""
 
 import gzip
 import math
@@ -39,22 +39,22 @@ def read_idx(path: str | os.PathLike[str], rank: int) -> UInt8[np.ndarray, "..."
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); allowed: an intact idx file, gzipped or not"
+            f"{path}: must be an intact idx file, gzipped or not, got one that cannot be read ({error})"
         ) from error
     magic = bytes([0, 0, 8, rank])
     if content[:4] != magic:
         raise DataError(
-            f"{path}: starts with the bytes {content[:4].hex(' ') or '(none)'}; allowed: "
-            f"{magic.hex(' ')}, an idx file of unsigned bytes with {rank} axes"
+            f"{path}: must start with the bytes {magic.hex(' ')}, as an idx file of unsigned bytes with "
+            f"{rank} axes, got {content[:4].hex(' ') or 'none'}"
         )
     start = 4 + 4 * rank
     if len(content) < start:
-        raise DataError(f"{path}: ends within its header; allowed: an intact idx file")
+        raise DataError(f"{path}: must be an intact idx file, got one that ends within its header")
     shape = struct.unpack(f">{rank}I", content[4:start])
     values = math.prod(shape)
     if len(content) - start != values:
         raise DataError(
-            f"{path}: has {len(content) - start} values; allowed: {values}, as its header says: "
-            f"{' x '.join(map(str, shape))}"
+            f"{path}: must have {values} values, {' x '.join(map(str, shape))} as its header says, got "
+            f"{len(content) - start}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

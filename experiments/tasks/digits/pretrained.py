@@ -1,4 +1,4 @@
-"""Networks of other runs, taken as they are."""
+"""Weights of other runs on digits, which are used without training them further."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ def pretrained(model: DigitsModelConfig) -> Pretrained:
     """
     assert model.pretrained is not None
     try:
-        found, weights = best_weights(model.pretrained, "none")
+        other, weights = best_weights(model.pretrained, "none")
     except UsageError as error:
         raise UsageError(f"model.pretrained: {error}") from None
-    theirs = found.config
+    theirs = other.config
     different = [
-        f"model.{key}: received {getattr(model, key)!r}; allowed: {getattr(theirs, key)!r}, as in "
-        f"{model.pretrained}, or another run as model.pretrained"
+        f"model.{key}: must be {getattr(theirs, key)!r}, as in {model.pretrained}, got "
+        f"{getattr(model, key)!r}"
         for key in _SAME
         if getattr(model, key) != getattr(theirs, key)
     ]

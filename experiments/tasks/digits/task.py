@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
+from optax.losses import softmax_cross_entropy_with_integer_labels
 
 import symjax_frames as sf
+from experiments.results.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.digits import figures
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.data import load_digits
 from experiments.tasks.digits.model import (
     ACTIONS,
-    CLASSES,
     DigitsModel,
     augmented,
     element_names,
@@ -25,7 +26,6 @@ from experiments.tasks.digits.model import (
 )
 from experiments.tasks.digits.pretrained import pretrained
 from experiments.training.task import Batch, Picture, Profile, Task
-from symjax_frames.testing import equivariance_error
 
 PUBLISHED = {
     "plain CNN": 5.03,
@@ -76,13 +76,13 @@ class Digits(Task):
         """The mean cross-entropy, and for canonicalization the loss of the prior."""
         config, network = self.config.model, self.model.network(params)
         draws, turns = (
-            jax.random.split(each, len(batch["label"])) for each in jax.random.split(key)
+            jax.random.split(half, len(batch["label"])) for half in jax.random.split(key)
         )
         images = batch["image"]
         if config.augmentation == "rotations":
             images = jax.vmap(augmented)(turns, images)
         logits = jax.vmap(trained(network, config))(draws, images)
-        loss = jnp.mean(_cross_entropy(logits, batch["label"]))
+        loss = jnp.mean(softmax_cross_entropy_with_integer_labels(logits, batch["label"]))
         if config.prior_weight > 0:
             # The prior holds for the poses that the data have, not for those of the augmentation.
             priors = jax.vmap(lambda image: sf.frames.prior_loss(network.scores(image)))(
@@ -100,7 +100,7 @@ class Digits(Task):
         logits = self.predict(params, batch)
         return {
             "error": 100 * _wrong(logits, batch["label"]),
-            "cross_entropy": _cross_entropy(logits, batch["label"]),
+            "cross_entropy": softmax_cross_entropy_with_integer_labels(logits, batch["label"]),
         }
 
     def equivariance(
@@ -108,25 +108,14 @@ class Digits(Task):
     ) -> dict[str, float]:
         """Relative invariance errors of the logits under C4 and SO(2): median and worst image."""
         keys = jax.random.split(key, len(batch["label"]))
-        errors = {}
-        for name, each in self._errors(params, keys, batch["image"]).items():
-            errors[name] = float(jnp.median(each))
-            errors[f"{name} worst"] = float(jnp.max(each))
-        return errors
+        return median_and_worst(self._errors(params, keys, batch["image"]))
 
     def _equivariance(
         self, params: PyTree[Array], keys: Key[Array, " examples"], images: Array
     ) -> dict[str, Float[Array, " examples"]]:
         model = evaluated(self.model.network(params), self.config.model)
-
-        def error(key: Key[Array, ""], image: Array, group: sf.Group) -> Float[Array, ""]:
-            return equivariance_error(model, image, group=group, key=key, num_samples=4, **ACTIONS)
-
         groups = {"C4": sf.cyclic(4), "SO(2)": sf.special_orthogonal(2)}
-        return {
-            name: jax.vmap(functools.partial(error, group=group))(keys, images)
-            for name, group in groups.items()
-        }
+        return equivariance_errors(model, (images,), keys, groups, **ACTIONS)
 
     @functools.cached_property
     def _upright(self) -> dict[str, np.ndarray]:
@@ -181,10 +170,3 @@ def _turned(
 
 def _wrong(logits: Float[Array, "examples classes"], label: Array) -> Float[Array, " examples"]:
     return (jnp.argmax(logits, axis=-1).astype(label.dtype) != label).astype(logits.dtype)
-
-
-def _cross_entropy(
-    logits: Float[Array, "examples classes"], label: Array
-) -> Float[Array, " examples"]:
-    chosen = jnp.sum(logits * jax.nn.one_hot(label, CLASSES, dtype=logits.dtype), axis=-1)
-    return jax.nn.logsumexp(logits, axis=-1) - chosen

@@ -1,26 +1,21 @@
 """Where the molecules of a configuration come from."""
 
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, field_validator
 
+from experiments.config.rules import ReadWith, Rule, mistake
 from experiments.config.sections import Count, DataConfig, Positive, Seed
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.units import stated_units
 
-_OF_FILES = (
-    *("path", "valid_path", "test_path", "train_split", "valid_split", "test_split"),
-    *("energy_key", "forces_key", "dipole_key", "polarizability_key"),
-    *("energy_unit", "length_unit", "forces_unit", "dipole_unit", "polarizability_unit"),
-)
-# Lengths are read whatever is learnt.
-_OF_TARGETS = {
-    "energy_forces": ("energy_key", "energy_unit", "forces_key", "forces_unit"),
-    "energy": ("energy_key", "energy_unit"),
-    "dipole": ("dipole_key", "dipole_unit"),
-    "polarizability": ("polarizability_key", "polarizability_unit"),
-}
-_OF_SIMULATIONS = ("molecule", "temperature", "steps_between", "cache")
+_FILE = {"kind": ["file"]}
+_SIMULATION = {"kind": ["tblite"]}
+
+
+def _learnt_from_files(*targets: str) -> Mapping[str, Sequence[str]]:
+    return {"kind": ["file"], "targets": targets}
 
 
 class MoleculesDataConfig(DataConfig):
@@ -66,56 +61,55 @@ class MoleculesDataConfig(DataConfig):
     temperature: Positive = 500.0
     """Temperature of the simulation in kelvin."""
     steps_between: Count = 200
-    """Steps of half a femtosecond from one frame of the simulation to the next."""
+    """Steps of half a femtosecond from one snapshot of the simulation to the next."""
     cache: str = "runs/data"
-    """Folder that keeps simulated frames."""
+    """Folder that keeps simulated snapshots."""
     num_train: Count = 500
-    """Number of training frames."""
+    """Number of training snapshots."""
     num_valid: Count = 100
-    """Number of validation frames."""
+    """Number of validation snapshots."""
     num_test: Count = 200
-    """Number of test frames."""
+    """Number of test snapshots."""
     seed: Seed = 0
-    """Seed of the simulation, or of the choice of frames of a file."""
+    """Seed of the simulation, or of the choice of snapshots of a file."""
 
-    @model_validator(mode="after")
-    def _check_kind(self) -> Self:
-        conflicts = []
-        unread, other = (_OF_SIMULATIONS, "tblite") if self.kind == "file" else (_OF_FILES, "file")
-        fields = type(self).model_fields
-        for key in unread:
-            if getattr(self, key) != fields[key].default:
-                conflicts.append(
-                    f"{key}: received {getattr(self, key)!r} with kind {self.kind!r}, which does "
-                    f"not read it; allowed: leave it out, or kind {other!r}"
-                )
-        others = {key for keys in _OF_TARGETS.values() for key in keys}
-        for key in sorted(others - set(_OF_TARGETS[self.targets])):
-            if self.kind == "file" and getattr(self, key) != fields[key].default:
-                conflicts.append(
-                    f"{key}: received {getattr(self, key)!r} with targets {self.targets!r}, which do "
-                    "not read it; allowed: leave it out"
-                )
-        try:
-            stated_units(
-                self.energy_unit,
-                self.length_unit,
-                self.forces_unit,
-                self.dipole_unit,
-                self.polarizability_unit,
-            )
-        except UsageError as error:
-            conflicts.append(str(error))
-        if self.kind == "tblite" and self.targets == "polarizability":
-            conflicts.append(
-                "targets: received 'polarizability' with kind 'tblite', which computes none; allowed: "
-                "'energy_forces', 'energy' or 'dipole', or kind 'file'"
-            )
-        if self.kind == "file" and self.path is None:
-            conflicts.append(
-                "path: received None with kind 'file'; allowed: a file of molecules, or kind "
-                "'tblite', which needs none"
-            )
-        if conflicts:
-            raise ValueError("\n".join(conflicts))
-        return self
+    read_with: ClassVar[ReadWith] = {
+        **dict.fromkeys(("path", "valid_path", "test_path"), _FILE),
+        **dict.fromkeys(("train_split", "valid_split", "test_split"), _FILE),
+        # Lengths are read whatever is learnt.
+        "length_unit": _FILE,
+        "energy_key": _learnt_from_files("energy_forces", "energy"),
+        "energy_unit": _learnt_from_files("energy_forces", "energy"),
+        "forces_key": _learnt_from_files("energy_forces"),
+        "forces_unit": _learnt_from_files("energy_forces"),
+        "dipole_key": _learnt_from_files("dipole"),
+        "dipole_unit": _learnt_from_files("dipole"),
+        "polarizability_key": _learnt_from_files("polarizability"),
+        "polarizability_unit": _learnt_from_files("polarizability"),
+        **dict.fromkeys(("molecule", "temperature", "steps_between", "cache"), _SIMULATION),
+    }
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "targets",
+            "be 'energy_forces', 'energy' or 'dipole' with kind 'tblite', which computes no other",
+            lambda data: data.kind == "file" or data.targets != "polarizability",
+        ),
+        Rule(
+            "path",
+            "be a file of molecules with kind 'file'",
+            lambda data: data.kind != "file" or data.path is not None,
+        ),
+    )
+
+    @field_validator(
+        "energy_unit", "length_unit", "forces_unit", "dipole_unit", "polarizability_unit"
+    )
+    @classmethod
+    def _check_unit(cls, unit: str | None, field: ValidationInfo) -> str | None:
+        assert field.field_name is not None
+        if unit is not None:
+            try:
+                stated_units(**{field.field_name.removesuffix("_unit"): unit})
+            except UsageError as error:
+                raise mistake(str(error).removeprefix(f"{field.field_name} ")) from None
+        return unit

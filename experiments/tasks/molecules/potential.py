@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
+from experiments import symmetrize
 from experiments.errors import UsageError
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts, Targets
@@ -43,7 +44,9 @@ class Potential:
 
     def __init__(self, config: MoleculesModelConfig, facts: MoleculeFacts, targets: Targets):
         if targets not in get_args(Targets):
-            raise ValueError(f"targets: received {targets!r}; allowed: {get_args(Targets)}")
+            raise ValueError(
+                f"targets must be one of {', '.join(get_args(Targets))}, got {targets!r}"
+            )
         self.config = config
         self.facts = facts
         self.targets = targets
@@ -66,10 +69,10 @@ class Potential:
         elements = np.array((0, *self.facts.elements))
         strange = sorted(set(numbers.ravel().tolist()) - set(elements.tolist()))
         if strange:
-            known = ", ".join(chemical_symbols[each] for each in self.facts.elements)
+            known = ", ".join(chemical_symbols[number] for number in self.facts.elements)
             raise UsageError(
-                f"received the element {chemical_symbols[strange[0]]}, which was not trained on; "
-                f"allowed: {known}"
+                f"elements must be those of the training set, got the element "
+                f"{chemical_symbols[strange[0]]}, which was not trained on, beside {known}"
             )
         return np.searchsorted(elements, numbers).astype(np.int32)
 
@@ -108,18 +111,20 @@ class Potential:
     def energy(self, params: PyTree[Array]) -> Property:
         """The model as it is evaluated: averaged over the whole frame."""
         bare = self.bare(params)
-        if self.config.frame == "none":
-            return bare
 
-        def averaged(positions: Array, species: Array, graph: Graph | None = None) -> Array:
+        def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
             fn = functools.partial(bare, graph=graph)
-            average = sf.frame_average(fn, self.frame, **self._actions(), frame_argnums=(0, 1))
-            return average(positions, species)
+            model = symmetrize.evaluated(fn, self.config, self.frame, **self._actions())
+            return model(positions, species)
 
-        return averaged
+        return value
 
     def alone(self, params: PyTree[Array]) -> Property:
-        """The same as `energy`, of robust frames faster for one molecule and once differentiable."""
+        """The same as `energy`, by a faster program for one molecule.
+
+        For robust frames it evaluates only the elements that have a weight, and has a first derivative
+        but no second.
+        """
         if self.config.frame != "robust" or self.targets in ACTIONS:
             # Of all other frames every element has a weight.
             return self.energy(params)
@@ -132,74 +137,33 @@ class Potential:
         energy of the molecule, and where all agree, the derivatives of the weights add up to nothing.
         With them each draw would be unbiased, and its forces mostly noise.
         """
-        config, bare, actions = self.config, self.bare(params), self._actions()
+        bare = self.bare(params)
 
         def value(positions: Array, species: Array) -> Array:
             return bare(positions, species)
 
-        if config.frame == "none" and config.augmentation != "none":
-            reflected = config.augmentation == "reflections"
-            group = sf.orthogonal(3) if reflected else sf.special_orthogonal(3)
-            # A group turns about the origin, where the data have the mean of the atoms.
-            return sf.sampled_average(value, group, **actions | {"in_actions": (sf.vectors, None)})
-        if config.training_average == "full":
-            model = self.energy(params)
-            return lambda key, *args: model(*args)
-
-        def drawn_from(positions: Array, species: Array) -> sf.Frame:
-            frame = self.frame(positions, species)
-            return frame._replace(weights=jax.lax.stop_gradient(frame.weights))
-
-        return sf.sampled_average(
-            value, drawn_from, **actions, frame_argnums=(0, 1), num_samples=config.num_samples
+        return symmetrize.trained(
+            value, self.config, self.frame, constant_weights=True, **self._actions()
         )
 
     def frame(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> sf.Frame:
         """The frame of a molecule; the identity at its centroid for no frame."""
-        config, mask = self.config, species > 0
-        options: dict[str, Any] = {"group": config.group, "detach": config.detach}
-        match config.frame:
-            case "pca":
-                frame: Callable[..., sf.Frame] = functools.partial(sf.pca_frame, **options)
-                flips = sf.signs(3, proper=config.group == "SE")
-                match config.closure:
-                    case "permutations":
-                        group = sf.signed_permutations(3, proper=config.group == "SE")
-                        frame = sf.close(frame, group, already=flips)
-                    case "icosahedral":
-                        group = sf.icosahedral(inversion=config.group == "E")
-                        frame = sf.close(frame, group, already=flips)
-                return frame(positions, mask)
-            case "robust":
-                return self._robust(species)(positions, mask)
-        centred = sf.pca_frame(positions, mask, group="T")
-        if config.frame == "none":
-            return centred
-        rotations = sf.special_orthogonal(3) if config.group == "SE" else sf.orthogonal(3)
-        rule = sf.quadrature(rotations, config.quadrature_degree, positions.dtype)
-        shift = jnp.broadcast_to(centred.elements.shift, rule.elements.shift.shape)
-        return sf.Frame(sf.Isometry(rule.elements.linear, shift), rule.weights)
+        return self._frame(species)(positions, species > 0)
 
     def dropped(
         self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]
     ) -> Float[Array, ""]:
-        """The weight of the elements that did not fit into `capacity`; 0 for all but robust frames."""
+        """The weight of the elements that did not fit into a robust frame; 0 for all other frames."""
         if self.config.frame != "robust":
             return jnp.zeros((), positions.dtype)
-        return sf.frame_diagnostics(self._robust(species), positions, species > 0).dropped
+        return sf.frame_diagnostics(self._frame(species), positions, species > 0).dropped
 
-    def _robust(self, species: Int[Array, " atoms"]) -> Callable[..., sf.Frame]:
-        return functools.partial(
-            sf.robust_frame,
-            group=self.config.group,
-            detach=self.config.detach,
-            capacity=(self.config.choices,) * 2,
-            max_elements=self.config.capacity,
-            threshold=self.config.threshold,
-            # Signs leave matrices of a linear molecule undetermined.
-            closure="octahedral" if self.targets == "polarizability" else "signs",
+    def _frame(self, species: Int[Array, " atoms"]) -> symmetrize.FrameOf:
+        return symmetrize.make_frame(
+            self.config,
             # Elements tell atoms apart, which leaves fewer ties between them.
             attributes=jnp.asarray((0, *self.facts.elements), jnp.float32)[species],
+            robust_closure="octahedral" if self.targets == "polarizability" else "signs",
         )
 
     def _actions(self) -> dict[str, Any]:
@@ -207,6 +171,7 @@ class Potential:
         return {
             "in_actions": (sf.points, None),
             "out_actions": ACTIONS.get(self.targets),
+            "frame_argnums": (0, 1),
         }
 
 
@@ -223,8 +188,8 @@ class Committee(Potential):
         of_one = super().bare
 
         def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
-            each = jax.vmap(lambda params: of_one(params)(positions, species, graph))(params)
-            return jnp.mean(each, axis=0)
+            values = jax.vmap(lambda params: of_one(params)(positions, species, graph))(params)
+            return jnp.mean(values, axis=0)
 
         return value
 

@@ -19,11 +19,11 @@ from experiments.errors import UsageError
 TRAJECTORIES = {"train": 10000, "valid": 2000, "test": 2000}
 """How many trajectories the benchmark draws for each split, in this order."""
 
-FRAMES = 49
-"""Saved frames of a trajectory; frame `k` is step `100 (k + 1)`."""
+SNAPSHOTS = 49
+"""Saved snapshots of a trajectory; snapshot `k` is step `100 (k + 1)`."""
 
 _TIME_STEP = 0.001
-_STEPS_A_FRAME = 100
+_STEPS_A_SNAPSHOT = 100
 _LARGEST_FORCE = 100.0
 _BOX = 5.0
 _SPEED = 0.5
@@ -54,7 +54,7 @@ def sample_initial(
     All of `TRAJECTORIES` are drawn from one stream of NumPy's legacy generator, used or not: for
     each trajectory its charges, its positions $\mathcal N(0, (n/5)^{2/3})$ for $n$ bodies, its
     velocities $\mathcal N(0, 1)$ rescaled to speed 1/2, then observation noise for every saved
-    frame, whose variance is zero in the benchmark but which moves the stream on.
+    snapshot, whose variance is zero in the benchmark but which moves the stream on.
 
     Args:
       num_train: training trajectories kept, of 10000.
@@ -73,9 +73,9 @@ def sample_initial(
     kept = {"train": num_train, "valid": num_valid, "test": num_test}
     for split, count in kept.items():
         if not 1 <= count <= TRAJECTORIES[split]:
-            raise UsageError(f"num_{split} is {count}; allowed: 1 to {TRAJECTORIES[split]}")
+            raise UsageError(f"num_{split} must be from 1 to {TRAJECTORIES[split]}, got {count}")
     if bodies < 1:
-        raise UsageError(f"bodies is {bodies}; allowed: at least 1")
+        raise UsageError(f"bodies must be at least 1, got {bodies}")
     stream = np.random.RandomState(seed)
     return {
         split: _draw(stream, kept[split], TRAJECTORIES[split], bodies) for split in TRAJECTORIES
@@ -88,7 +88,7 @@ def _draw(stream: np.random.RandomState, kept: int, drawn: int, bodies: int) -> 
     for index in range(drawn):
         charge = stream.choice([-1.0, 0.0, 1.0], size=bodies, p=[0.5, 0.0, 0.5])
         normal = stream.standard_normal((2, 3, bodies))
-        stream.standard_normal(2 * FRAMES * 3 * bodies)
+        stream.standard_normal(2 * SNAPSHOTS * 3 * bodies)
         if index < kept:
             charges[index], normals[index] = charge, normal
     positions, velocities = normals.transpose(1, 0, 3, 2)
@@ -102,10 +102,10 @@ def simulate(
     velocities: Float64[np.ndarray, "trajectories bodies 3"],
     charges: Float64[np.ndarray, "trajectories bodies"],
     *,
-    frames: Sequence[int],
+    snapshots: Sequence[int],
 ) -> tuple[
-    Float64[np.ndarray, "trajectories frames bodies 3"],
-    Float64[np.ndarray, "trajectories frames bodies 3"],
+    Float64[np.ndarray, "trajectories snapshots bodies 3"],
+    Float64[np.ndarray, "trajectories snapshots bodies 3"],
 ]:
     r"""Moves charged bodies by the benchmark's integrator, in float64 whatever JAX's default.
 
@@ -118,18 +118,20 @@ def simulate(
       positions: where the bodies start.
       velocities: their velocities there.
       charges: one a body.
-      frames: the saved frames to return, increasing; frame `k` is the state after `100 (k + 1)`
-        steps, its velocity that of the last move, before the force at its position acts.
+      snapshots: those to return, increasing; snapshot `k` is the state after `100 (k + 1)` steps, its
+        velocity that of the last move, before the force at its position acts.
 
     Returns:
-      Positions and velocities at those frames.
+      Positions and velocities at those snapshots.
 
     Raises:
-      ValueError: `frames` is empty, not increasing, or not within 0 to 48.
+      ValueError: `snapshots` is empty, not increasing, or not within 0 to 48.
     """
-    steps = np.diff([-1, *frames]) * _STEPS_A_FRAME
-    if not len(steps) or np.any(steps <= 0) or frames[-1] >= FRAMES:
-        raise ValueError(f"frames is {list(frames)}; allowed: increasing, in 0 to {FRAMES - 1}")
+    steps = np.diff([-1, *snapshots]) * _STEPS_A_SNAPSHOT
+    if not len(steps) or np.any(steps <= 0) or snapshots[-1] >= SNAPSHOTS:
+        raise ValueError(
+            f"snapshots must be increasing, in 0 to {SNAPSHOTS - 1}, got {list(snapshots)}"
+        )
     count, bodies, _ = positions.shape
     states = np.empty((2, count, len(steps), bodies, 3))
     chunks = range(0, count, _CHUNK)
@@ -152,16 +154,17 @@ def _simulate_chunk(
     positions: Float64[Array, "bodies 3 trajectories"],
     velocities: Float64[Array, "bodies 3 trajectories"],
     charges: Float64[Array, "bodies trajectories"],
-    steps: Int[Array, " frames"],
+    steps: Int[Array, " snapshots"],
 ) -> tuple[
-    Float64[Array, "frames bodies 3 trajectories"], Float64[Array, "frames bodies 3 trajectories"]
+    Float64[Array, "snapshots bodies 3 trajectories"],
+    Float64[Array, "snapshots bodies 3 trajectories"],
 ]:
     def move(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        place, velocity = state
-        velocity = velocity + _TIME_STEP * _force(place, charges)
-        return place + _TIME_STEP * velocity, velocity
+        position, velocity = state
+        velocity = velocity + _TIME_STEP * _force(position, charges)
+        return position + _TIME_STEP * velocity, velocity
 
-    def to_next_frame(state: tuple[Array, Array], count: Array) -> tuple:
+    def to_next_snapshot(state: tuple[Array, Array], count: Array) -> tuple:
         state = jax.lax.fori_loop(0, count, move, state)
         return state, state
 
@@ -170,7 +173,7 @@ def _simulate_chunk(
     velocities = jnp.where(over, -speed, jnp.where(under, speed, velocities))
     positions = jnp.where(over, 2 * _BOX - positions, positions)
     positions = jnp.where(under, -2 * _BOX - positions, positions)
-    return jax.lax.scan(to_next_frame, (positions, velocities), steps)[1]
+    return jax.lax.scan(to_next_snapshot, (positions, velocities), steps)[1]
 
 
 def _force(

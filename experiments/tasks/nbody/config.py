@@ -1,10 +1,11 @@
 """What a configuration of charged n-body dynamics may say."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
-from experiments.config.sections import Config, Count, DataConfig, ModelConfig, Seed, TrainConfig
+from experiments.config.choices import GroupName
+from experiments.config.rules import Rule
+from experiments.config.sections import Config, Count, DataConfig, Seed, TrainConfig
+from experiments.config.symmetry import FrameModelConfig
 
 
 class NBodyDataConfig(DataConfig):
@@ -24,7 +25,7 @@ class NBodyDataConfig(DataConfig):
     """Seed of the simulation."""
 
 
-class NBodyModelConfig(ModelConfig):
+class NBodyModelConfig(FrameModelConfig):
     """The network and how it is made equivariant."""
 
     backbone: Literal["gnn", "egnn", "layerwise_gnn", "linear"] = "gnn"
@@ -33,70 +34,27 @@ class NBodyModelConfig(ModelConfig):
     """Width of the network."""
     layers: Count = 4
     """Number of message-passing layers."""
-    frame: Literal["none", "pca"] = "none"
-    """The frame to average the backbone over."""
-    group: Literal["T", "O", "SO", "E", "SE"] = "E"
+    group: GroupName = "E"
     """The group that the frame, or the layers of `layerwise_gnn`, are equivariant to."""
-    closure: Literal["signs", "permutations", "icosahedral"] = "signs"
-    """Finite group that closes the frame: the signs of the axes, signed permutations, ..."""
-    training_average: Literal["full", "sampled"] = "full"
-    """Average over all elements in training, or over elements drawn at random."""
-    num_samples: Count = 1
-    """Elements drawn for each example when the training average is sampled."""
-    augmentation: Literal["none", "rotations", "reflections"] = "none"
-    """Random orthogonal maps applied to training examples, without a frame."""
 
-    @model_validator(mode="after")
-    def _check_combinations(self) -> Self:
-        conflicts = []
-        if self.frame != "none" and self.backbone != "gnn":
-            conflicts.append(
-                f"frame: received {self.frame!r} with backbone {self.backbone!r}, which is "
-                "equivariant already; allowed: 'none', or backbone 'gnn'"
-            )
-        if self.backbone == "layerwise_gnn" and self.group not in ("E", "SE"):
-            conflicts.append(
-                f"group: received {self.group!r} with backbone 'layerwise_gnn'; allowed: 'E', 'SE'"
-            )
-        if self.frame == "none" and self.training_average == "sampled":
-            conflicts.append(
-                "training_average: received 'sampled' with frame 'none', which has nothing to draw "
-                "from; allowed: 'full', or another frame"
-            )
-        if self.frame == "none" and self.closure != "signs":
-            conflicts.append(
-                f"closure: received {self.closure!r} with frame 'none', which has nothing to close; "
-                "allowed: leave it out, or another frame"
-            )
-        if self.frame != "none" and self.group == "T" and self.closure != "signs":
-            conflicts.append(
-                f"closure: received {self.closure!r} with group 'T', which has no rotations to close; "
-                "allowed: leave it out, or another group"
-            )
-        if self.training_average == "full" and self.num_samples != 1:
-            conflicts.append(
-                f"num_samples: received {self.num_samples} with training_average 'full', which "
-                "draws nothing; allowed: leave it out, or training_average 'sampled'"
-            )
-        if self.frame != "none" and self.augmentation != "none":
-            conflicts.append(
-                f"augmentation: received {self.augmentation!r} with frame {self.frame!r}, which "
-                "takes its place; allowed: 'none', or frame 'none'"
-            )
-        if conflicts:
-            raise ValueError("\n".join(conflicts))
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *FrameModelConfig.rules,
+        Rule(
+            "frame",
+            "be 'none' with backbone {section.backbone!r}, which is equivariant already",
+            lambda model: model.frame == "none" or model.backbone == "gnn",
+        ),
+        Rule(
+            "group",
+            "be 'E' or 'SE' with backbone 'layerwise_gnn'",
+            lambda model: model.backbone != "layerwise_gnn" or model.group in ("E", "SE"),
+        ),
+    )
 
     @property
     def description(self) -> str:
         """The model in a few words."""
-        words: list[str] = [self.backbone]
-        if self.frame != "none":
-            words.append(f"{self.frame} frames of {self.group}, closed by {self.closure}")
-            words.append(f"{self.training_average} in training")
-        if self.augmentation != "none":
-            words.append(f"augmented by {self.augmentation}")
-        return ", ".join(words)
+        return ", ".join([self.backbone, *self.frame_words])
 
 
 class NBodyTrainConfig(TrainConfig):

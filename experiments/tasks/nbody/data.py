@@ -8,7 +8,13 @@ from experiments.data.cache import Arrays, cached
 from experiments.data.checks import check_counts, check_names, finite_single
 from experiments.data.npz import DataError, read_npz
 from experiments.errors import UsageError
-from experiments.tasks.nbody.charged import FRAMES, TRAJECTORIES, Initial, sample_initial, simulate
+from experiments.tasks.nbody.charged import (
+    SNAPSHOTS,
+    TRAJECTORIES,
+    Initial,
+    sample_initial,
+    simulate,
+)
 
 _FORMAT = 1  # To be raised when the meaning or the values of the cached arrays change.
 _FIELDS = ("position", "velocity", "charge", "target")
@@ -21,12 +27,12 @@ def load_nbody(
     num_train: int = 3000,
     num_valid: int = 2000,
     num_test: int = 2000,
-    frame_in: int = 30,
-    frame_out: int = 40,
+    snapshot_in: int = 30,
+    snapshot_out: int = 40,
     seed: int = 43,
     bodies: int = 5,
 ) -> dict[str, Arrays]:
-    """The examples of the benchmark: bodies at one frame, their positions at a later one.
+    """The examples of the benchmark: bodies in one snapshot, their positions in a later one.
 
     The defaults are the published protocol. Fewer examples of a split are the first of those.
 
@@ -38,8 +44,8 @@ def load_nbody(
       num_train: examples to train on.
       num_valid: examples to select by.
       num_test: examples to report on.
-      frame_in: saved frame of the inputs.
-      frame_out: saved frame of the target.
+      snapshot_in: saved snapshot of the inputs.
+      snapshot_out: saved snapshot of the target.
       seed: of the initial conditions.
       bodies: particles of an example.
 
@@ -56,20 +62,21 @@ def load_nbody(
     check_counts(counts)
     if path is not None:
         return _read(path, counts)
-    if not 0 <= frame_in < frame_out < FRAMES:
+    if not 0 <= snapshot_in < snapshot_out < SNAPSHOTS:
         raise UsageError(
-            f"frame_in is {frame_in} and frame_out is {frame_out}; "
-            f"allowed: 0 <= frame_in < frame_out <= {FRAMES - 1}"
+            f"snapshot_in and snapshot_out must be increasing, in 0 to {SNAPSHOTS - 1}, got "
+            f"{snapshot_in} and {snapshot_out}"
         )
 
     def generate() -> Arrays:
         drawn = sample_initial(num_train, num_valid, num_test, seed=seed, bodies=bodies)
-        return _simulated(drawn, frame_in, frame_out)
+        return _simulated(drawn, snapshot_in, snapshot_out)
 
+    # The key of the cached file: its words are those of the files that users have.
     parameters = {
         "format": _FORMAT,
         "counts": counts,
-        "frames": [frame_in, frame_out],
+        "frames": [snapshot_in, snapshot_out],
         "seed": seed,
         "bodies": bodies,
     }
@@ -79,9 +86,9 @@ def load_nbody(
     }
 
 
-def _simulated(drawn: dict[str, Initial], frame_in: int, frame_out: int) -> Arrays:
+def _simulated(drawn: dict[str, Initial], snapshot_in: int, snapshot_out: int) -> Arrays:
     together = Initial(*(np.concatenate(parts) for parts in zip(*drawn.values(), strict=True)))
-    positions, velocities = simulate(*together, frames=(frame_in, frame_out))
+    positions, velocities = simulate(*together, snapshots=(snapshot_in, snapshot_out))
     fields = (positions[:, 0], velocities[:, 0], together.charges, positions[:, 1])
     ends = np.cumsum([len(initial.charges) for initial in drawn.values()])
     return {
@@ -104,8 +111,8 @@ def _read(path: str | os.PathLike[str], counts: dict[str, int]) -> dict[str, Arr
         examples = len(arrays[f"position_{split}"])
         if examples < count:
             raise DataError(
-                f"{path}: the arrays of {split} have {examples} examples; "
-                f"allowed: at least num_{split} = {count}, or a smaller num_{split}"
+                f"{path}: the arrays of {split} must have at least num_{split} = {count} examples, got "
+                f"{examples}"
             )
         splits[split] = {
             field: finite_single(path, f"{field}_{split}", arrays[f"{field}_{split}"][:count])
@@ -118,7 +125,7 @@ def _check_type(path: str | os.PathLike[str], name: str, array: np.ndarray) -> N
     whole = name.startswith("charge") and np.issubdtype(array.dtype, np.integer)
     if not (whole or np.issubdtype(array.dtype, np.floating)):
         allowed = "floating-point" + (" or integer" if name.startswith("charge") else "")
-        raise DataError(f"{path}: array {name} is {array.dtype}; allowed: {allowed}")
+        raise DataError(f"{path}: array {name} must be {allowed}, got {array.dtype}")
 
 
 def _check_shape(path: str | os.PathLike[str], name: str, arrays: Arrays) -> None:
@@ -127,13 +134,13 @@ def _check_shape(path: str | os.PathLike[str], name: str, arrays: Arrays) -> Non
     # Position arrays come first, so the shapes that others must match are right already.
     if field == "position" and (len(received) != 3 or received[1] < 1 or received[2] != 3):
         raise DataError(
-            f"{path}: array {name} has shape {received}; allowed: (examples, bodies, 3)"
+            f"{path}: array {name} must have shape (examples, bodies, 3), got {received}"
         )
     examples = len(arrays[f"position_{split}"])
     bodies = arrays["position_train"].shape[1]
     allowed = (examples, bodies) if field == "charge" else (examples, bodies, 3)
     if received != allowed:
         raise DataError(
-            f"{path}: array {name} has shape {received}; allowed: {allowed}, with the examples of "
-            f"position_{split} and the bodies of position_train"
+            f"{path}: array {name} must have shape {allowed}, with the examples of position_{split} "
+            f"and the bodies of position_train, got {received}"
         )

@@ -54,7 +54,7 @@ def predicted_trajectories(
         for name, array in named.items()
     )
     if not 1 <= systems <= 8:
-        raise ValueError(f"position has {systems} systems; allowed: 1 to 8, a panel each")
+        raise ValueError(f"position must have 1 to 8 systems, a panel each, got {systems}")
     rows = -(-systems // 4)
     columns = -(-systems // rows)
     figure = Figure(figsize=(3.6 * columns, 3.6 * rows))
@@ -130,7 +130,7 @@ def frame_axes(
     shift = checked("shift", shift, (count, 3))
     charge = checked("charge", np.zeros(len(points)) if charge is None else charge, (len(points),))
     if not 1 <= count <= 16:
-        raise ValueError(f"linear has {count} elements; allowed: 1 to 16, a panel each")
+        raise ValueError(f"linear must have 1 to 16 elements, a panel each, got {count}")
     rows = -(-count // 4)
     columns = -(-count // rows)
     colours = [_colour(sign) for sign in charge]
@@ -146,8 +146,8 @@ def frame_axes(
             ("canonical cloud", (points - origin) @ matrix, np.zeros(3), np.eye(3)),
         )
         for below, (title, cloud, centre, directions) in enumerate(panels):
-            place = (2 * row + below) * columns + column + 1
-            axes = figure.add_subplot(2 * rows, columns, place, projection="3d")
+            panel = (2 * row + below) * columns + column + 1
+            axes = figure.add_subplot(2 * rows, columns, panel, projection="3d")
             _open_space(axes, centre, 1.02 * radius, names="   " if below else "xyz")
             axes.scatter(*cloud.T, color=colours, s=36, depthshade=False)
             for point in cloud:

@@ -1,6 +1,5 @@
 """From the model section of a configuration to a network and its averages."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import symjax_frames as sf
+from experiments import symmetrize
 from experiments.tasks.nbody.config import NBodyModelConfig
 from symjax_frames import nn
 
@@ -19,7 +19,6 @@ ACTIONS: dict[str, Any] = {
     "in_actions": (sf.points, sf.vectors, None),
     "out_actions": sf.points,
 }
-_PROPER = ("SO", "SE")
 
 
 class Network(nnx.Module):
@@ -74,38 +73,11 @@ class _Linear(nnx.Module):
         return position + self.time[...] * velocity
 
 
-def frame_of(config: NBodyModelConfig) -> Callable[..., sf.Frame] | None:
-    """The frame a configuration asks for, with its closure; `None` for no frame."""
-    if config.frame == "none":
-        return None
-    frame = functools.partial(sf.pca_frame, group=config.group)
-    proper = config.group in _PROPER
-    flips = sf.signs(3, proper=proper)
-    match config.closure:
-        case "permutations":
-            return sf.close(frame, sf.signed_permutations(3, proper=proper), already=flips)
-        case "icosahedral":
-            return sf.close(frame, sf.icosahedral(inversion=not proper), already=flips)
-    return frame
-
-
 def evaluated(network: Dynamics, config: NBodyModelConfig) -> Dynamics:
     """The model as it is evaluated: averaged over the whole frame."""
-    frame = frame_of(config)
-    return network if frame is None else sf.frame_average(network, frame, **ACTIONS)
+    return symmetrize.evaluated(network, config, **ACTIONS)
 
 
-def trained(
-    network: Dynamics, config: NBodyModelConfig
-) -> Callable[..., Float[Array, "bodies dim"]]:
+def trained(network: Dynamics, config: NBodyModelConfig) -> Dynamics:
     """The model as it is trained, a function of `(key, position, velocity, charge)`."""
-    frame = frame_of(config)
-    if frame is not None and config.training_average == "sampled":
-        return sf.sampled_average(network, frame, num_samples=config.num_samples, **ACTIONS)
-    match config.augmentation:
-        case "rotations":
-            return sf.sampled_average(network, sf.special_orthogonal(3), **ACTIONS)
-        case "reflections":
-            return sf.sampled_average(network, sf.orthogonal(3), **ACTIONS)
-    model = evaluated(network, config)
-    return lambda key, *args: model(*args)
+    return symmetrize.trained(network, config, **ACTIONS)

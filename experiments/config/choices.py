@@ -1,0 +1,27 @@
+"""The words that configurations and commands offer as choices, each list spelled here alone.
+
+`typing.get_args` gives the words of a list, as in `choices=get_args(GroupName)`.
+"""
+
+from typing import Literal
+
+GroupName = Literal["T", "O", "SO", "E", "SE"]
+"""Groups of motions of space: translations, (proper) rotations about the origin, both."""
+
+FrameName = Literal["none", "pca", "robust", "quadrature"]
+"""What a configuration may average a network over."""
+
+Closure = Literal["signs", "permutations", "icosahedral"]
+"""Finite groups that close a PCA frame."""
+
+TrainingAverage = Literal["full", "sampled"]
+"""All elements of an average in training, or some that are drawn."""
+
+Augmentation = Literal["none", "rotations", "reflections"]
+"""Random orthogonal maps of training examples."""
+
+CommandFrame = Literal["pca", "robust", "canonical"]
+"""Frames that a command may average a function over, or show."""
+
+Returned = Literal["scalars", "vectors", "points"]
+"""How what a function returns moves with its cloud."""

@@ -1,0 +1,151 @@
+"""From what a configuration says about frames to frames, and to the averages over them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Real
+
+import symjax_frames as sf
+from experiments.config.choices import GroupName
+from experiments.config.symmetry import FrameModelConfig
+
+FrameOf = Callable[..., sf.Frame]
+"""`(points, mask=None)` to a frame, as `symjax_frames.pca_frame`; or a function of other arguments."""
+
+_PROPER = ("SO", "SE")
+
+
+def make_frame(
+    config: FrameModelConfig,
+    *,
+    attributes: Real[Array, " points"] | None = None,
+    robust_closure: Literal["signs", "octahedral"] = "signs",
+) -> FrameOf:
+    """The frame that a configuration asks for, closed as it says.
+
+    Args:
+      config: the model section of a configuration.
+      attributes: numbers that tell points apart, for a robust frame.
+      robust_closure: what closes a robust frame: `"octahedral"` for tensors, whose entries the signs of
+        the axes leave undetermined on a line.
+
+    Returns:
+      A function of points and of a mask. Without a frame it gives the identity at the centroid.
+    """
+    match config.frame:
+        case "pca":
+            frame = functools.partial(sf.pca_frame, group=config.group, detach=config.detach)
+            return _closed(frame, config)
+        case "robust":
+            assert config.group != "T", "configurations refuse it"
+            return functools.partial(
+                sf.robust_frame,
+                group=config.group,
+                capacity=config.capacity,
+                max_elements=config.max_elements,
+                threshold=config.threshold,
+                closure=robust_closure,
+                attributes=attributes,
+                detach=config.detach,
+            )
+        case "quadrature":
+            return functools.partial(
+                _quadrature_frame, group=config.group, degree=config.quadrature_degree
+            )
+    return functools.partial(sf.pca_frame, group="T")
+
+
+def _closed(frame: FrameOf, config: FrameModelConfig) -> FrameOf:
+    proper = config.group in _PROPER
+    flips = sf.signs(3, proper=proper)
+    match config.closure:
+        case "permutations":
+            return sf.close(frame, sf.signed_permutations(3, proper=proper), already=flips)
+        case "icosahedral":
+            return sf.close(frame, sf.icosahedral(inversion=not proper), already=flips)
+    return frame
+
+
+def _quadrature_frame(
+    points: Float[Array, "points 3"],
+    mask: Bool[Array, " points"] | None = None,
+    *,
+    group: GroupName,
+    degree: int,
+) -> sf.Frame:
+    """The same rotations for every cloud, about its centroid for the groups with translations."""
+    rotations = sf.special_orthogonal(3) if group in _PROPER else sf.orthogonal(3)
+    rule = sf.quadrature(rotations, degree, points.dtype)
+    if group in ("O", "SO"):
+        return rule
+    centroid = sf.pca_frame(points, mask, group="T").elements.shift
+    shift = jnp.broadcast_to(centroid, rule.elements.shift.shape)
+    return sf.Frame(sf.Isometry(rule.elements.linear, shift), rule.weights)
+
+
+def evaluated[Output](
+    fn: Callable[..., Output],
+    config: FrameModelConfig,
+    frame: FrameOf | None = None,
+    **actions: Any,
+) -> Callable[..., Output]:
+    """A network as it is evaluated: averaged over its whole frame, if it has one.
+
+    Args:
+      fn: the network.
+      config: the model section of a configuration.
+      frame: what to average over instead of `make_frame(config)`, if the configuration has a frame.
+      actions: `in_actions`, `out_actions` and `frame_argnums` of `symjax_frames.frame_average`.
+
+    Returns:
+      A function with the signature of `fn`.
+    """
+    if config.frame == "none":
+        return fn
+    return sf.frame_average(fn, frame or make_frame(config), **actions)
+
+
+def trained[Output](
+    fn: Callable[..., Output],
+    config: FrameModelConfig,
+    frame: FrameOf | None = None,
+    *,
+    constant_weights: bool = False,
+    **actions: Any,
+) -> Callable[..., Output]:
+    """A network as it is trained: averaged, sampled, or shown inputs that are turned at random.
+
+    Args:
+      fn: the network.
+      config: the model section of a configuration.
+      frame: what to average over instead of `make_frame(config)`, if the configuration has a frame.
+      constant_weights: whether the weights of elements that are drawn count as constants in
+        derivatives.
+      actions: as for `evaluated`.
+
+    Returns:
+      A function of a random key and of the arguments of `fn`.
+    """
+    if config.frame == "none" and config.augmentation != "none":
+        reflected = config.augmentation == "reflections"
+        group = sf.orthogonal(3) if reflected else sf.special_orthogonal(3)
+        actions.pop("frame_argnums", None)
+        return sf.sampled_average(fn, group, **actions)
+    if config.frame != "none" and config.training_average == "sampled":
+        source = frame or make_frame(config)
+        if constant_weights:
+            source = _with_constant_weights(source)
+        return sf.sampled_average(fn, source, num_samples=config.num_samples, **actions)
+    model = evaluated(fn, config, frame, **actions)
+    return lambda key, *args: model(*args)
+
+
+def _with_constant_weights(frame: FrameOf) -> FrameOf:
+    def constant(*args: Array) -> sf.Frame:
+        made = frame(*args)
+        return made._replace(weights=jax.lax.stop_gradient(made.weights))
+
+    return constant
