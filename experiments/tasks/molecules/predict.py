@@ -14,7 +14,7 @@ from experiments.data.npz import DataError
 from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 from experiments.tasks.molecules.batches import PAIRS, Evaluator, Labelled
 from experiments.tasks.molecules.calculator import PotentialLike, Precision
-from experiments.tasks.molecules.data.stream import stream_frames as stream_snapshots
+from experiments.tasks.molecules.data.stream import stream_snapshots
 from experiments.tasks.molecules.prediction_file import PredictionFile, refuse_output
 from experiments.training.interrupt import Interrupt
 
