@@ -158,5 +158,5 @@ def _number(value: float) -> str:
     if value.is_integer() and abs(value) < 1e9:
         return f"{value:.0f}"
     mantissa, exponent = f"{value:e}".split("e")
-    digits = mantissa.rstrip("0")
-    return f"{digits}{'0' if digits.endswith('.') else ''}e{int(exponent):+d}"
+    shortest = mantissa.rstrip("0")
+    return f"{shortest}{'0' if shortest.endswith('.') else ''}e{int(exponent):+d}"
