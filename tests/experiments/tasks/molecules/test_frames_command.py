@@ -219,7 +219,7 @@ def test_mistakes_are_explained(tmp_path, capsys):
     (tmp_path / "notes.md").write_text("no molecule")
     (tmp_path / "bad.xyz").write_text("2\n\nH 0 0 0\nH 0 0 nan\n")
     for target, message in (
-        ("pyridin", "pyridin: .*file.* 'pyridin' .*: pyridine"),
+        ("pyridin", "pyridin: .*file.*, got .*: pyridine"),
         ("lost.xyz", "lost.xyz: .*file"),
         (tmp_path, f"{tmp_path}: .*file"),
         (tmp_path / "many.xyz", "many.xyz: .*1 to 200 atoms, got 201"),
