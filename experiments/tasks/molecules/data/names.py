@@ -39,6 +39,11 @@ COMMON_NAMES = {
 """What `ase.build.molecule` calls molecules of these names."""
 
 
+_NAMES = (
+    "a common name, such as ethanol, or a name of ase.build.molecule, such as CH3CH2OH, in any case"
+)
+
+
 def ase_name(name: str) -> str:
     """What `ase.build.molecule` calls a molecule.
 
@@ -53,15 +58,9 @@ def ase_name(name: str) -> str:
     # Formulas may differ by their case alone, as CO and Co would: as written comes first.
     if name in names:
         return name
-    spellings = {known.lower(): known for known in (*COMMON_NAMES, *names)}
-    known = spellings.get(name.strip().lower())
+    known = _spellings().get(name.strip().lower())
     if known is None:
-        close = difflib.get_close_matches(name.lower(), spellings, n=5, cutoff=0.5)
-        hint = ", ".join(spellings[spelling] for spelling in close) or ", ".join(COMMON_NAMES)
-        raise UsageError(
-            "molecule must be a common name, such as ethanol, or a name of ase.build.molecule, "
-            f"such as CH3CH2OH, got {name!r} (close names: {hint})"
-        )
+        raise UsageError(f"molecule must be {_NAMES}, got {name!r} ({_close(name)})")
     return COMMON_NAMES.get(known, known)
 
 
@@ -100,7 +99,21 @@ def read_molecule(target: str, split: str | None = None) -> tuple[str, Atoms]:
         return path.stem, Atoms(read.species[0][real], read.positions[0][real])
     try:
         name = ase_name(target)
-    except UsageError as error:
-        raise UsageError(f"{target}: is no file, and no name of a molecule: {error}") from None
+    except UsageError:
+        raise UsageError(
+            f"{target}: must be a file of molecules, or {_NAMES}, got neither ({_close(target)})"
+        ) from None
     common = target.strip().lower()
     return common if common in COMMON_NAMES else name, molecule(name)
+
+
+def _spellings() -> dict[str, str]:
+    return {known.lower(): known for known in (*COMMON_NAMES, *g2.names, *extra)}
+
+
+def _close(name: str) -> str:
+    spellings = _spellings()
+    close = difflib.get_close_matches(name.lower(), spellings, n=5, cutoff=0.5)
+    if not close:
+        return f"common names: {', '.join(COMMON_NAMES)}"
+    return f"close to it: {', '.join(spellings[spelling] for spelling in close)}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -155,10 +156,20 @@ def test_canonical_forms_are_those_of_the_moved_molecule(kind, same):
 def test_axes_are_called_by_the_atoms_they_point_to():
     dioxide = measured("robust", ase.build.molecule("CO2"))
     assert {label.rsplit(", ", 1)[0] for label in dioxide.labels} == {"O2, any", "O3, any"}
+    methane = measured("robust", ase.build.molecule("CH4"))
+    pairs = itertools.permutations(("H2", "H3", "H4", "H5"), 2)
+    ends = itertools.product(pairs, "+−")
+    assert sorted(methane.labels) == sorted(f"{one}, {two}, {sign}" for (one, two), sign in ends)
     assert measured("pca", ase.build.molecule("H2O")).labels[1] == "(+ + −)"
     # As of one atom, with the size of water.
     together = ase.Atoms("He3", np.zeros((3, 3)))
     assert measured("robust", together, "SE").labels[0] == "any, any, +"
+
+
+def test_a_sign_that_is_arbitrary_is_told():
+    """Of water, whose atoms lie in a plane: nothing tells one side of it from the other."""
+    assert "third moment" in measured("canonical", ase.build.molecule("H2O")).warning
+    assert measured("pca", ase.build.molecule("H2O")).warning == ""
 
 
 def test_a_capacity_that_is_too_small_is_told(monkeypatch):
@@ -219,7 +230,7 @@ def test_mistakes_are_explained(tmp_path, capsys):
     (tmp_path / "notes.md").write_text("no molecule")
     (tmp_path / "bad.xyz").write_text("2\n\nH 0 0 0\nH 0 0 nan\n")
     for target, message in (
-        ("pyridin", "pyridin: .*file.* 'pyridin' .*: pyridine"),
+        ("pyridin", "pyridin: .*file.*, got .*: pyridine"),
         ("lost.xyz", "lost.xyz: .*file"),
         (tmp_path, f"{tmp_path}: .*file"),
         (tmp_path / "many.xyz", "many.xyz: .*1 to 200 atoms, got 201"),
