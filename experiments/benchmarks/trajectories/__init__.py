@@ -24,7 +24,7 @@ from experiments.errors import UsageError
 from experiments.results.table import number
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.calculator import Precision, SymmetrizedCalculator, enabled
-from experiments.tasks.molecules.shown_frames import read_molecule
+from experiments.tasks.molecules.data.names import read_molecule
 
 _HALVED = 2.0
 """Picoseconds that are run again with half the time step."""

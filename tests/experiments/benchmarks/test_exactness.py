@@ -41,16 +41,16 @@ def written(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(written):
+def stored(written):
     return json.loads((written / "exactness.json").read_text())
 
 
-def test_robust_frames_are_clean_in_every_cell(found):
-    robust = found["frames"]["float32"]["robust"]
+def test_robust_frames_are_clean_in_every_cell(stored):
+    robust = stored["frames"]["float32"]["robust"]
     assert set(robust["failed"]) == set(laws.LAWS)
     assert not any(robust["failed"].values())
     # Far from the tolerances: sums of a few hundred roundings, and no cloud here is far away but one.
-    errors = {law: dict(some) for law, some in robust["errors"].items()}
+    errors = {law: dict(of_clouds) for law, of_clouds in robust["errors"].items()}
     for law in ("values", "vectors", "forces", "rank 2"):
         assert errors[law].pop("offset 1e3") < 2e-3
         assert max(errors[law].values()) < 1e-4
@@ -58,27 +58,27 @@ def test_robust_frames_are_clean_in_every_cell(found):
     assert max(robust["jumps"].values()) < along.LARGEST_CHANGE
 
 
-def test_other_frames_are_not(found):
-    failed = {name: some["failed"] for name, some in found["frames"]["float32"].items()}
+def test_other_frames_are_not(stored):
+    failed = {name: result["failed"] for name, result in stored["frames"]["float32"].items()}
     # Symmetric tops, and the cube, under PCA frames; a generic molecule is fine.
     for law in ("forces", "mirror images"):
         assert {"CH4", "C6H6", "cube"} <= set(failed["PCA"][law])
         assert "CH3CH2OH" not in failed["PCA"][law]
-    count = len(found["frames"]["float32"]["PCA"]["errors"]["values"])
+    count = len(stored["frames"]["float32"]["PCA"]["errors"]["values"])
     for law in _SYMMETRIES:
         # So far away the backbone saturates, and has no slope.
         assert len({*failed["no average"][law], "offset 1e3"}) == count
     # The backbone is a differentiable function of a set, whatever else it is not.
     for law in ("permutations", "gradient", "NaN"):
         assert not failed["no average"][law]
-    jumps = {name: some["jumps"] for name, some in found["frames"]["float32"].items()}
+    jumps = {name: result["jumps"] for name, result in stored["frames"]["float32"].items()}
     for path in ("box", "cube", "benzene", "generic cloud"):
         assert jumps["PCA"][path] > 0.2
     assert max(jumps["no average"].values()) < along.LARGEST_CHANGE
 
 
-def test_evaluations_are_counted(found):
-    counts = found["evaluations"]
+def test_evaluations_are_counted(stored):
+    counts = stored["evaluations"]
     assert counts["robust, E(3)"]["CH3CH2OH"] <= 8
     for name, count in counts["robust, E(3)"].items():
         assert 2 * counts["robust, SE(3)"][name] >= count
@@ -152,14 +152,14 @@ _DEFECTS = {
 def test_every_law_finds_what_breaks_it(clouds, defect):
     change, broken = _DEFECTS[defect] if defect else (lambda outputs, points: {}, set())
     run = _with(change)
-    found = laws.measure(run, run, clouds, "float64", 2)
+    measured = laws.measure(run, run, clouds, "float64", 2)
     ethanol = clouds.names.index("CH3CH2OH")
-    assert broken <= {law for law, errors in found.items() if errors.failed[ethanol]}
+    assert broken <= {law for law, errors in measured.items() if errors.failed[ethanol]}
     if defect is None:
-        assert not any(errors.failed.any() for errors in found.values())
+        assert not any(errors.failed.any() for errors in measured.values())
     if defect in ("gradient", "tensor"):
         # A defect shows where it is, and nowhere else.
-        assert not any(errors.failed.any() for law, errors in found.items() if law not in broken)
+        assert not any(errors.failed.any() for law, errors in measured.items() if law not in broken)
 
 
 def test_jumps_are_told_from_slopes():

@@ -22,15 +22,16 @@ def test_models_are_timed_and_compared_with_the_baseline(tmp_path, capsys, monke
         "averaged": {**baseline, "frame": "quadrature", "quadrature_degree": 1},
         "baseline": baseline,
     }
-    monkeypatch.setattr(potentials, "MODELS", models)
-    monkeypatch.setattr(potentials, "_BASELINE", "baseline")
+    for module in (potentials, potentials.models):
+        monkeypatch.setattr(module, "MODELS", models)
+        monkeypatch.setattr(module, "BASELINE", "baseline")
     potentials.main([*_TINY, "--e3x-hidden", "4", "--e3x-layers", "1", "--out", str(tmp_path)])
     stored = json.loads((tmp_path / "potentials.json").read_text("utf-8"))["models"]
     assert list(stored) == list(models)
-    assert [each["elements"] for each in stored.values()] == [8, 1]
-    for each in stored.values():
-        assert set(each["ms"]) == {"batch 2", "evaluation", "dynamics"}
-        assert min(each["ms"].values()) > 0
+    assert [model["elements"] for model in stored.values()] == [8, 1]
+    for model in stored.values():
+        assert set(model["ms"]) == {"batch 2", "evaluation", "dynamics"}
+        assert min(model["ms"].values()) > 0
     page = (tmp_path / "potentials.md").read_text("utf-8")
     assert page.count("(1.00)") == 3, "the baseline is as fast as itself"
     assert "ns/day" in capsys.readouterr().out
@@ -42,6 +43,6 @@ def test_a_baseline_that_is_not_installed_is_left_out(capsys, monkeypatch):
     def refuse(*unused):
         raise UsageError("e3x is not installed")
 
-    monkeypatch.setattr(potentials, "_prepared", refuse)
+    monkeypatch.setattr(potentials, "prepared", refuse)
     potentials.main(_TINY)
     assert "left out: e3x is not installed" in capsys.readouterr().out

@@ -92,7 +92,7 @@ def test_elements_without_a_weight_are_not_evaluated_and_not_missed(keys):
     evaluated = []
 
     def counted(positions, species):
-        jax.debug.callback(lambda place: evaluated.append(float(place)), positions[0, 0])
+        jax.debug.callback(lambda first: evaluated.append(float(first)), positions[0, 0])
         return network(positions, species)
 
     sparse = jax.jit(jax.value_and_grad(sparse_average(counted, frame)))
@@ -147,9 +147,21 @@ def test_a_molecule_that_comes_apart_ends_its_trajectory_and_says_when(tmp_path)
     assert "apart at" in row[names.index("ps")]
     assert "nan" not in " ".join(row)
     assert row[names.index("dropped weight")] == "0.25"
-    atoms.calc = SymmetrizedCalculator(repulsive, dtype="float64")
-    with pytest.raises(ExperimentError, match="OH2.*300 K"):
-        thermalize(atoms, 300.0, seed=0, time_step=_STEP)
+
+
+def test_a_molecule_that_comes_apart_as_it_is_heated_is_refused():
+    atoms = ase.build.molecule("H2O")
+
+    def free(positions, species):
+        return 0 * jnp.sum(positions)
+
+    def explosive(positions, species):
+        return -1e6 * jnp.sum(positions**4)
+
+    for energy in (free, explosive):
+        atoms.calc = SymmetrizedCalculator(energy, dtype="float64")
+        with pytest.raises(ExperimentError, match="OH2.*300 K"):
+            thermalize(atoms, 300.0, seed=0, time_step=2.0)
 
 
 @pytest.fixture(scope="module")
