@@ -1,5 +1,6 @@
 """Laws of forces that a trained model is held to: they come from an energy and turn nothing."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -63,13 +64,8 @@ def consistency_errors(
         positions = jnp.asarray(np.asarray(batch["positions"]), float)
         species = jnp.asarray(np.asarray(batch["species"]))
 
-        @jax.jit
-        def energies_and_forces(positions: Array) -> tuple[Array, Array]:
-            model = forces_of(potential.energy(params))
-            # All at once, the frames of large molecules would take gigabytes.
-            return jax.lax.map(
-                lambda molecule: model(*molecule), (positions, species), batch_size=_AT_A_TIME
-            )
+        def energies_and_forces(positions: np.ndarray | Array) -> tuple[Array, Array]:
+            return _energies_and_forces(potential, params, positions, species)
 
         directions = np.where(np.asarray(species)[..., None] > 0, directions, 0)
         directions = directions / np.linalg.norm(directions, axis=(1, 2), keepdims=True)
@@ -82,6 +78,21 @@ def consistency_errors(
         off = np.abs(change + np.sum(forces * directions, axis=(1, 2)))
         lengths = np.linalg.norm(forces, axis=(1, 2))
         return off / np.where(lengths > 0, lengths, 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _energies_and_forces(
+    potential: Potential,
+    params: PyTree[Array],
+    positions: Float[Array, "molecules atoms 3"],
+    species: Int[Array, "molecules atoms"],
+) -> tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"]]:
+    # Compiled once for the parameters of all seeds.
+    model = forces_of(potential.energy(params))
+    # All at once, the frames of large molecules would take gigabytes.
+    return jax.lax.map(
+        lambda molecule: model(*molecule), (positions, species), batch_size=_AT_A_TIME
+    )
 
 
 def equivariance_errors(

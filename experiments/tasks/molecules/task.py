@@ -35,6 +35,8 @@ _DROPPED = 1e-3
 _SOFT = 1e-3
 """Errors below it, in units of the scale of the targets, count as squares in the l1 loss."""
 
+_net_torques = jax.jit(jax.vmap(net_torque))
+
 
 class MoleculesTask(Task):
     """Predict the energies and forces, the dipole moments or the polarizabilities of molecules.
@@ -47,6 +49,7 @@ class MoleculesTask(Task):
       potential: the network and its averages.
       targets: what is learnt.
       judged: the quantity, of `QUANTITIES`, whose error is the metric.
+      predict_in_turn: `predict`, compiled, of a batch that would not fit into memory at once.
 
     Raises:
       ValueError: if the data cannot be had, or the model cannot be built as configured.
@@ -60,7 +63,9 @@ class MoleculesTask(Task):
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric
-        self._slowly = jax.jit(self._predict_in_turn)
+        # Compiled once for the parameters of all seeds.
+        self.predict_in_turn = jax.jit(self._predict_in_turn)
+        self._dropped = jax.jit(jax.vmap(self.potential.dropped))
 
     def facts(self) -> dict[str, Any]:
         """The elements, their energies and the scale of the training set."""
@@ -114,7 +119,6 @@ class MoleculesTask(Task):
         return {"energy": energy, "forces": forces}
 
     def _predict_in_turn(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
-        """The same of a batch that would not fit into memory at once."""
         batches = jax.tree.map(lambda array: array[:, None], batch)
         predicted = jax.lax.map(
             lambda molecule: self.predict(params, molecule), batches, batch_size=_AT_A_TIME
@@ -145,7 +149,7 @@ class MoleculesTask(Task):
         """This task with the mean of several networks: parameters have a leading axis `seed`."""
         together = copy.copy(self)
         together.potential = Committee(self.config.model, self.set_facts, self.targets)
-        together._slowly = jax.jit(together._predict_in_turn)
+        together.predict_in_turn = jax.jit(together._predict_in_turn)
         return together
 
     def equivariance(
@@ -165,7 +169,7 @@ class MoleculesTask(Task):
         by_law: dict[str, np.ndarray | Array] = {}
         for title, group in {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}.items():
             by_law[title] = equivariance_errors(
-                lambda batch: self._slowly(params, batch)[name],
+                lambda batch: self.predict_in_turn(params, batch)[name],
                 batch,
                 keys,
                 group,
@@ -173,7 +177,7 @@ class MoleculesTask(Task):
                 floor=self.set_facts.scale,
             )
         if self.config.model.frame == "robust":
-            dropped = np.asarray(jax.jit(jax.vmap(self.potential.dropped))(*inputs))
+            dropped = np.asarray(self._dropped(*inputs))
             by_law["dropped weight"] = dropped
             if dropped.max() > _DROPPED:
                 warnings.warn(
@@ -183,8 +187,8 @@ class MoleculesTask(Task):
                     stacklevel=2,
                 )
         if name == "forces":
-            forces = self._slowly(params, batch)["forces"]
-            by_law["net torque"] = jax.vmap(net_torque)(*inputs, forces)
+            forces = self.predict_in_turn(params, batch)["forces"]
+            by_law["net torque"] = _net_torques(*inputs, forces)
             by_law["energy-force"] = consistency_errors(self.potential, params, keys, batch)
         errors = {}
         for title, values in by_law.items():
@@ -219,7 +223,7 @@ class MoleculesTask(Task):
             folder,
             self.judged,
             reference=np.asarray(batch[self.judged]),
-            predicted=np.asarray(self._slowly(params, batch)[self.judged]),
+            predicted=np.asarray(self.predict_in_turn(params, batch)[self.judged]),
             species=np.asarray(batch["species"]),
             elements=self.set_facts.elements,
         )
