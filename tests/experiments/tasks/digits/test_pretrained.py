@@ -120,13 +120,7 @@ def test_a_run_goes_on_with_the_weights_it_began_with_or_not_at_all(upright, can
     [
         ({"pretrained": "nowhere"}, "model.pretrained: nowhere: .*no such folder"),
         ({"pretrained": "{folder}"}, "model.pretrained: .*config.yaml"),
-        (
-            {"pretrained": "{folder}/bodies"},
-            (
-                {"pretrained": "{folder}/bodies"},
-                "model.pretrained: .*bodies: .* got one of 'nbody'",
-            ),
-        ),
+        ({"pretrained": "{folder}/bodies"}, "model.pretrained: .*bodies: .* got one of 'nbody'"),
         ({"pretrained": "{folder}/untrained"}, "model.pretrained: .*no checkpoint yet"),
         # A run may name itself: its configuration is stored before its weights are looked for.
         (
