@@ -1,9 +1,8 @@
 """The task of rotated digits, and a run of it from the command line that is killed on the way."""
 
-import os
+import importlib
+import multiprocessing
 import signal
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +12,17 @@ from matplotlib.image import imread
 from rich.console import Console
 
 import symjax_frames as sf
+from experiments.commands.main import main
 from experiments.config.load import load_config
 from experiments.runs.folder import RunFolder
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.model import augmented
 from experiments.tasks.digits.task import Digits
 from experiments.training.train import train
-from tests.helpers.paths import ROOT
+from tests.experiments.tasks.digits.conftest import two_convolutions
 from tests.helpers.runs import result
 from tests.helpers.toy_task import config as toy_config
+from tests.helpers.toy_task.kill import kill_while
 from tests.helpers.toy_task.task import Toy
 
 AVERAGED = {"symmetrization": "group"}
@@ -194,65 +195,50 @@ train:
 """
 
 
-def run_python(program: str) -> subprocess.CompletedProcess:
-    environment = {
-        # Compiling is most of a run, and optimizing most of compiling.
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+def train_until_killed(config: str) -> None:
+    # As in the process of the tests, which could not go on with its checkpoints otherwise.
+    importlib.import_module("tests.conftest")
+    with two_convolutions():
+        kill_while("metrics 2 0.0")
+        main(["train", config])
 
 
 def test_a_run_killed_after_its_first_checkpoint_continues_and_is_reported(
-    data, tmp_path, monkeypatch
+    data, tmp_path, capsys, shallow
 ):
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     whole, killed = (tmp_path / name for name in ("whole", "killed"))
     for folder in (whole, killed):
         folder.mkdir()
         (folder / "digits.yaml").write_text(CONFIG.format(folder=folder, data=data["cache"]))
-    died = run_python(
-        "from experiments.commands.main import main; "
-        "from tests.helpers.toy_task.kill import kill_while; "
-        f"kill_while('metrics 2 0.0'); main(['train', '{killed}/digits.yaml'])"
-    )
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=train_until_killed, args=(f"{killed}/digits.yaml",))
+    process.start()
+    process.join(timeout=600)
+    assert process.exitcode == -signal.SIGKILL
     assert (killed / "run" / "checkpoints" / "000000002").is_dir()
     assert not (killed / "run" / "report.md").exists()
 
-    # One process for all that follows: to start and to compile takes longer than the commands.
-    first, resumed = whole / "first_evaluation.json", killed / "resumed"
-    done = run_python(
-        "import os; from experiments.commands.main import main; "
-        f"assert main(['train', '{killed}/digits.yaml']) == 0; print('and whole:'); "
-        f"assert main(['train', '{whole}/digits.yaml']) == 0; "
-        f"os.rename('{whole}/run/evaluation.json', '{first}'); "
-        f"os.rename('{killed}/run', '{resumed}'); "
-        f"assert main(['evaluate', '{whole}/run']) == 0; "
-        f"assert main(['report', '{whole}/run', '{resumed}']) == 0"
-    )
-    assert done.returncode == 0, done.stderr
-    continued, rest = done.stdout.split("and whole:")
-    assert "continuing at step 2" in continued and "continuing" not in rest
-    assert "plain CNN, augmented by rotations: 1,011 parameters, 2 seeds, 4 steps" in rest
-    assert "test error" in rest and "C4 error" in rest
-    files = (resumed / "evaluation.json", first, whole / "run" / "evaluation.json")
-    assert len({file.read_text() for file in files}) == 1
-    resumed.rename(killed / "run")
+    assert main(["train", f"{killed}/digits.yaml"]) == 0
+    assert "continuing at step 2" in capsys.readouterr().out
+    assert main(["train", f"{whole}/digits.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "plain CNN, augmented by rotations: 753 parameters, 2 seeds, 4 steps" in shown
     assert result(killed) == result(whole)
+    evaluations = [folder / "run" / "evaluation.json" for folder in (whole, killed)]
+    first, second = (path.read_text() for path in evaluations)
+    assert first == second
+
+    (killed / "run").rename(killed / "resumed")
+    runs = [f"{whole}/run", f"{killed}/resumed"]
+    evaluations[0].unlink()
+    assert main(["evaluate", runs[0]]) == 0
+    shown = capsys.readouterr().out
+    assert "test error" in shown and "C4 error" in shown
+    assert evaluations[0].read_text() == first
+    assert main(["report", *runs]) == 0
     page = (whole / "run" / "report.md").read_text()
-    assert "| run | plain CNN, augmented by rotations | 1,011 | 2 | " in page
-    assert "| resumed | plain CNN, augmented by rotations | 1,011 | 2 | " in page
+    assert "| run | plain CNN, augmented by rotations | 753 | 2 | " in page
+    assert "| resumed | plain CNN, augmented by rotations | 753 | 2 | " in page
     for name in ("learning_curves", "test_errors", "angles", "feature_maps"):
         assert f"]({name}.png)" in page
         assert imread(whole / "run" / f"{name}.png")[..., :3].std() > 0.02
