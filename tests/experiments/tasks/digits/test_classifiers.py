@@ -103,7 +103,7 @@ def test_scores_move_with_the_image():
     assert distance(scores[1], scores[0]) > 0.01
 
 
-def test_a_sampled_average_draws_the_terms_of_the_full_one():
+def test_a_sampled_average_draws_the_terms_of_the_full_one(shallow):
     network, config = make(**AVERAGED, training_average="sampled")
     image = drawn_images(1)[0]
     draws = jax.random.split(jax.random.key(0), 40)
@@ -122,7 +122,7 @@ def test_a_sampled_average_draws_the_terms_of_the_full_one():
     assert distance(terms[0], full) > 0.01
 
 
-def test_straight_through_has_the_value_of_the_best_pose_and_a_gradient():
+def test_straight_through_has_the_value_of_the_best_pose_and_a_gradient(shallow):
     network, config = make(**CANONICAL)
     image, key = jnp.asarray(drawn_images(1)[0]), jax.random.key(0)
     weights = jnp.asarray(np.random.default_rng(2).normal(size=CLASSES), jnp.float32)
@@ -138,10 +138,14 @@ def test_straight_through_has_the_value_of_the_best_pose_and_a_gradient():
         logits = model(nnx.merge(graph, state))
         return jnp.sum(weights * logits), logits
 
-    slopes, logits = {}, {}
-    for name, model in models.items():
-        slope = jax.jit(jax.grad(functools.partial(loss, model=model), has_aux=True))
-        slopes[name], logits[name] = slope(state)
+    @jax.jit
+    def of_all(state):
+        return {
+            name: jax.grad(functools.partial(loss, model=model), has_aux=True)(state)
+            for name, model in models.items()
+        }
+
+    slopes, logits = ({name: pair[k] for name, pair in of_all(state).items()} for k in (0, 1))
     assert distance(logits["straight_through"], logits["hard"]) < ROUNDING
     assert distance(logits["soft"], logits["hard"]) > 1e-3
     size = {

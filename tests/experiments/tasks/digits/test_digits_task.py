@@ -1,10 +1,8 @@
 """The task of rotated digits, and a run of it from the command line that is killed on the way."""
 
-import os
+import importlib
+import multiprocessing
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +12,17 @@ from matplotlib.image import imread
 from rich.console import Console
 
 import symjax_frames as sf
+from experiments.commands.main import main
 from experiments.config.load import load_config
 from experiments.runs.folder import RunFolder
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.model import augmented
 from experiments.tasks.digits.task import Digits
 from experiments.training.train import train
-from tests.helpers.paths import ROOT
+from tests.experiments.tasks.digits.conftest import two_convolutions
 from tests.helpers.runs import result
 from tests.helpers.toy_task import config as toy_config
+from tests.helpers.toy_task.kill import kill_while
 from tests.helpers.toy_task.task import Toy
 
 AVERAGED = {"symmetrization": "group"}
@@ -111,7 +111,7 @@ def test_the_prior_holds_for_digits_before_they_are_augmented(data):
 
     @jax.jit
     def compare(params):
-        prior = jax.vmap(lambda image: sf.frames.prior_loss(task.network(params).scores(image)))
+        prior = jax.vmap(lambda image: sf.frames.prior_loss(task.model.network(params).scores(image)))
         draws = jax.random.split(key, 6)
         turned = jax.vmap(augmented)(draws, batch["image"])
         difference = task.loss(params, batch, key) - without.loss(params, batch, key)
@@ -195,63 +195,50 @@ train:
 """
 
 
-def commands(
-    folder: Path, *lines: list[str], kill: str | None = None
-) -> subprocess.CompletedProcess:
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        # Compiling is most of a run, and optimizing most of compiling.
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "PYTHONPATH": str(ROOT),
-    }
-    program = "import sys; from experiments.commands.main import main; "
-    if kill is not None:
-        program += f"from tests.helpers.toy_task.kill import kill_while; kill_while({kill!r}); "
-    program += f"sys.exit(max(main(line) for line in {lines!r}))"
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+def train_until_killed(config: str) -> None:
+    # As in the process of the tests, which could not go on with its checkpoints otherwise.
+    importlib.import_module("tests.conftest")
+    with two_convolutions():
+        kill_while("metrics 2 0.0")
+        main(["train", config])
 
 
-def test_a_run_killed_after_its_first_checkpoint_continues_and_is_reported(data, tmp_path):
-    folders = [tmp_path / "whole", tmp_path / "killed"]
-    for folder in folders:
+def test_a_run_killed_after_its_first_checkpoint_continues_and_is_reported(
+    data, tmp_path, capsys, shallow
+):
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    for folder in (whole, killed):
         folder.mkdir()
-        text = CONFIG.format(folder=folder, data=data["cache"])
-        (folder / "digits.yaml").write_text(text)
-    whole, killed = folders
-    done = commands(whole, ["train", str(whole / "digits.yaml")])
-    assert done.returncode == 0, done.stderr
-    assert "plain CNN, augmented by rotations: 1,011 parameters, 2 seeds, 4 steps" in done.stdout
-
-    died = commands(killed, ["train", str(killed / "digits.yaml")], kill="metrics 2 0.0")
-    assert died.returncode == -signal.SIGKILL, died.stderr
+        (folder / "digits.yaml").write_text(CONFIG.format(folder=folder, data=data["cache"]))
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=train_until_killed, args=(f"{killed}/digits.yaml",))
+    process.start()
+    process.join(timeout=600)
+    assert process.exitcode == -signal.SIGKILL
     assert (killed / "run" / "checkpoints" / "000000002").is_dir()
     assert not (killed / "run" / "report.md").exists()
-    done = commands(killed, ["train", str(killed / "digits.yaml")])
-    assert done.returncode == 0, done.stderr
-    assert "continuing at step 2" in done.stdout
+
+    assert main(["train", f"{killed}/digits.yaml"]) == 0
+    assert "continuing at step 2" in capsys.readouterr().out
+    assert main(["train", f"{whole}/digits.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "plain CNN, augmented by rotations: 753 parameters, 2 seeds, 4 steps" in shown
     assert result(killed) == result(whole)
-    evaluations = [(folder / "run" / "evaluation.json").read_text() for folder in folders]
-    assert evaluations[0] == evaluations[1]
+    evaluations = [folder / "run" / "evaluation.json" for folder in (whole, killed)]
+    first, second = (path.read_text() for path in evaluations)
+    assert first == second
 
     (killed / "run").rename(killed / "resumed")
-    runs = [str(whole / "run"), str(killed / "resumed")]
-    (whole / "run" / "evaluation.json").unlink()
-    done = commands(whole, ["evaluate", runs[0]], ["report", *runs])
-    assert done.returncode == 0, done.stderr
-    assert "test error" in done.stdout and "C4 error" in done.stdout
-    assert (whole / "run" / "evaluation.json").read_text() == evaluations[0]
+    runs = [f"{whole}/run", f"{killed}/resumed"]
+    evaluations[0].unlink()
+    assert main(["evaluate", runs[0]]) == 0
+    shown = capsys.readouterr().out
+    assert "test error" in shown and "C4 error" in shown
+    assert evaluations[0].read_text() == first
+    assert main(["report", *runs]) == 0
     page = (whole / "run" / "report.md").read_text()
-    assert "| run | plain CNN, augmented by rotations | 1,011 | 2 | " in page
-    assert "| resumed | plain CNN, augmented by rotations | 1,011 | 2 | " in page
+    assert "| run | plain CNN, augmented by rotations | 753 | 2 | " in page
+    assert "| resumed | plain CNN, augmented by rotations | 753 | 2 | " in page
     for name in ("learning_curves", "test_errors", "angles", "feature_maps"):
         assert f"]({name}.png)" in page
         assert imread(whole / "run" / f"{name}.png")[..., :3].std() > 0.02

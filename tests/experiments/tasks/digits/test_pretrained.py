@@ -20,27 +20,15 @@ from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.pretrained import best_weights
 from experiments.tasks.registry import make_task
 from experiments.training.train import train
-from symjax_frames import nn
+
+pytestmark = pytest.mark.usefixtures("shallow_throughout")
 
 SIZES = {"group": "C1", "width": 2}
 POSED = {**SIZES, "symmetrization": "canonical", "symmetrization_group": "C4", "score_width": 2}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """Networks of two convolutions: compiling the rest takes most of the time."""
-    whole = nn.GroupCNN
-
-    def two(group, in_features, stages, **options):
-        return whole(group, in_features, [stage[:1] for stage in stages[:2]], **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn, "GroupCNN", two)
-        yield
-
-
 @pytest.fixture(scope="module")
-def configure(tmp_path_factory):
+def configure(tmp_path_factory, shallow_throughout):
     """Makes configurations of runs on the same 60 digits: strokes that are no symmetric images."""
     folder = tmp_path_factory.mktemp("pretrained")
     draw = np.random.default_rng(0)
@@ -87,7 +75,7 @@ def bits(tree):
 def test_only_the_network_that_scores_poses_is_trained(upright, canonical):
     _, task, state = canonical
     (name,) = state.params
-    whole = task.network(seed_params(state, 0))
+    whole = task.model.network(seed_params(state, 0))
     _, weights = best_weights(upright, "none")
     for part in ("backbone", "head"):
         assert bits(nnx.state(getattr(whole, part))) == bits(weights[part])
@@ -130,14 +118,17 @@ def test_a_run_goes_on_with_the_weights_it_began_with_or_not_at_all(upright, can
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ({"pretrained": "nowhere"}, "model.pretrained: nowhere: no such folder"),
-        ({"pretrained": "{folder}"}, "model.pretrained: .*not the folder of a run"),
-        ({"pretrained": "{folder}/bodies"}, "task 'nbody'; allowed: one of task 'digits'"),
+        ({"pretrained": "nowhere"}, "model.pretrained: nowhere: .*no such folder"),
+        ({"pretrained": "{folder}"}, "model.pretrained: .*config.yaml"),
+        ({"pretrained": "{folder}/bodies"}, "model.pretrained: .*bodies: .* got one of 'nbody'"),
         ({"pretrained": "{folder}/untrained"}, "model.pretrained: .*no checkpoint yet"),
         # A run may name itself: its configuration is stored before its weights are looked for.
-        ({"pretrained": "{folder}/canonical"}, "'canonical'; allowed: .*symmetrization 'none'"),
-        ({"width": 3}, "^model.width: received 3; allowed: 2, as in .*upright"),
-        ({"group": "C4", "kernel_size": 5}, "group: received 'C4'.*\n.*kernel_size: received 5"),
+        (
+            {"pretrained": "{folder}/canonical"},
+            "model.pretrained: .*must be 'none', got 'canonical'",
+        ),
+        ({"width": 3}, "^model.width: must be 2, .*upright, got 3"),
+        ({"group": "C4", "kernel_size": 5}, "group: .*got 'C4'.*\n.*kernel_size: .*got 5"),
     ],
 )
 def test_runs_that_cannot_be_taken_are_refused(configure, upright, canonical, model, words):
