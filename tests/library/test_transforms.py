@@ -83,7 +83,7 @@ def test_frame_average_is_equivariant_to_its_group_and_no_larger_one(dim, dtype)
         if not (name == "SO" and dim == 1):
             assert errors["none"][name] > 1e-2, name
     for name, larger in LARGER.items():
-        assert errors[name][larger] > 1e-2, name
+        assert errors[name][larger] > 1e-3, name
 
 
 def test_invariant_vector_pseudovector_and_tensor_outputs(keys):

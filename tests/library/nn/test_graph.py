@@ -27,7 +27,7 @@ def stack(items):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *items)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.fast), np.float64])
 @pytest.mark.parametrize("name", BOTH_FORMS)
 def test_packed_graphs_equal_dense_ones(name, dtype):
     counts, size = (4, 1, 3), 4

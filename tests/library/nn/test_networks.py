@@ -208,6 +208,7 @@ def message_passing(network, nodes, edges):
     return np.stack(changes), messages
 
 
+@pytest.mark.fast
 def test_message_passing_follows_its_formula():
     network = draw_network("MessagePassing", 0, dtype=np.float64)
     inputs = draw_inputs(0, 4, dtype=np.float64)
