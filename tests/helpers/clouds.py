@@ -1,7 +1,19 @@
-"""Clouds of different sizes, as tests of frames take them."""
+"""Clouds of different sizes, and their images under motions, as tests of frames take them."""
 
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from symjax_frames.testing import generic_cloud
+
+_compiled = jax.jit(generic_cloud, static_argnames=("count", "dim", "gap"))
+
+
+def draw_cloud(seed, count, dim, gap=0.2):
+    """A cloud of a known simple spectrum, in float64; compiled once for each shape."""
+    return np.asarray(_compiled(jax.random.key(seed), count, dim, gap=gap))
 
 
 def padded(clouds, dtype, count):
@@ -11,3 +23,31 @@ def padded(clouds, dtype, count):
     for row, cloud in enumerate(clouds.values()):
         x[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
     return jnp.asarray(x), jnp.asarray(mask)
+
+
+class Motions(NamedTuple):
+    """Isometries in NumPy, which compiles nothing and shares no code with what is tested."""
+
+    linear: np.ndarray  # (motions, dim, dim)
+    shift: np.ndarray  # (motions, dim)
+
+    def move(self, x, shifts=True):
+        """The images of clouds: one cloud, or one for each motion. Without shifts, of vectors."""
+        turned = x @ np.swapaxes(self.linear, -1, -2)
+        return turned + self.shift[:, None] if shifts else turned
+
+    def turn(self, tensor):
+        """The images of tensors of rank two, one for each motion."""
+        return self.linear @ tensor @ np.swapaxes(self.linear, -1, -2)
+
+
+def draw_motions(group, dim, count, seed=0):
+    """Random elements of T, O, SO, E or SE; of O and E, every second one turns the hand around."""
+    rng = np.random.default_rng(seed)
+    linear, _ = np.linalg.qr(rng.normal(size=(count, dim, dim)))
+    wanted = (-1) ** np.arange(count) if group in ("O", "E") else np.ones(count)
+    linear[:, 0] *= (np.sign(np.linalg.det(linear)) * wanted)[:, None]
+    if group == "T":
+        linear[:] = np.eye(dim)
+    shift = rng.normal(size=(count, dim)) * (group in ("T", "E", "SE"))
+    return Motions(linear, shift)

@@ -1,45 +1,64 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import symjax_frames as sf
+from tests.helpers.clouds import draw_motions
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3, 5])
-def test_affine_elements_form_a_group(keys, dim):
-    group = sf.euclidean(dim)
-    a, b, c = (group.draw(next(keys), jnp.float64) for _ in range(3))
-    identity = sf.Isometry.identity(dim, jnp.float64)
-
-    def same(g, h):
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-13), g, h)
-
-    same(a.compose(b).compose(c), a.compose(b.compose(c)))
-    same(a.compose(identity), a)
-    same(identity.compose(a), a)
-    same(a.compose(a.inverse()), identity)
-    same(a.inverse().compose(a), identity)
-    if dim > 1:
-        assert not np.allclose(a.compose(b).linear, b.compose(a).linear)
+def draw(dim, count):
+    """Elements of E(dim) in one stack; every second one turns the hand around."""
+    return sf.Isometry(*map(jnp.asarray, draw_motions("E", dim, count)))
 
 
-def test_compose_broadcasts_stacks_and_differentiates(keys):
-    draws = jax.random.split(next(keys), 4)
-    stack = jax.vmap(lambda key: sf.euclidean(3).draw(key, jnp.float64))(draws)
-    one = sf.euclidean(3).draw(next(keys), jnp.float64)
-    together = jax.jit(lambda g, h: g.compose(h))(one, stack)
-    for index in range(4):
-        alone = one.compose(jax.tree.map(lambda leaf, i=index: leaf[i], stack))
-        np.testing.assert_allclose(together.shift[index], alone.shift, atol=1e-14)
-        np.testing.assert_allclose(together.linear[index], alone.linear, atol=1e-14)
-    slope = jax.grad(lambda g: jnp.sum(g.compose(one).shift))(one)
-    np.testing.assert_allclose(slope.shift, np.ones(3))
+def pick(elements, index):
+    return jax.tree.map(lambda leaf: leaf[index], elements)
 
 
-def test_actions_and_frames_are_pytrees(keys):
+@pytest.mark.fast
+class TestIsometries(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_they_form_a_group(self):
+        for dim in (1, 2, 3, 5):
+            identity = sf.Isometry.identity(dim, float)
+
+            @self.variant
+            def laws(a, b, c, identity=identity):
+                return {
+                    "associativity": (a.compose(b).compose(c), a.compose(b.compose(c))),
+                    "identity on the right": (a.compose(identity), a),
+                    "identity on the left": (identity.compose(a), a),
+                    "inverse on the right": (a.compose(a.inverse()), identity),
+                    "inverse on the left": (a.inverse().compose(a), identity),
+                    "commutativity": (a.compose(b), b.compose(a)),
+                }
+
+            stack = draw(dim, 3)
+            pairs = laws(*(pick(stack, index) for index in range(3)))
+            forth, back = pairs.pop("commutativity")
+            for left, right in pairs.values():
+                chex.assert_trees_all_close(left, right, atol=1e-13, rtol=0)
+            if dim > 1:
+                assert not np.allclose(forth.linear, back.linear)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_compose_broadcasts_stacks_and_differentiates(self):
+        stack = draw(3, 5)
+        one, others = pick(stack, 0), pick(stack, slice(1, None))
+        compose = self.variant(lambda g, h: g.compose(h))
+        together = compose(one, others)
+        for index in range(4):
+            alone = compose(one, pick(others, index))
+            chex.assert_trees_all_close(pick(together, index), alone, atol=1e-14, rtol=0)
+        slope = self.variant(jax.grad(lambda g: jnp.sum(g.compose(one).shift)))(one)
+        np.testing.assert_allclose(slope.shift, np.ones(3))
+
+
+def test_actions_and_frames_are_pytrees():
     assert jax.tree.leaves(sf.points) == []
-    frame = sf.pca_frame(jax.random.normal(next(keys), (5, 3)))
+    frame = sf.Frame(draw(3, 8), np.full(8, 1 / 8))
     copy = jax.jit(lambda f, action: (f, action))(frame, sf.points)
     assert copy[1] is sf.points or copy[1] == sf.points
     assert jax.tree.structure(copy[0]) == jax.tree.structure(frame)

@@ -12,32 +12,40 @@ from tests.helpers.clouds import padded
 POINTS = 9
 
 
-def test_capacity_that_is_too_small_is_told(keys):
+def test_capacity_that_is_too_small_is_told():
     clouds = {name: hard_clouds()[name] for name in ("cube", "square", "water")}
     x, masks = padded(clouds, "float64", POINTS)
     needed = sf.frame_capacity(sf.robust_frame, x, masks)
     assert needed == ((8, 6), 96)
-    full = functools.partial(sf.robust_frame, **needed._asdict())
-    counts = {"cube": 96, "square": 16, "water": 8}
+    dropped = {
+        (): (0, 0, 0),
+        (("max_elements", 24),): (0.75, 0, 0),
+        (("capacity", (4, 6)),): (0.5, 0, 0),
+        (("capacity", (8, 2)),): (2 / 3, None, None),
+        (("capacity", (4, 3)), ("max_elements", 12)): (7 / 8, None, None),
+        # A capacity that fits one of a batch is told for that one.
+        (("max_elements", 16),): (80 / 96, 0, 0),
+    }
 
-    def of(options, row):
-        frame = functools.partial(full, **options)
-        return sf.frame_diagnostics(frame, x[row], masks[row]), frame(x[row], masks[row])
+    @jax.jit
+    @jax.vmap
+    def run(x, mask):
+        found = []
+        for options in dropped:
+            frame = functools.partial(sf.robust_frame, **needed._asdict() | dict(options))
+            found.append((sf.frame_diagnostics(frame, x, mask), frame(x, mask).weights))
+        return found
 
-    for row, count in enumerate(counts.values()):
-        found, frame = of({}, row)
-        assert (found.num_elements, found.dropped, found.margin) == (count, 0, 1)
-        assert np.sum(frame.weights > 0) == count
-        assert frame.weights.shape == (96,)
-    for options, dropped in (
-        ({"max_elements": 24}, 0.75),
-        ({"capacity": (4, 6)}, 0.5),
-        ({"capacity": (8, 2)}, 2 / 3),
-        ({"capacity": (4, 3), "max_elements": 12}, 7 / 8),
-    ):
-        found, frame = of(options, 0)
-        np.testing.assert_allclose(found.dropped, dropped, atol=1e-12)
-        np.testing.assert_allclose(np.sum(frame.weights), 1, atol=1e-14)
+    for expected, (found, weights) in zip(dropped.values(), run(x, masks), strict=True):
+        for row, share in enumerate(expected):
+            if share is not None:
+                np.testing.assert_allclose(found.dropped[row], share, atol=1e-12)
+        np.testing.assert_allclose(np.sum(weights, axis=1), np.ones(3), atol=1e-14)
+        if expected == (0, 0, 0):
+            np.testing.assert_array_equal(found.num_elements, [96, 16, 8])
+            np.testing.assert_array_equal(np.sum(weights > 0, axis=1), [96, 16, 8])
+            np.testing.assert_array_equal(found.margin, np.ones(3))
+            assert weights.shape == (3, 96)
     # Attributes may be bound for all clouds or given for each.
     marks = jnp.arange(POINTS)
     marked = functools.partial(sf.robust_frame, attributes=marks)
@@ -45,21 +53,24 @@ def test_capacity_that_is_too_small_is_told(keys):
     given = sf.frame_capacity(sf.robust_frame, x, masks, attributes=by_cloud)
     assert sf.frame_capacity(marked, x, masks) == given
     assert given.max_elements < 96
-    # A capacity that fits one of a batch is told for that one.
-    tight = functools.partial(full, max_elements=16)
-    dropped = jax.vmap(lambda x, mask: sf.frame_diagnostics(tight, x, mask).dropped)(x, masks)
-    np.testing.assert_allclose(dropped, [80 / 96, 0, 0], atol=1e-12)
 
 
+@pytest.mark.fast
 def test_diagnostics_of_other_frames():
-    cube, generic = jnp.asarray(hard_clouds()["cube"]), jnp.asarray(hard_clouds()["offset 1e3"])
-    for frame, count in ((sf.pca_frame, 8), (sf.canonical_frame, 1)):
-        bad, good = (sf.frame_diagnostics(frame, cloud) for cloud in (cube, generic))
-        assert bad.num_elements == good.num_elements == count
-        assert bad.dropped == good.dropped == 0
-        assert bad.margin < 1e-12 < 1e-3 < good.margin
+    cube, generic = hard_clouds()["cube"], hard_clouds()["offset 1e3"]
     smooth = functools.partial(sf.canonical_frame, sharpness=3.0)
-    assert sf.frame_diagnostics(smooth, generic).num_elements == 8
+    counts = {sf.pca_frame: 8, sf.canonical_frame: 1, smooth: 8}
+
+    @jax.jit
+    def run(*clouds):
+        return [[sf.frame_diagnostics(frame, cloud) for cloud in clouds] for frame in counts]
+
+    for (frame, count), (bad, good) in zip(counts.items(), run(cube, generic), strict=True):
+        assert good.num_elements == count
+        if frame is not smooth:
+            assert bad.num_elements == count
+            assert bad.dropped == good.dropped == 0
+            assert bad.margin < 1e-12 < 1e-3 < good.margin
 
 
 CLOUD = jnp.eye(3)

@@ -40,6 +40,7 @@ def padded(size, border, dtype=np.float64):
 SHIFTS = jnp.asarray([[1, 0], [0, -1], [1, 1], [-1, 1]], float)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("landmark", ["centre of mass", "brightest pixel"])
 def test_networks_become_equivariant_to_shifts(landmark):
     def brightest(image):
@@ -175,6 +176,7 @@ HALF_TURN = GENERIC + GENERIC[::-1, ::-1]
 ROUNDING = 1e-13
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("kind", KINDS)
 def test_scored_frames_make_networks_equivariant(kind):
     generic, symmetric = errors_of(kind, [GENERIC, HALF_TURN])
@@ -185,6 +187,7 @@ def test_scored_frames_make_networks_equivariant(kind):
     assert equivariance > 0.1 if kind == "hard" else equivariance < ROUNDING
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_scores_that_do_not_move_make_nothing_equivariant(kind):
     assert min(errors_of(kind, [GENERIC], generic_scores)[0]) > 0.01
@@ -296,8 +299,9 @@ def test_a_gradient_step_on_the_prior_loss_keeps_images_upright():
     ],
 )
 def test_wrong_frames_are_explained(unhooked, call, message):
+    # Traced only: what is wrong is seen without computing anything.
     with pytest.raises(ValueError, match=f"(?s){message}"):
-        call()
+        jax.eval_shape(call)
 
 
 def scored(scores, group=C4, **options):

@@ -320,6 +320,7 @@ def test_padding_edges_change_nothing_bit_for_bit(single):
     assert abs(single["generic"][0] - value) > 1e-2
 
 
+@pytest.mark.fast
 def test_transport_is_invariant_and_equals_push_and_pull(keys):
     points, senders, receivers, _ = map(jnp.asarray, six("generic"))
     velocities = jax.random.normal(next(keys), (6, 3))

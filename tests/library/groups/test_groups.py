@@ -28,6 +28,7 @@ FINITE = {
 COMPACT = {"O": sf.orthogonal, "SO": sf.special_orthogonal}
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name", FINITE)
 def test_finite_groups_are_groups(name):
     group, order = FINITE[name]
@@ -87,6 +88,7 @@ def test_continuous_groups_draw_their_elements(keys, name, dim):
     assert group.order is None
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name", COMPACT)
 def test_haar_moments(keys, name):
     count, dim = 20_000, 3
@@ -147,7 +149,7 @@ def test_impossible_sizes_are_refused():
 
 def test_draws_of_a_finite_group_are_uniform(keys):
     group = sf.cyclic(4)
-    draw = jax.vmap(lambda key: group.draw(key, jnp.float64).linear)
+    draw = jax.jit(jax.vmap(lambda key: group.draw(key, jnp.float64).linear))
     draws = np.asarray(draw(jax.random.split(next(keys), 4000)))
     counts = [(np.abs(draws - matrix).max((1, 2)) < 1e-9).sum() for matrix in group.elements.linear]
     assert sum(counts) == 4000

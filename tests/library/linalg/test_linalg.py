@@ -198,7 +198,7 @@ def separated(dim, count=8):
     return jnp.asarray(rotated(spectrum, rng)), jnp.asarray(direction)
 
 
-@pytest.mark.parametrize("dim", (1, 2, 3, 4))
+@pytest.mark.parametrize("dim", (1, 2, pytest.param(3, marks=pytest.mark.fast), 4))
 def test_derivatives_are_those_of_central_differences(dim):
     matrix, direction = separated(dim)
 
@@ -267,7 +267,7 @@ def test_repeated_eigenvalues_have_finite_derivatives(scale):
     assert np.all(np.isfinite(second[representable]))
 
 
-@pytest.mark.parametrize("dim", (2, 3))
+@pytest.mark.parametrize("dim", (2, pytest.param(3, marks=pytest.mark.fast)))
 def test_repeated_eigenvalues_break_the_usual_derivative(dim):
     matrix = jnp.eye(dim)
     assert np.all(np.isfinite(jax.jit(jax.grad(invariant(eigh)))(matrix)))
@@ -342,6 +342,7 @@ def test_safe_norm_at_both_ends_of_the_floats(scale):
     assert not np.allclose(plain, [3 * scale], rtol=1e-6, atol=0)
 
 
+@pytest.mark.fast
 def test_safe_norm_is_flat_at_zero():
     zero = jnp.zeros((2, 3))
 

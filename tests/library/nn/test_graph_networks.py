@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import flax.linen
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def test_parameters_come_from_rngs_alone(name):
     build = BUILDERS[name]
     draw = jax.jit(lambda key: jax.tree.leaves(build(nnx.Rngs(key))))
     first, again, other = (draw(jax.random.key(seed)) for seed in (0, 0, 1))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    chex.assert_trees_all_equal(first, again)
     assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
@@ -55,8 +56,8 @@ def test_modules_are_pytrees_for_plain_jax(graph_mode):
 
         definition, state = nnx.split(network)
         by_state = jax.jit(jax.grad(lambda state: loss(nnx.merge(definition, state))))(state)
-        for one, two in zip(jax.tree.leaves(by_state), jax.tree.leaves(slope), strict=True):
-            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+        leaves = jax.tree.leaves(by_state), jax.tree.leaves(slope)
+        chex.assert_trees_all_close(*leaves, rtol=1e-4, atol=1e-4)
 
 
 class LinenMLP(flax.linen.Module):

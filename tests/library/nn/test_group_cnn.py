@@ -1,5 +1,6 @@
 """Group networks as modules: transforms, dtypes, hard inputs, parameters and mistakes."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,11 +58,11 @@ def test_jit_vmap_and_split_leave_the_network_as_it_is():
 
 
 def test_parameters_are_the_only_leaves_and_one_trace_serves_all():
-    traces = []
+    chex.clear_trace_counter()
 
     @jax.jit
+    @chex.assert_max_traces(n=1)
     def run(network, x):
-        traces.append(x.shape)
         return network(x)
 
     first, second = drawn(0, group=D4), drawn(1, group=D4)
@@ -70,9 +71,8 @@ def test_parameters_are_the_only_leaves_and_one_trace_serves_all():
     graph, state = nnx.split(first)
     merged = nnx.merge(graph, state)
     np.testing.assert_array_equal(run(merged, x), run(first, x))
-    assert len(traces) == 1
-    run(first, x[:, :4, :4])
-    assert len(traces) == 2
+    with pytest.raises(AssertionError, match="traced > 1 times"):
+        run(first, x[:, :4, :4])
 
     shapes = [leaf.shape for leaf in jax.tree.leaves(first)]
     # Two kernels of pixels; no bias beside the norms, which have a scale and a bias.
@@ -113,8 +113,7 @@ def test_constant_images_have_finite_gradients(value):
     constant = jnp.full((2, 8, 8, 1), value, jnp.float32)
     output = forward(network, constant)
     assert np.all(np.isfinite(output))
-    for leaf in jax.tree.leaves(gradients(network, constant)):
-        assert np.all(np.isfinite(leaf))
+    chex.assert_tree_all_finite(gradients(network, constant))
     naive = jax.jit(jax.grad(lambda x: jnp.sum((x - jnp.mean(x)) / jnp.std(x))))
     assert not np.all(np.isfinite(naive(constant)))
 

@@ -76,7 +76,9 @@ def plain_conv(order, inputs, outputs, kernel_size, dtype):
     return apply
 
 
-@pytest.mark.parametrize("group,dtype", [(C4, "float32"), (D4, "float64")])
+@pytest.mark.parametrize(
+    "group,dtype", [pytest.param(C4, "float32", marks=pytest.mark.fast), (D4, "float64")]
+)
 def test_lifting_moves_with_the_image(group, dtype):
     layer = drawn(lambda: nn.LiftingConv(group, 2, 3, param_dtype=dtype, rngs=nnx.Rngs(0)))
     plain = plain_conv(group.order, 2, 3, 3, dtype)
@@ -101,7 +103,9 @@ def test_lifting_moves_with_the_image(group, dtype):
     assert min(found["breaks"]) > BROKEN
 
 
-@pytest.mark.parametrize("group,dtype", [(C4, "float64"), (D4, "float32")])
+@pytest.mark.parametrize(
+    "group,dtype", [(C4, "float64"), pytest.param(D4, "float32", marks=pytest.mark.fast)]
+)
 def test_group_convolutions_move_with_their_maps(group, dtype):
     order = group.order
     layer = drawn(lambda: nn.GroupConv(group, 2, 3, param_dtype=dtype, rngs=nnx.Rngs(0)))
@@ -211,7 +215,7 @@ def by_hand(index, x, *, regular=True):
     return x[..., quotient_table(D4)[index], :] if regular else x
 
 
-@pytest.mark.parametrize("kind", ["mean", "max"])
+@pytest.mark.parametrize("kind", [pytest.param("mean", marks=pytest.mark.fast), "max"])
 def test_norms_and_pools_keep_the_symmetry(kind):
     norm = drawn(lambda: nn.RegularNorm(3))
     uneven = normal(8, 1, seed=2)[None, None, None]

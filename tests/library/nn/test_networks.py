@@ -8,15 +8,10 @@ from flax import nnx
 
 import symjax_frames as sf
 from symjax_frames import nn
-from symjax_frames.testing import assert_equivariant, equivariance_error, hard_clouds
+from symjax_frames.testing import hard_clouds
+from tests.helpers.clouds import Motions, draw_motions
 from tests.helpers.networks import apply, complete, draw_inputs, draw_network, promotion, relative
 
-GROUPS = {
-    "E": sf.euclidean,
-    "SE": sf.special_euclidean,
-    "O": sf.orthogonal,
-    "SO": sf.special_orthogonal,
-}
 LINEARS = ["receiver", "sender", "edge", "message", "hidden", "update"]
 LAW = {"in_actions": (sf.points, sf.vectors), "out_actions": sf.points}
 
@@ -27,92 +22,130 @@ def moving_part(network, inputs):
     return lambda points, velocities: network(points, velocities, nodes, edges, graph)
 
 
-def error(fn, inputs, group, law=LAW):
-    """The equivariance error of a function of points and velocities, compiled in one piece."""
-    measure = functools.partial(equivariance_error, fn, group=group, num_samples=4, **law)
-    return float(jax.jit(measure)(*inputs[:2], key=jax.random.key(0)))
+def violations(fns, inputs, motions):
+    """How much each function of points and velocities misses each motion, over its size.
+
+    The cloud and its images are one batch, so that every function is compiled once.
+    """
+    points = [inputs.points, *motions.move(inputs.points)]
+    velocities = [inputs.velocities, *motions.move(inputs.velocities, shifts=False)]
+    batch = [np.stack(leaves).astype(inputs.points.dtype) for leaves in (points, velocities)]
+    errors = {}
+    run = jax.jit(jax.vmap(lambda *args: {name: fn(*args) for name, fn in fns.items()}))
+    for name, (here, *there) in jax.device_get(run(*batch)).items():
+        expected = motions.move(here)
+        sizes = np.max(np.abs(expected), axis=(1, 2))
+        errors[name] = np.max(np.abs(there - expected), axis=(1, 2)) / sizes
+    return errors
 
 
-def one_error(fn, inputs, mirror=False):
-    """The equivariance error under one rotation or reflection: enough to see what breaks, and quick."""
-    fn, linear = jax.jit(fn), np.eye(inputs.points.shape[1], dtype=inputs.points.dtype)
-    linear[:2, :2] = [[-1, 0], [0, 1]] if mirror else [[0.6, -0.8], [0.8, 0.6]]
-    return relative(
-        fn(inputs.points @ linear, inputs.velocities @ linear), fn(*inputs[:2]) @ linear
-    )
+# Every second one is a reflection: see `draw_motions`.
+TURNS, MIRRORS = slice(0, None, 2), slice(1, None, 2)
 
 
 @pytest.mark.parametrize(
     ("dim", "group", "dtype"),
-    [(3, "E", np.float32), (3, "SE", np.float64), (2, "E", np.float64), (2, "SE", np.float32)],
+    [
+        (3, "E", np.float32),
+        pytest.param(3, "SE", np.float64, marks=pytest.mark.fast),
+        (2, "E", np.float64),
+        (2, "SE", np.float32),
+    ],
 )
 def test_point_gnn_is_equivariant_only_when_averaged(dim, group, dtype):
     inputs = draw_inputs(0, 5, dim, dtype)
     backbone = moving_part(draw_network("PointGNN", 0, dim, dtype, layers=1), inputs)
     frame = functools.partial(sf.pca_frame, group=group)
-    averaged = sf.frame_average(backbone, frame, **LAW)
+    fns = {"alone": backbone, "averaged": sf.frame_average(backbone, frame, **LAW)}
     with promotion(dtype):
-        assert error(averaged, inputs, GROUPS[group](dim)) < 1000 * np.finfo(dtype).eps
-        assert one_error(backbone, inputs) > 1e-2
-        if group == "SE":
-            assert one_error(averaged, inputs, mirror=True) > 1e-2
+        errors = violations(fns, inputs, draw_motions("E", dim, 8))
+    check_group(errors["averaged"], group, dtype)
+    assert np.max(errors["alone"]) > 1e-2
+
+
+def check_group(errors, group, dtype):
+    """Turns are respected, and reflections by E only."""
+    bound = 1000 * np.finfo(dtype).eps
+    assert np.max(errors[TURNS]) < bound
+    if group == "E":
+        assert np.max(errors[MIRRORS]) < bound
+    else:
+        assert np.max(errors[MIRRORS]) > 1e-2
 
 
 def test_point_gnn_averaged_over_a_finite_group_is_equivariant_to_that_group():
     inputs, group = draw_inputs(0, 5), sf.signed_permutations(3)
     backbone = moving_part(draw_network("PointGNN", 0, layers=1), inputs)
-    averaged = sf.group_average(backbone, group, **LAW)
-    assert one_error(backbone, inputs, mirror=True) > 1e-2
-    assert error(averaged, inputs, group) < 1000 * np.finfo(np.float32).eps
-    assert one_error(averaged, inputs) > 1e-3
+    fns = {"alone": backbone, "averaged": sf.group_average(backbone, group, **LAW)}
+    own = np.asarray(group.elements.linear)[1::12]
+    other = draw_motions("SO", 3, 4).linear
+    linear = np.concatenate([own, other])
+    errors = violations(fns, inputs, Motions(linear, np.zeros((len(linear), 3))))
+    assert len(own) == 4
+    assert np.max(errors["alone"]) > 1e-2
+    assert np.max(errors["averaged"][:4]) < 1000 * np.finfo(np.float32).eps
+    assert np.max(errors["averaged"][4:]) > 1e-3
 
 
 def test_untrained_point_gnn_moves_points_by_their_velocities():
-    network = nn.PointGNN(3, 2, 1, hidden=8, layers=2, rngs=nnx.Rngs(0))
-    inputs = draw_inputs(0, 5)
+    inputs, trained = draw_inputs(0, 5), draw_network("PointGNN", 0)
     expected = inputs.points + inputs.velocities
-    eps = np.finfo(np.float32).eps
-    assert relative(jax.jit(apply)(network, inputs, complete(5)), expected) < 4 * eps
-    assert (
-        relative(jax.jit(apply)(draw_network("PointGNN", 0), inputs, complete(5)), expected) > 1e-2
-    )
+
+    @jax.jit
+    def run(inputs):
+        untrained = nn.PointGNN(3, 2, 1, hidden=8, layers=2, rngs=nnx.Rngs(0))
+        return [apply(network, inputs, complete(5)) for network in (untrained, trained)]
+
+    first, later = run(inputs)
+    assert relative(first, expected) < 4 * np.finfo(np.float32).eps
+    assert relative(later, expected) > 1e-2
 
 
-@pytest.mark.parametrize(("dim", "dtype"), [(2, np.float64), (3, np.float32), (3, np.float64)])
+@pytest.mark.parametrize(
+    ("dim", "dtype"),
+    [(2, np.float64), pytest.param(3, np.float32, marks=pytest.mark.fast), (3, np.float64)],
+)
 def test_egnn_is_equivariant_by_construction(dim, dtype):
     network = draw_network("EGNN", 0, dim, dtype)
     inputs = draw_inputs(0, 5, dim, dtype)
-    law = {**LAW, "group": sf.euclidean(dim), "key": jax.random.key(0)}
-    moving = jax.jit(moving_part(network, inputs))
 
     # Features that turn with the cloud are not invariant.
     def leaking(points, velocities):
         return network(points, velocities, points[:, :2], jnp.asarray(inputs.edges), complete(5))
 
+    fns = {"moving": moving_part(network, inputs), "leaking": leaking}
     with promotion(dtype):
-        assert_equivariant(moving, *map(jnp.asarray, inputs[:2]), **law)
-        assert one_error(leaking, inputs) > 1e-2
+        errors = violations(fns, inputs, draw_motions("E", dim, 8))
+    check_group(errors["moving"], "E", dtype)
+    assert np.max(errors["leaking"]) > 1e-2
 
 
 @pytest.mark.parametrize(
-    ("dim", "group", "dtype"), [(3, "E", np.float32), (3, "SE", np.float64), (2, "E", np.float64)]
+    ("dim", "group", "dtype"),
+    [
+        (3, "E", np.float32),
+        pytest.param(3, "SE", np.float64, marks=pytest.mark.fast),
+        (2, "E", np.float64),
+    ],
 )
 def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
     network = draw_network("LayerwiseGNN", 0, dim, dtype, group=group)
     inputs = draw_inputs(0, 5, dim, dtype)
-    whole = moving_part(network, inputs)
     features = np.random.default_rng(0).normal(size=(5, 4, dim)).astype(dtype)
+    linear = draw_motions("O", dim, 1).linear[0].astype(dtype)
+
+    @jax.jit
+    @jax.vmap
+    def layer(features):
+        return network.layers[0](features, *map(jnp.asarray, inputs[2:]), complete(5))
+
     with promotion(dtype):
-        assert error(whole, inputs, GROUPS[group](dim)) < 1000 * np.finfo(dtype).eps
-        if group == "SE":
-            assert one_error(whole, inputs, mirror=True) > 1e-2
-
-        def layer(features):
-            return network.layers[0](features, *map(jnp.asarray, inputs[2:]), complete(5))
-
-        law = {"in_actions": sf.vectors, "out_actions": sf.vectors}
-        measure = functools.partial(equivariance_error, layer, group=sf.orthogonal(dim), **law)
-        assert jax.jit(measure)(features, key=jax.random.key(0)) > 1e-2
+        errors = violations(
+            {"whole": moving_part(network, inputs)}, inputs, draw_motions("E", dim, 8)
+        )
+        here, there = layer(np.stack([features, features @ linear.T]))
+    check_group(errors["whole"], group, dtype)
+    assert relative(there, here @ linear.T) > 1e-2
 
 
 def test_layerwise_gnn_over_robust_frames_is_equivariant_on_molecules_at_rest():
@@ -175,6 +208,7 @@ def message_passing(network, nodes, edges):
     return np.stack(changes), messages
 
 
+@pytest.mark.fast
 def test_message_passing_follows_its_formula():
     network = draw_network("MessagePassing", 0, dtype=np.float64)
     inputs = draw_inputs(0, 4, dtype=np.float64)

@@ -84,6 +84,7 @@ def test_an_average_breaks_none_but_jumps_at_the_crossing():
     assert sum(square.degrees[1:]) > 1e-6
 
 
+@pytest.mark.fast
 def test_an_average_over_rotations_separates_mirror_images():
     found, cloud = look(averaged(energy, "SE"), group="SE")
     assert cloud.proper < ROUNDING < 1e-3 < cloud.improper

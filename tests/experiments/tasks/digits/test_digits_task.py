@@ -111,7 +111,9 @@ def test_the_prior_holds_for_digits_before_they_are_augmented(data):
 
     @jax.jit
     def compare(params):
-        prior = jax.vmap(lambda image: sf.frames.prior_loss(task.model.network(params).scores(image)))
+        prior = jax.vmap(
+            lambda image: sf.frames.prior_loss(task.model.network(params).scores(image))
+        )
         draws = jax.random.split(key, 6)
         turned = jax.vmap(augmented)(draws, batch["image"])
         difference = task.loss(params, batch, key) - without.loss(params, batch, key)
