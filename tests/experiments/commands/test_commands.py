@@ -125,7 +125,7 @@ def test_an_evaluation_of_another_model_is_printed_and_not_stored(trained, capsy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "nothing.yaml"], "nothing.yaml: no such file"),
+        (["train", "nothing.yaml"], "nothing.yaml: must be a YAML file"),
         (["train", "{config}", "train.epoch=3"], "did you mean train.epochs?"),
         (["train", "{config}", "model.hidden=9", "run={trained}"], "model.hidden: 8 in the folder"),
         (["train", "{trained}"], "to continue its run: "),
