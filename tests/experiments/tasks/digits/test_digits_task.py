@@ -224,7 +224,7 @@ def test_a_run_killed_after_its_first_checkpoint_continues_and_is_reported(
     assert "continuing at step 2" in capsys.readouterr().out
     assert main(["train", f"{whole}/digits.yaml"]) == 0
     shown = capsys.readouterr().out
-    assert "plain CNN, augmented by rotations: 753 parameters, 2 seeds, 4 steps" in shown
+    assert "plain CNN, augmented by rotations: 891 parameters, 2 seeds, 4 steps" in shown
     assert result(killed) == result(whole)
     evaluations = [folder / "run" / "evaluation.json" for folder in (whole, killed)]
     first, second = (path.read_text() for path in evaluations)
@@ -239,8 +239,8 @@ def test_a_run_killed_after_its_first_checkpoint_continues_and_is_reported(
     assert evaluations[0].read_text() == first
     assert main(["report", *runs]) == 0
     page = (whole / "run" / "report.md").read_text()
-    assert "| run | plain CNN, augmented by rotations | 753 | 2 | " in page
-    assert "| resumed | plain CNN, augmented by rotations | 753 | 2 | " in page
+    assert "| run | plain CNN, augmented by rotations | 891 | 2 | " in page
+    assert "| resumed | plain CNN, augmented by rotations | 891 | 2 | " in page
     for name in ("learning_curves", "test_errors", "angles", "feature_maps"):
         assert f"]({name}.png)" in page
         assert imread(whole / "run" / f"{name}.png")[..., :3].std() > 0.02

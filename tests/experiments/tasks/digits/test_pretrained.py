@@ -151,7 +151,8 @@ def test_the_table_is_that_of_the_runs(upright, canonical, tmp_path, capsys, mon
     wrapping.main([upright, config.run, "--digits=6", f"--out={tmp_path}"])
     shown = capsys.readouterr().out
     assert "6 test digits, plain CNN" in shown and "of the upright digits is upright" in shown
-    table = [line.strip("| \n").split(" | ") for line in (tmp_path / "wrapping.md").open()]
+    lines = (tmp_path / "wrapping.md").read_text().splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines]
     names, _, alone, posed = table[2:]
     assert names[1:7] == ["upright", "turned", "mirrored", "any angle", "framed", "shifted"]
     assert alone[0] == "as it is" and alone[-1] == "-"
