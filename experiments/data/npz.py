@@ -62,7 +62,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise DataError(
                 f"{path}: must be an .npz archive, as numpy.savez writes, got another file"
             )
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: where the archive is damaged, NumPy does not close it.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: _member(path, archive, name) for name in archive.files}
     except DataError:
         raise
