@@ -36,9 +36,8 @@ def draw_backbone(name, dtype=np.float32, seed=0, **options):
         # e3x takes a second longer to trace for a degree more.
         degree = 1 if name == "e3x" else 2
         options = {"cutoff": CUTOFF, "radial": 4, "degree": degree, **options}
-    network = nnx.eval_shape(lambda: _CLASSES[name](3, 2, rngs=nnx.Rngs(0), **options))
     # Drawn with NumPy: compiling the initialisers would take longer than many of the tests.
-    leaves, tree = jax.tree.flatten(network)
+    leaves, tree = _structure(name, **options)
     rng = np.random.default_rng(seed)
 
     def draw(shape):
@@ -46,6 +45,13 @@ def draw_backbone(name, dtype=np.float32, seed=0, **options):
         return values.astype(dtype)
 
     return tree.unflatten([draw(leaf.shape) for leaf in leaves])
+
+
+@functools.cache
+def _structure(name, **options):
+    """The leaves and the tree of a network: that of e3x takes seconds to trace."""
+    network = nnx.eval_shape(lambda: _CLASSES[name](3, 2, rngs=nnx.Rngs(0), **options))
+    return jax.tree.flatten(network)
 
 
 def draw_params(potential, dtype=np.float64):

@@ -17,8 +17,8 @@ from experiments.errors import UsageError
 from experiments.tasks.molecules.centred import centred
 
 Energy = Callable[..., Float[Array, ""]]
-"""Potential energy in eV of positions in angstrom and of species, which are integers; and of a graph,
-where there are neighbour lists."""
+"""Potential energy in eV of positions in angstrom and of species, which are integers; and, where
+there are neighbour lists, of a graph."""
 
 Neighbours = Callable[..., tuple[Any, Int[Array, ""]]]
 """`(positions, species, capacity=...)` to a graph and the capacity that it takes to be whole."""
@@ -55,8 +55,8 @@ class SymmetrizedCalculator(Calculator):
     r"""An energy in JAX and its derivative, as ASE asks for them.
 
     Energies are those of the molecule about the mean of its atoms, $E(x - \bar x)$, so that nothing
-    is lost to rounding far from the origin, and forces are minus their gradient: they conserve energy
-    whatever the function is. It is compiled once for each number of atoms.
+    is lost to rounding far from the origin, and forces are minus their gradient: they conserve
+    energy whatever the function is. It is compiled once for each number of atoms.
 
     Example:
       >>> import jax.numpy as jnp
@@ -72,12 +72,13 @@ class SymmetrizedCalculator(Calculator):
         JAX can differentiate.
       species_of: atomic numbers to what `energy` takes for species; by default they are the same.
       reference: atomic numbers to an energy that is added in double precision; by default zero.
-      neighbours: makes the graph that `energy` takes for its third argument; by default it takes two.
+      neighbours: makes the graph that `energy` takes for its third argument; by default it
+        takes two.
       dtype: what positions are handed over in: `"float32"`, or `"float64"` for noiseless forces.
 
     Raises:
       UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none,
-        are periodic, have places that are no finite numbers, or elements that `species_of` refuses.
+        are periodic, have positions that are not finite, or elements that `species_of` refuses.
       CalculationFailed: when atoms are to be calculated, if the energy or a force is not finite.
     """
 
@@ -167,8 +168,8 @@ class SymmetrizedCalculator(Calculator):
         energy, forces = float(value), -np.asarray(slope, np.float64)
         if not np.isfinite(energy) or not np.all(np.isfinite(forces)):
             raise CalculationFailed(
-                f"the energy and the forces of {self.atoms.symbols} must be finite, got {energy} eV "
-                f"and a largest force of {np.max(np.abs(forces))} eV/Angstrom"
+                f"the energy and the forces of {self.atoms.symbols} must be finite, got {energy} "
+                f"eV and a largest force of {np.max(np.abs(forces))} eV/Angstrom"
             )
         if self._reference is not None:
             energy += float(self._reference(numbers))
@@ -185,8 +186,8 @@ class SymmetrizedCalculator(Calculator):
                 return value, slope
             grown = int(1.25 * int(needed))
             warnings.warn(
-                f"an atom has {needed} neighbours and there was room for {self._capacity}; compiling "
-                f"again with room for {grown}",
+                f"an atom has {needed} neighbours and there was room for {self._capacity}; "
+                f"compiling again with room for {grown}",
                 stacklevel=3,
             )
             self._capacity = grown
@@ -227,7 +228,8 @@ def _check(atoms: Atoms) -> None:
         raise UsageError("atoms must be at least one atom, got none")
     if np.any(atoms.pbc):
         raise UsageError(
-            f"atoms.pbc must be False, as for a molecule, got {atoms.pbc.tolist()}, which is periodic"
+            "atoms.pbc must be False, as for a molecule, got periodic atoms, pbc = "
+            f"{atoms.pbc.tolist()}"
         )
     wrong = ~np.all(np.isfinite(atoms.positions), axis=1)
     if np.any(wrong):

@@ -30,8 +30,8 @@ def net_torque(
 ) -> Float[Array, ""]:
     r"""The torque on a molecule relative to the moments of its atoms.
 
-    Formula: $|\sum_i r_i \times F_i| / \sum_i |r_i| |F_i|$, with $r_i$ from the mean of the atoms. It
-    is zero for the gradient of an energy that no rotation changes.
+    Formula: $|\sum_i r_i \times F_i| / \sum_i |r_i| |F_i|$, with $r_i$ from the mean of the atoms.
+    It is zero for the gradient of an energy that no rotation changes.
     """
     arms = centred(positions, species > 0)
     torque = safe_norm(jnp.sum(jnp.cross(arms, forces), axis=0))

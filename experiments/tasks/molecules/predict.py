@@ -57,8 +57,8 @@ def predict(
       dtype: the precision that the energies above their references are computed in.
 
     Raises:
-      UsageError: the file cannot be read at all or holds no snapshot, or `output` cannot be written or
-        is there already.
+      UsageError: the file cannot be read at all or holds no snapshot, or `output` exists or
+        cannot be written.
       InterruptedRunError: the process was told to stop.
       ExperimentError: at the end, if snapshots failed: which, and why.
     """
@@ -127,20 +127,21 @@ def predict(
             file.finish()
     if periodic:
         warnings.warn(
-            f"{periodic[0]}: is periodic ({len(periodic)} of {total} snapshots are); cells are ignored",
+            f"{periodic[0]}: is periodic ({len(periodic)} of {total} snapshots are); cells are "
+            "ignored",
             stacklevel=2,
         )
     if undetermined:
         warnings.warn(
             f"{undetermined[0]}: no training molecules determine the energies of its atoms "
-            f"({len(undetermined)} of {total} snapshots): its energy has an unknown constant, which is "
-            "the same for all molecules of its composition",
+            f"({len(undetermined)} of {total} snapshots): its energy has an unknown constant, which "
+            "is the same for all molecules of its composition",
             stacklevel=2,
         )
     if file.snapshots:
         console.print(
-            f"wrote {target}: energies (eV) and forces (eV/Angstrom) of {file.snapshots} of {total} "
-            "snapshots",
+            f"wrote {target}: energies (eV) and forces (eV/Angstrom) of {file.snapshots} of "
+            f"{total} snapshots",
             soft_wrap=True,
             highlight=False,
             markup=False,

@@ -98,7 +98,7 @@ class PredictionFile:
             own = False
         if not own:
             raise UsageError(
-                f"{self.part}: another process writes it; name another file, or wait for that process"
+                f"{self.part}: another process writes it; name another file, or wait for that one"
             )
         if os.fstat(self._file.fileno()).st_size:
             if not self._overwrite:
@@ -153,15 +153,15 @@ class PredictionFile:
             self.part.replace(self._path)
         except OSError as error:
             raise UsageError(
-                f"{self._path}: cannot be written ({error.strerror}); the {self.snapshots} snapshots "
-                f"are in {self.part}"
+                f"{self._path}: cannot be written ({error.strerror}); the {self.snapshots} "
+                f"snapshots are in {self.part}"
             ) from error
 
     def _refuse_gone(self) -> None:
         if os.fstat(self._file.fileno()).st_nlink == 0:
             raise UsageError(
-                f"{self.part}: must stay in its place until the end, got removed with {self.snapshots} "
-                "snapshots"
+                f"{self.part}: must stay in its place until the end, got removed with "
+                f"{self.snapshots} snapshots"
             )
 
 

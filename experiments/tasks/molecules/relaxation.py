@@ -23,8 +23,8 @@ class Relaxed(NamedTuple):
       energies: in eV, at these positions.
       max_force: the largest length of a force on an atom there, in eV/angstrom.
       steps: how many each took.
-      converged: whether the forces fell below the tolerance. Where they did not, the steps were used
-        up, or the next one led to a place without a finite energy and was not taken.
+      converged: whether the forces fell below the tolerance. Where they did not, the steps were
+        used up, or the next one led to a place without a finite energy and was not taken.
     """
 
     positions: Float[Array, "molecules atoms 3"]
@@ -55,10 +55,10 @@ def relax(
 ) -> Relaxed:
     """Moves every molecule down to a minimum of its energy, by L-BFGS.
 
-    A step is that of L-BFGS of optax, shortened so that no atom moves farther than `max_step`, as ASE
-    does it. There is no line search: where molecules wait for each other, one gradient a step is
-    cheapest. A step that would lead uphill follows the force instead. A molecule that has converged
-    or failed is not moved any more while others go on, and does not change their results.
+    A step is that of L-BFGS of optax, shortened so that no atom moves farther than `max_step`, as
+    ASE does it. There is no line search: where molecules wait for each other, one gradient a step
+    is cheapest. A step that would lead uphill follows the force instead. A molecule that has
+    converged or failed is not moved any more while others go on, and does not change their results.
 
     All of it is pure: compile it with `jax.jit(functools.partial(relax, energy))`.
 
@@ -87,8 +87,8 @@ def relax(
       UsageError: the arrays do not fit each other, or a number is not positive.
 
     References:
-      Liu and Nocedal, On the limited memory BFGS method for large scale optimization, Math. Program.
-      1989, doi:10.1007/BF01589116.
+      Liu and Nocedal, On the limited memory BFGS method for large scale optimization, Math.
+      Program. 1989, doi:10.1007/BF01589116.
     """
     _check(positions, species)
     for name, value in (("force_tolerance", force_tolerance), ("max_step", max_step)):

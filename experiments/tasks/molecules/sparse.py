@@ -18,8 +18,8 @@ _TOGETHER = 2
 def sparse_average(bare: Energy, frame: Callable[[Array, Array], sf.Frame]) -> Energy:
     r"""The average of an energy over the elements of a frame whose weight is not zero.
 
-    Formula: $\sum_k w_k f(g_k^{-1} x)$ over the elements with $w_k > 0$, in a loop that is as long as
-    there are such elements. Most elements of a robust frame have the weight zero. They would add
+    Formula: $\sum_k w_k f(g_k^{-1} x)$ over the elements with $w_k > 0$, in a loop that is as long
+    as there are such elements. Most elements of a robust frame have the weight zero. They would add
     nothing to the energy. They would add nothing to its gradient either, because the weights of a
     robust frame rise from zero with the slope zero.
 

@@ -20,12 +20,12 @@ def load_potential(
 
     Args:
       folder: the folder of the run.
-      seed: one of its seeds, or `"all"` for the mean of what they have trained; by default that with
-        the lowest validation error.
+      seed: one of its seeds, or `"all"` for the mean of what they have trained; by default that
+        with the lowest validation error.
 
     Raises:
-      UsageError: if the run is of another kind, was not trained on energies or not validated yet, or
-        has no such seed.
+      UsageError: if the run is of another kind, was not trained on energies or not validated yet,
+        or has no such seed.
     """
     config = folder.load_config()
     if not isinstance(config, MoleculesConfig):

@@ -78,9 +78,9 @@ class MoleculesTask(Task):
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         r"""Mean over the molecules of errors in units of the scale $c$ of the targets.
 
-        Formula: $\frac1N \sum_i p(\Delta F_i / c) + w \, p(\Delta E / c)$ with the energy weight $w$ and
-        forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the loss `mse`
-        $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
+        Formula: $\frac1N \sum_i p(\Delta F_i / c) + w \, p(\Delta E / c)$ with the energy weight
+        $w$ and forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the
+        loss `mse` $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
         """
         settings, scale = self.config.train, self.set_facts.scale
         model = self.potential.trained(params)
@@ -157,11 +157,11 @@ class MoleculesTask(Task):
     ) -> dict[str, float]:
         """How far the model breaks its laws, on the median and on the worst molecule.
 
-        Errors of its forces (of what else is learnt where there are no forces) under SE(3) and E(3),
-        relative to the largest component or, where that is larger, the scale of the targets; and for
-        forces, their difference from differences of the energy, relative to their length, and their
-        net torque, relative to the sum of the moments; and for robust frames, the weight of the
-        elements that did not fit.
+        Errors of its forces (of what else is learnt where there are no forces) under SE(3) and
+        E(3), relative to the largest component or, where that is larger, the scale of the targets;
+        and for forces, their difference from differences of the energy, relative to their length,
+        and their net torque, relative to the sum of the moments; and for robust frames, the weight
+        of the elements that did not fit.
         """
         keys = jax.random.split(key, len(batch["species"]))
         name = self.judged
@@ -181,8 +181,8 @@ class MoleculesTask(Task):
             by_law["dropped weight"] = dropped
             if dropped.max() > _DROPPED:
                 warnings.warn(
-                    f"test molecule {dropped.argmax()} loses {dropped.max():.2g} of the weight of its "
-                    "frame, and is not invariant to that degree; a larger model.max_elements or "
+                    f"test molecule {dropped.argmax()} loses {dropped.max():.2g} of the weight of "
+                    "its frame, and is not invariant to that degree; a larger model.max_elements or "
                     "model.capacity keeps more of it",
                     stacklevel=2,
                 )

@@ -60,6 +60,6 @@ COMMAND = Command(
     "write energies and forces of the molecules of a file",
     _add_arguments,
     _run,
-    "Writes the energy and forces of every molecule of a file as extended XYZ, in eV and Angstrom. A "
-    "snapshot that cannot be read or predicted costs no other.",
+    "Writes the energy and forces of every molecule of a file as extended XYZ, in eV and Angstrom. "
+    "A snapshot that cannot be read or predicted costs no other.",
 )

@@ -32,7 +32,8 @@ def envelope(distance: Float[Array, "*edges"], cutoff: float) -> Float[Array, "*
     Formula: $1 - 28 t^6 + 48 t^7 - 21 t^8$ with $t = r / r_c$.
 
     References:
-      Gasteiger et al., Directional Message Passing for Molecular Graphs, ICLR 2020, arXiv:2003.03123.
+      Gasteiger et al., Directional Message Passing for Molecular Graphs, ICLR 2020,
+      arXiv:2003.03123.
     """
     ratio = jnp.minimum(distance / cutoff, 1)
     return 1 - ratio**6 * (28 - ratio * (48 - 21 * ratio))
@@ -41,11 +42,13 @@ def envelope(distance: Float[Array, "*edges"], cutoff: float) -> Float[Array, "*
 def radial_basis(
     distance: Float[Array, "*edges"], count: int, cutoff: float
 ) -> Float[Array, "*edges radial"]:
-    r"""Bessel functions of a distance over their order, $c \sin(n \pi r / r_c) / (n r)$ for $n \ge 1$.
+    r"""Bessel functions of a distance over their order.
 
-    Functions that change fast are small, so that a network takes to the slow ones: with all of one size,
-    it fits a thousand molecules as well and new ones worse. The factor $c$ makes the sum of the squared
-    amplitudes $2$ a function, as without the order.
+    Formula: $c \sin(n \pi r / r_c) / (n r)$ for $n \ge 1$.
+
+    Functions that change fast are small, so that a network takes to the slow ones: with all of one
+    size, it fits a thousand molecules as well and new ones worse. The factor $c$ makes the sum of
+    the squared amplitudes $2$ a function, as without the order.
 
     Args:
       distance: in Angstrom, positive.
@@ -53,7 +56,8 @@ def radial_basis(
       cutoff: where they all vanish.
 
     References:
-      Gasteiger et al., Directional Message Passing for Molecular Graphs, ICLR 2020, arXiv:2003.03123.
+      Gasteiger et al., Directional Message Passing for Molecular Graphs, ICLR 2020,
+      arXiv:2003.03123.
     """
     shape = (1,) * distance.ndim + (count,)
     orders = np.arange(1, count + 1)
@@ -68,8 +72,9 @@ def direction_basis(
 ) -> Float[Array, "*edges angular"]:
     r"""All polynomials of a unit vector up to a degree, as monomials of this degree and one less.
 
-    On the sphere these span the same functions as the spherical harmonics $Y_{lm}$, $l \le$ `degree`,
-    $(\mathrm{degree} + 1)^2$ of them. They are scaled so that their squares add up to their number.
+    On the sphere these span the same functions as the spherical harmonics $Y_{lm}$, $l \le$
+    `degree`, $(\mathrm{degree} + 1)^2$ of them. They are scaled so that their squares add up to
+    their number.
     """
     columns = []
     for power in range(max(degree - 1, 0), degree + 1):

@@ -147,11 +147,16 @@ class _MessagePass(linen.Module):
         kernel = self.param("kernel", draw, tuple(shape), jnp.float32)
         kernel = kernel.astype(dtype).reshape(*shape[1::2], features)
         orders = [np.repeat(np.arange(d + 1), 2 * np.arange(d + 1) + 1) for d in degrees]
-        coupling = np.asarray(e3x.so3.clebsch_gordan(*degrees))
         # An odd sum of degrees makes a pseudotensor.
-        coupling = np.where(sum(np.ix_(*orders)) % 2 == 0, coupling, 0)
+        coupling = np.where(sum(np.ix_(*orders)) % 2 == 0, _clebsch_gordan(*degrees), 0)
         weights = kernel[np.ix_(*orders)] * coupling[..., None].astype(dtype)
         return jnp.einsum("ilmf,lmnf->inf", products, weights)[:, None]
+
+
+@functools.cache
+def _clebsch_gordan(*degrees: int) -> np.ndarray:
+    """The coefficients of e3x, which reads a large file for each call."""
+    return np.asarray(_e3x().so3.clebsch_gordan(*degrees))
 
 
 def _e3x() -> Any:

@@ -1,4 +1,4 @@
-"""What networks for molecules have in common: species in, rounds over the edges, outputs of atoms."""
+"""What the networks for molecules share: an embedding, rounds over the edges, and a readout."""
 
 from collections.abc import Callable
 from functools import partial

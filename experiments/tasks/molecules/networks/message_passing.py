@@ -38,8 +38,8 @@ class MessagePassing(EdgeRounds):
       h_i \leftarrow h_i + \mathrm{MLP}(h_i, m_i, U m_i \odot V m_i)$$
 
     The edge features vanish at the cutoff, and the messages with them. Messages are linear in the
-    edge features; angles are seen by products of sums of messages. A network this smooth learns more
-    from few molecules.
+    edge features; angles are seen by products of sums of messages. A network this smooth learns
+    more from few molecules.
 
     The arguments are those of `EdgeRounds`.
     """

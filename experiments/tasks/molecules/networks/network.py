@@ -1,4 +1,4 @@
-"""A backbone for molecules with what makes an energy, a dipole or a polarizability of its outputs."""
+"""A backbone for molecules, and the energy, dipole or polarizability from its outputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ _BACKBONES: dict[str, Callable[..., nnx.Module]] = {
 
 
 class Network(nnx.Module):
-    r"""An energy, a dipole or a polarizability of a molecule, in units of those of the training set.
+    r"""An energy, a dipole or a polarizability of a molecule, in units of the training set.
 
     Formula, of the outputs $y_i$ of the backbone, the positions $x_i$ and their mean $t$:
     $$E = \sum_i y_i, \qquad \mu = \sum_i y_{i0} (x_i - t) + (y_{i1}, y_{i2}, y_{i3}), \qquad

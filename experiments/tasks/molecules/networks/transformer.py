@@ -10,7 +10,7 @@ from symjax_frames import nn
 
 _HEADS = 4
 _SHARPEST = 8.0
-"""Bound of the scores, so that no exponential overflows and none needs a maximum, which has kinks."""
+"""Bound of the scores: no exponential overflows, and none needs a maximum, which has kinks."""
 
 
 class _Layer(nnx.Module):
@@ -47,10 +47,10 @@ def _by_head(features: Float[Array, "*edges hidden"]) -> Float[Array, "*edges he
 class PointTransformer(EdgeRounds):
     r"""Every atom attends to those around it, with scores and values that see the vector to them.
 
-    Formula, for one of the four heads, with queries $q$, keys $k$, values $v$ of the features, scores
-    $b$ and values $u$ of the edges, and the envelope $c$:
-    $$s_{ij} = c(r_{ij}) \exp\!\left(S \tanh \frac{q_i \cdot k_j / \sqrt d + b_{ij}}{S}\right), \qquad
-      h_i \leftarrow h_i + \frac{\sum_j s_{ij} (v_j + u_{ij})}{1 + \sum_j s_{ij}}$$
+    Formula, for one of the four heads, with queries $q$, keys $k$, values $v$ of the features,
+    scores $b$ and values $u$ of the edges, and the envelope $c$:
+    $$s_{ij} = c(r_{ij}) \exp\!\left(S \tanh \frac{q_i \cdot k_j / \sqrt d + b_{ij}}{S}\right),
+      \qquad h_i \leftarrow h_i + \frac{\sum_j s_{ij} (v_j + u_{ij})}{1 + \sum_j s_{ij}}$$
     so that an atom at the cutoff has no weight and all is smooth. A feed-forward network follows.
 
     The arguments are those of `EdgeRounds`; `hidden` is a multiple of four.

@@ -65,11 +65,11 @@ def moved(atoms: Atoms, key: jax.Array) -> tuple[Atoms, np.ndarray]:
 
 def test_forces_turn_with_the_molecule_as_those_of_the_network_alone_do_not(keys, atoms, alone):
     errors = []
-    for each in (atoms, water(alone)):
-        other, turn = moved(each, next(keys))
-        scale = np.abs(each.get_forces()).max()
-        errors.append(np.abs(other.get_forces() - each.get_forces() @ turn.T).max() / scale)
-        errors.append(abs(other.get_potential_energy() - each.get_potential_energy()))
+    for still in (atoms, water(alone)):
+        other, turn = moved(still, next(keys))
+        scale = np.abs(still.get_forces()).max()
+        errors.append(np.abs(other.get_forces() - still.get_forces() @ turn.T).max() / scale)
+        errors.append(abs(other.get_potential_energy() - still.get_potential_energy()))
     # Rounding of sums over 4 elements of a network, and of its derivative.
     assert max(errors[:2]) < 1e-12 and min(errors[2:]) > 1e-2
 
@@ -136,7 +136,7 @@ def test_references_and_places_far_away_cost_no_digits():
     added = big.get_potential_energy() - near.get_potential_energy()
     assert added == pytest.approx(-1e7, abs=1e-8)
     species = TinyPotential().species_of(near.numbers)
-    slope = jax.grad(pairs)(jnp.asarray(far.positions, jnp.float32), species)
+    slope = jax.jit(jax.grad(pairs))(jnp.asarray(far.positions, jnp.float32), species)
     assert np.abs(np.asarray(slope) + near.get_forces()).max() > 1e-3
     assert abs(float(np.float32(big.get_potential_energy())) - big.get_potential_energy()) > 0.1
 
@@ -180,7 +180,7 @@ def test_dynamics_conserves_energy_unless_forces_are_no_gradient(relaxed):
         atoms.calc = calculator
         energies = []
         motion = VelocityVerlet(atoms, timestep=step * units.fs)
-        motion.attach(lambda found=energies, one=atoms: found.append(one.get_total_energy()))
+        motion.attach(lambda kept=energies, moving=atoms: kept.append(moving.get_total_energy()))
         motion.run(round(30 / step))
         swings.append(np.ptp(energies))
     assert swings[0] / swings[1] == pytest.approx(4, rel=0.1)
@@ -218,40 +218,40 @@ def test_a_single_atom_has_an_energy_and_no_force():
     potential = TinyPotential(averaged)
     atoms = Atoms("O", [[3.0, 2, 1]], calculator=SymmetrizedCalculator.of(potential, 1.0))
     # All directions are alike: both signs of the third axis, of a network at the origin.
-    energy = float(network(jnp.zeros((1, 3)), jnp.array([4]))) + potential.reference([8])
+    energy = float(jax.jit(network)(jnp.zeros((1, 3)), jnp.array([4]))) + potential.reference([8])
     assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-6)
     np.testing.assert_array_equal(np.abs(atoms.get_forces()), 0)
 
 
 def test_what_cannot_be_calculated_is_one_error():
     calculator = SymmetrizedCalculator.of(TinyPotential(), 1.0)
-    place = [[0.0, 0, 0], [0, 0, 1]]
+    positions = [[0.0, 0, 0], [0, 0, 1]]
     for atoms, message in [
-        (Atoms("HHe", place), "element 2 was not trained on"),
-        (Atoms("H2", place, pbc=[True, False, False]), "periodic.*atoms.pbc = False"),
-        (Atoms("H2", [place[0], [0, np.nan, 0]]), "atom 2 of H2 is at .*nan"),
-        (Atoms("H2", [[np.inf, 0, 0], place[0]]), "atom 1 of H2"),
-        (Atoms(), "atoms are none"),
+        (Atoms("HHe", positions), "element 2 was not trained on"),
+        (Atoms("H2", positions, pbc=[True, False, False]), "atoms.pbc .*True, False, False"),
+        (Atoms("H2", [positions[0], [0, np.nan, 0]]), "atom 2 of H2 .*nan"),
+        (Atoms("H2", [[np.inf, 0, 0], positions[0]]), "atom 1 of H2"),
+        (Atoms(), "at least one atom"),
     ]:
         atoms.calc = calculator
         with pytest.raises(UsageError, match=message):
             atoms.get_potential_energy()
     dipole = SymmetrizedCalculator(lambda positions, species: jnp.sum(positions, axis=0))
-    with pytest.raises(UsageError, match=r"returns shape \(3,\); allowed: one number"):
-        Atoms("H2", place, calculator=dipole).get_forces()
-    boxed = Atoms("H2", place, cell=[9, 9, 9], calculator=calculator)
+    with pytest.raises(UsageError, match=r"energy .*shape \(3,\)"):
+        Atoms("H2", positions, calculator=dipole).get_forces()
+    boxed = Atoms("H2", positions, cell=[9, 9, 9], calculator=calculator)
     assert np.isfinite(boxed.get_potential_energy())
     vanishing = SymmetrizedCalculator(lambda positions, species: jnp.log(-jnp.sum(positions**2)))
-    with pytest.raises(CalculationFailed, match="the energy of H2 is nan eV"):
-        Atoms("H2", place, calculator=vanishing).get_forces()
+    with pytest.raises(CalculationFailed, match="H2 .*nan eV"):
+        Atoms("H2", positions, calculator=vanishing).get_forces()
 
 
 def test_arguments_of_another_kind_are_refused():
     for options, message in [
-        ({"energy": 1.0}, "energy is 1.0; allowed: a function"),
-        ({"energy": pairs, "species_of": [1]}, "species_of is"),
-        ({"energy": pairs, "reference": 0.0}, "reference is"),
-        ({"energy": pairs, "dtype": "float16"}, "dtype is 'float16'; allowed: float32, float64"),
+        ({"energy": 1.0}, "energy .*got 1.0"),
+        ({"energy": pairs, "species_of": [1]}, r"species_of .*got \[1\]"),
+        ({"energy": pairs, "reference": 0.0}, "reference .*got 0.0"),
+        ({"energy": pairs, "dtype": "float16"}, "dtype .*'float32'.*'float64'.*got 'float16'"),
     ]:
         with pytest.raises(UsageError, match=message):
             SymmetrizedCalculator(**options)
@@ -288,13 +288,12 @@ def test_room_for_neighbours_grows_and_says_so(monkeypatch):
                 whole.get_potential_energy(atoms), rel=1e-13
             )
         np.testing.assert_allclose(forces, whole.get_forces(atoms), atol=1e-12)
-        said = [str(each.message) for each in said if "neighbours" in str(each.message)]
+        said = [str(warning.message) for warning in said if "neighbours" in str(warning.message)]
         assert len(said) == grows
     assert traces.count(nn.EdgeList) == 2
-    graph, needed = nearest_neighbours(
-        jnp.asarray(near.positions), jnp.ones(27, jnp.int32), cutoff=2.5, capacity=8
-    )
+    short_list = jax.jit(functools.partial(neighbours, capacity=8))
+    graph, needed = short_list(jnp.asarray(near.positions), jnp.ones(27, jnp.int32))
     assert 8 < needed < 26
     assert f"has {needed} neighbours and there was room for 8" in said[0]
-    short = energy(jnp.asarray(near.positions), jnp.ones(27, jnp.int32), graph)
+    short = jax.jit(energy)(jnp.asarray(near.positions), jnp.ones(27, jnp.int32), graph)
     assert abs(short - whole.get_potential_energy(near)) > 1e-3
