@@ -12,8 +12,6 @@ CUTOFF = 5.0
 OPTIONS = {"max_neighbours": 11, "max_elements": 24}
 NAMES = ["generic", "planar", "water", "carbon dioxide", "asymmetric line"]
 NAMES += ["methane", "ammonia", "square", "octahedron", "one point", "twins", "all points equal"]
-# Compiling takes nearly all of the time here.
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 GROUPS = {"E": sf.euclidean(3), "SE": sf.special_euclidean(3)}
 
 
@@ -118,7 +116,7 @@ def test_local_average_is_equivariant_in_every_neighbourhood(keys, group, dtype)
         # Improper for certain.
         g = g._replace(linear=g.linear * -jnp.sign(jnp.linalg.det(g.linear)))
 
-    @compiled
+    @jax.jit
     def run(points, g):
         bind = functools.partial
         averages = [bind(local_average, group=group), bind(pca_average, group=group), bare_average]
@@ -143,7 +141,7 @@ def test_plane_has_local_frames_too(keys):
     receivers, senders = map(jnp.asarray, np.nonzero(~np.eye(6, dtype=bool)))
     g = sf.euclidean(2).draw(next(keys), float)
 
-    @compiled
+    @jax.jit
     def run(points):
         return [
             changes(fn, g, points, senders, receivers)[0] for fn in (local_average, pca_average)
@@ -184,7 +182,7 @@ def paths():
         found[name] = np.concatenate([np.tile(fixed, (400, 1, 1)), along], axis=1)
     senders, receivers = jnp.asarray([1, 2, 3]), jnp.asarray([0, 0, 0])
 
-    @compiled
+    @jax.jit
     def run(points):
         batch = {"ours": functools.partial(local_average, max_neighbours=3), "cut": hard_cut}
         return {
@@ -256,7 +254,7 @@ def test_gradients_equal_central_differences():
     points, *rest = stack(SIX)
     along = jnp.asarray(np.random.default_rng(4).normal(size=points.shape))
 
-    @compiled
+    @jax.jit
     @jax.vmap
     def derivatives(points, along, *rest):
         both = jax.value_and_grad(lambda x: energy(x, *rest))
@@ -296,7 +294,7 @@ def single():
     """Energies and gradients in float32 and a unit of 1e-20, by the name of the graph."""
     points, *rest = stack(SIX)
     derivatives = jax.vmap(jax.value_and_grad(functools.partial(energy, cutoff=1e20 * CUTOFF)))
-    found = jax.device_get(compiled(derivatives)((1e20 * points).astype(jnp.float32), *rest))
+    found = jax.device_get(jax.jit(derivatives)((1e20 * points).astype(jnp.float32), *rest))
     return {name: (found[0][place], found[1][place]) for place, name in enumerate(SIX)}
 
 
@@ -332,7 +330,7 @@ def test_transport_is_invariant_and_equals_push_and_pull(keys):
     def pull(action, frame, x):
         return jax.vmap(action.pull, in_axes=(0, None))(frame.elements, x)
 
-    @compiled
+    @jax.jit
     @jax.vmap
     def run(points, velocities):
         frame = sf.local_frames(points, senders, receivers, CUTOFF, **OPTIONS)
@@ -372,7 +370,7 @@ def test_transport_between_single_elements_is_their_relative_one(keys):
     motion = sf.euclidean(3)
     draws, features = jax.random.split(next(keys), 3), jax.random.normal(next(keys), (1, 3, 2, 3))
 
-    @compiled
+    @jax.jit
     def run(draws, features):
         turns = jax.vmap(lambda key: motion.draw(key, float))(draws)
         frame = sf.Frame(jax.tree.map(lambda leaf: leaf[None], turns), jnp.ones((1, 3)))
@@ -389,7 +387,7 @@ def test_diagnostics_tell_what_does_not_fit():
     points, senders, receivers, home = graph(["octahedron", "generic", "one point"])
     diagnose = functools.partial(sf.frames.local_diagnostics, senders=senders, receivers=receivers)
 
-    @compiled
+    @jax.jit
     def run(points):
         enough = diagnose(points, cutoff=CUTOFF, max_neighbours=5)
         return enough, diagnose(points, cutoff=CUTOFF, max_neighbours=3, max_elements=2)

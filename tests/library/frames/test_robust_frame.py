@@ -1,4 +1,5 @@
 import functools
+import re
 
 import chex
 import jax
@@ -465,24 +466,24 @@ def test_one_trace_a_shape_and_batches_are_loops(keys):
 
 
 CLOUD = jnp.eye(3)
-MISTAKES = {
-    "points must be one cloud": lambda: sf.robust_frame(CLOUD[None]),
-    "points must be in 2 or 3 dimensions": lambda: sf.robust_frame(jnp.eye(4)),
-    "mask must be boolean": lambda: sf.robust_frame(CLOUD, jnp.ones(3)),
-    "group must be one of O, SO, E, SE": lambda: sf.robust_frame(CLOUD, group="T"),
-    "closure must be one of signs, octahedral": lambda: sf.robust_frame(CLOUD, closure="none"),
-    "threshold must be a number above 0": lambda: sf.robust_frame(CLOUD, threshold=1.0),
-    r"capacity must be 2 integer\(s\)": lambda: sf.robust_frame(CLOUD, capacity=(3,)),
-    r"capacity\[1\] must be a positive integer": lambda: sf.robust_frame(CLOUD, capacity=(3, 0)),
-    "max_elements must be a positive integer": lambda: sf.robust_frame(CLOUD, max_elements=0),
-    r"attributes must be real numbers of shape \(3,\)": lambda: sf.robust_frame(
-        CLOUD, attributes=jnp.ones(4)
-    ),
-}
+MISTAKES = [
+    ("points", {"points": CLOUD[None]}, "(1, 3, 3)"),
+    ("points", {"points": jnp.eye(4)}, "(4, 4)"),
+    ("mask", {"mask": jnp.ones(3)}, "float64"),
+    ("group", {"group": "T"}, "'T'"),
+    ("closure", {"closure": "none"}, "'none'"),
+    ("threshold", {"threshold": 1.0}, "1.0"),
+    ("capacity", {"capacity": (3,)}, "(3,)"),
+    ("capacity[1]", {"capacity": (3, 0)}, "0"),
+    ("max_elements", {"max_elements": 0}, "0"),
+    ("attributes", {"attributes": jnp.ones(4)}, "(4,)"),
+]
 
 
 @pytest.mark.usefixtures("unhooked")
-@pytest.mark.parametrize("message", MISTAKES)
-def test_mistakes_are_named(message):
-    with pytest.raises(ValueError, match=message):
-        MISTAKES[message]()
+@pytest.mark.parametrize(("argument", "wrong", "received"), MISTAKES)
+def test_mistakes_are_named(argument, wrong, received):
+    """By the argument and by what was received; what is allowed stands between."""
+    with pytest.raises(ValueError, match=f"^{re.escape(argument)} must be (?s:.*), got ") as caught:
+        sf.robust_frame(**{"points": CLOUD, **wrong})
+    assert received in str(caught.value).rpartition(", got ")[2]
