@@ -7,8 +7,6 @@ from experiments.benchmarks import averaging, eigh, group_conv, timing, wrapping
 from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import Network
 
-pytestmark = pytest.mark.usefixtures("compiled_fast")
-
 
 @pytest.fixture
 def small_network(monkeypatch):

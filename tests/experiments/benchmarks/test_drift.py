@@ -19,10 +19,6 @@ from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from tests.helpers.pictures import assert_drawn
 
 # ASE sets the shapes of arrays, which NumPy has deprecated.
-pytestmark = [
-    pytest.mark.usefixtures("compiled_fast"),
-    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),
-]
 
 _TIME = 6.0
 _HALVED = pytest.approx(4, rel=0.05)

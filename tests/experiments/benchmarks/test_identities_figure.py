@@ -9,8 +9,6 @@ from experiments.benchmarks import identities
 from experiments.benchmarks.figures.identities import identity_errors
 from tests.helpers.pictures import assert_drawn
 
-pytestmark = pytest.mark.usefixtures("compiled_fast")
-
 
 @pytest.fixture(scope="module")
 def measured():

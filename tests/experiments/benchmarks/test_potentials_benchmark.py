@@ -2,16 +2,10 @@
 
 import json
 
-import pytest
-
 from experiments.benchmarks import potentials
 from experiments.errors import UsageError
 
 # ASE sets the shapes of arrays, which NumPy has deprecated.
-pytestmark = [
-    pytest.mark.usefixtures("compiled_fast"),
-    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),
-]
 _TINY = ["--repeats", "1", "--batches", "2", "--molecules", "2", "--hidden", "4", "--layers", "1"]
 
 

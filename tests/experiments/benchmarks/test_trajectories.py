@@ -23,10 +23,6 @@ from tests.helpers.pictures import assert_drawn
 from tests.helpers.tiny_potential import TinyPotential, network
 
 # ASE sets the shapes of arrays, which NumPy has deprecated.
-pytestmark = [
-    pytest.mark.usefixtures("compiled_fast"),
-    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),
-]
 
 _TIME, _STEP = 0.1, 0.5
 

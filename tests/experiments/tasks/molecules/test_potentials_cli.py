@@ -20,7 +20,6 @@ from experiments.results.report import comparison
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.stored import load_potential
-from tests.helpers.compiled import compiled_once
 from tests.helpers.toy_task import config as toy_config
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
@@ -55,12 +54,6 @@ def shaken(draw: np.random.Generator, name: str) -> Atoms:
     atoms = molecule(name)
     atoms.positions += 0.1 * draw.normal(size=atoms.positions.shape)
     return atoms
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with compiled_once(tmp_path_factory.mktemp("cache")):
-        yield
 
 
 @pytest.fixture(scope="module")
