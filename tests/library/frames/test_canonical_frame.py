@@ -250,7 +250,6 @@ def test_gradient_is_the_central_difference(keys):
             np.testing.assert_allclose(slope, central, rtol=1e-7, err_msg=name)
 
 
-@pytest.mark.fast
 def test_padding_changes_no_bit():
     x, mask = np.asarray(skewed_cloud()[0]), np.arange(9) < 6
     weight = np.arange(9.0).reshape(1, 3, 3)
