@@ -55,7 +55,6 @@ def test_capacity_that_is_too_small_is_told():
     assert given.max_elements < 96
 
 
-@pytest.mark.fast
 def test_diagnostics_of_other_frames():
     cube, generic = hard_clouds()["cube"], hard_clouds()["offset 1e3"]
     smooth = functools.partial(sf.canonical_frame, sharpness=3.0)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,24 @@ FINITE = {
     "signed_permutations(2)+": (sf.signed_permutations(2, proper=True), 4),
 }
 COMPACT = {"O": sf.orthogonal, "SO": sf.special_orthogonal}
+CONTINUOUS = {
+    "T": sf.translation,
+    "E": sf.euclidean,
+    "SE": sf.special_euclidean,
+    **COMPACT,
+}
+
+
+@functools.cache
+def draws_of_all(dim):
+    """64 elements of each continuous group, compiled together."""
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        return {name: make(dim).draw(key, jnp.float64) for name, make in CONTINUOUS.items()}
+
+    return jax.device_get(draw(jax.random.split(jax.random.key(0), 64)))
 
 
 @pytest.mark.fast
@@ -62,19 +82,9 @@ def test_proper_groups_hold_rotations_only():
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", ["T", "O", "SO", "E", "SE"])
-def test_continuous_groups_draw_their_elements(keys, name, dim):
-    make = {
-        "T": sf.translation,
-        "O": sf.orthogonal,
-        "SO": sf.special_orthogonal,
-        "E": sf.euclidean,
-        "SE": sf.special_euclidean,
-    }[name]
-    group = make(dim)
-    draws = jax.jit(jax.vmap(lambda key: group.draw(key, jnp.float64)))(
-        jax.random.split(next(keys), 64)
-    )
-    linear, shift = np.asarray(draws.linear), np.asarray(draws.shift)
+def test_continuous_groups_draw_their_elements(name, dim):
+    group = CONTINUOUS[name](dim)
+    linear, shift = draws_of_all(dim)[name]
     np.testing.assert_allclose(
         linear @ linear.swapaxes(1, 2), np.tile(np.eye(dim), (64, 1, 1)), atol=1e-13
     )

@@ -163,6 +163,13 @@ def test_forces_of_a_draw_follow_its_element_and_not_its_weight(keys):
             assert np.min(np.max(np.abs(part), axis=(1, 2))) > 1e6 * tolerance
 
 
+def test_energies_are_in_units_of_the_scale_of_the_training_set():
+    one, three = make(), Potential(make().config, FACTS._replace(scale=6.0), "energy")
+    params = draw_params(one)
+    pair = at_molecule(lambda *molecule: [kind.bare(params)(*molecule) for kind in (one, three)])
+    assert pair[1] == pytest.approx(3 * pair[0], rel=FEW * EPS) != 0
+
+
 def make_task(monkeypatch, targets, model=SIZES, **train):
     """The task without its data."""
     monkeypatch.setattr(molecules, "load_molecules", lambda **_: ({}, FACTS))
