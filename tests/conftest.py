@@ -30,6 +30,15 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+@pytest.fixture(scope="module")
+def optimized() -> Iterator[None]:
+    """Compiles as users do, for tests that count roundings."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def keys() -> Iterator[jax.Array]:
     """An endless supply of PRNG keys, the same in every run."""

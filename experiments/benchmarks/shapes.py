@@ -30,7 +30,7 @@ from experiments.results.table import number
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import load_state, seed_params
 from experiments.tasks.molecules.config import MoleculesConfig
-from experiments.tasks.molecules.potential import ACTIONS
+from experiments.tasks.molecules.quantities import QUANTITIES
 from experiments.tasks.molecules.task import MoleculesTask
 from experiments.tasks.registry import make_task
 from experiments.training.metrics import cut
@@ -144,8 +144,10 @@ def _changes(
         drawn = jax.vmap(functools.partial(jax.random.fold_in, data=draw))(keys)
         elements = jax.vmap(lambda key: motions.draw(key, positions.dtype))(drawn)
         turned = batch | labels | {"positions": jax.vmap(sf.points.push)(elements, positions)}
-        for name in ACTIONS.keys() & labels.keys():
-            turned[name] = jax.vmap(ACTIONS[name].push)(elements, labels[name])
+        for name, values in labels.items():
+            action = QUANTITIES[name].action
+            if action is not None:
+                turned[name] = jax.vmap(action.push)(elements, values)
         shape, dtype = positions.shape[1:], positions.dtype
         noise = jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(drawn)
         shaken = batch | labels | {"positions": positions + _JITTER * noise}

@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from experiments.commands.command import Command, make_console
+from experiments.config.choices import CommandFrame, GroupName, Returned
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,16 +16,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "the folder of a run",
     )
     parser.add_argument(
-        "--group", choices=("T", "O", "SO", "E", "SE"), help="by default E, or that of the run"
+        "--group", choices=get_args(GroupName), help="by default E, or that of the run"
     )
     parser.add_argument(
         "--returns",
-        choices=("scalars", "vectors", "points"),
+        choices=get_args(Returned),
         help="how what the function returns is to move; scalars, which do not, by default",
     )
     parser.add_argument(
         "--average",
-        choices=("pca", "robust", "canonical"),
+        choices=get_args(CommandFrame),
         help="average it over these frames first",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all that was measured")

@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       The exit code: 0 when all went well, 2 for a mistake in what was asked, 3 for a run whose loss
       stopped being finite, 130 for one that was interrupted.
     """
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
             options.run_command(options)

@@ -45,7 +45,9 @@ def equivariance_errors(
     }
 
 
-def median_and_worst(errors: Mapping[str, Float[Array, " examples"]]) -> dict[str, float]:
+def median_and_worst(
+    errors: Mapping[str, Float[Array | np.ndarray, " examples"]],
+) -> dict[str, float]:
     """The median of errors under their own name, and the largest under that name and "worst"."""
     kept = {}
     for name, values in errors.items():

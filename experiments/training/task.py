@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from experiments.config.choices import GroupName
 from symjax_frames import Action
 
 Batch = dict[str, Array]
@@ -28,7 +29,7 @@ class Audited(NamedTuple):
     arguments: Callable[[Any], tuple] | None
     in_actions: PyTree[Action | None]
     out_actions: PyTree[Action | None]
-    group: Literal["T", "O", "SO", "E", "SE"]
+    group: GroupName
 
 
 class Initialized(Protocol):

@@ -36,10 +36,6 @@ class Motions(NamedTuple):
         turned = x @ np.swapaxes(self.linear, -1, -2)
         return turned + self.shift[:, None] if shifts else turned
 
-    def turn(self, tensor):
-        """The images of tensors of rank two, one for each motion."""
-        return self.linear @ tensor @ np.swapaxes(self.linear, -1, -2)
-
 
 def draw_motions(group, dim, count, seed=0):
     """Random elements of T, O, SO, E or SE; of O and E, every second one turns the hand around."""

@@ -19,14 +19,12 @@ from experiments.tasks.molecules.data.sets import MoleculeFacts, Targets
 from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
 from experiments.tasks.molecules.networks.network import Network
+from experiments.tasks.molecules.quantities import QUANTITIES
 from experiments.tasks.molecules.sparse import sparse_average
 from symjax_frames import nn
 
 Property = Callable[..., Array]
 """`(positions, species, graph=None)` to an energy in eV, a dipole in e*Angstrom or a polarizability."""
-
-ACTIONS = {"dipole": sf.vectors, "forces": sf.vectors, "polarizability": sf.tensors(2)}
-"""How motions act on what is predicted; what is not named is invariant."""
 
 
 class Potential:
@@ -50,6 +48,9 @@ class Potential:
         self.config = config
         self.facts = facts
         self.targets = targets
+        # Of what the network returns: an energy, of which forces are the gradient.
+        returned = "energy" if targets == "energy_forces" else targets
+        self._action = QUANTITIES[returned].action
         self._graph = nnx.graphdef(nnx.eval_shape(lambda: self._network(nnx.Rngs(0))))
 
     def _network(self, rngs: nnx.Rngs) -> Network:
@@ -125,7 +126,7 @@ class Potential:
         For robust frames it evaluates only the elements that have a weight, and has a first derivative
         but no second.
         """
-        if self.config.frame != "robust" or self.targets in ACTIONS:
+        if self.config.frame != "robust" or self._action is not None:
             # Of all other frames every element has a weight.
             return self.energy(params)
         return sparse_average(self.bare(params), self.frame)
@@ -170,7 +171,7 @@ class Potential:
         """What the network takes and returns, as the group moves it."""
         return {
             "in_actions": (sf.points, None),
-            "out_actions": ACTIONS.get(self.targets),
+            "out_actions": self._action,
             "frame_argnums": (0, 1),
         }
 

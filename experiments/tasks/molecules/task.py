@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
+from experiments.results.equivariance import median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import (
@@ -190,11 +191,7 @@ class MoleculesTask(Task):
             forces = self.predict_in_turn(params, batch)["forces"]
             by_law["net torque"] = _net_torques(*inputs, forces)
             by_law["energy-force"] = consistency_errors(self.potential, params, keys, batch)
-        errors = {}
-        for title, values in by_law.items():
-            errors[title] = float(np.median(values))
-            errors[f"{title} worst"] = float(np.max(values))
-        return errors
+        return median_and_worst(by_law)
 
     def audited(self, params: PyTree[Array]) -> Audited:
         """The model as it is evaluated, on the first test molecules, without their padding."""

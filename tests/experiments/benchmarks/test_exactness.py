@@ -18,16 +18,10 @@ from experiments.benchmarks.figures.exactness import exactness_map
 from experiments.commands.main import main
 from tests.helpers.pictures import assert_drawn
 
+# How far PCA frames jump in single precision depends on how their sums are rounded.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 _SYMMETRIES = {"values", "vectors", "forces", "rank 2", "mirror images"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_as_users_do():
-    """How far PCA frames jump in single precision depends on how their sums are rounded."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import pytest
 from symjax_frames.linalg import eigh, safe_norm, safe_normalize
 from symjax_frames.linalg._closed_form import separated_vector
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 COUNT = 1000
 solve = jax.jit(eigh)
 DTYPES = (jnp.float32, jnp.float64)

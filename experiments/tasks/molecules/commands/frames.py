@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from experiments.commands.command import Command, make_console
+from experiments.config.choices import CommandFrame
 from experiments.tasks.molecules.commands.split import add_split
 
 
@@ -20,7 +22,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--frame",
-        choices=("pca", "robust", "canonical"),
+        choices=get_args(CommandFrame),
         help="by default pca and robust side by side",
     )
     parser.add_argument("--group", choices=("E", "SE"), default="E", help="by default E")

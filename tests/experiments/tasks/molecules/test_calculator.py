@@ -22,7 +22,6 @@ from symjax_frames import nn
 from tests.helpers.tiny_potential import TinyPotential, averaged, network, pairs
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
-pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 
 
 def water(calculator=None, **options) -> Atoms:

@@ -23,7 +23,6 @@ from experiments.tasks.molecules.stored import load_potential
 from tests.helpers.toy_task import config as toy_config
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
-pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 
 CONFIG = """\
 task: molecules

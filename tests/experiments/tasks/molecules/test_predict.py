@@ -25,12 +25,6 @@ from experiments.tasks.molecules.predict import predict
 from experiments.tasks.molecules.prediction_file import PredictionFile
 from tests.helpers.tiny_potential import TinyPotential, network
 
-pytestmark = [
-    pytest.mark.filterwarnings("error::UserWarning"),
-    # Of ASE itself, thousands of times.
-    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),
-]
-
 WATER = "3\n\nO 0.0 0.0 {}\nH 0.0 0.763 -0.477\nH 0.0 -0.763 -0.477\n"
 
 

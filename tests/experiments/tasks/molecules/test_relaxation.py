@@ -15,7 +15,6 @@ from experiments.tasks.molecules.relaxation import relax
 from tests.helpers.tiny_potential import TinyPotential, averaged, network, pairs
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
-pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 
 NAMES = ("H2O", "HCN", "NH3", "CH4")
 
