@@ -30,7 +30,7 @@ def quotient_table(group: Group) -> np.ndarray:
     # The nearest orthogonal matrix is the one with the largest inner product. One row at a time,
     # since all products of a few hundred elements at once would take gigabytes.
     rows = (np.einsum("hik,mik->hm", element.T @ matrices, matrices) for element in matrices)
-    table = np.stack([row.argmax(axis=-1) for row in rows])
+    table = np.stack([row.argmax(axis=-1) for row in rows]).astype(np.int32)
     table.setflags(write=False)
     return table
 

@@ -172,7 +172,7 @@ def test_a_run_does_not_go_on_with_other_data(trained, config, tmp_path, capsys)
     try:
         for arguments in (["train", str(config), f"run={run}"], ["evaluate", str(run)]):
             assert main(arguments) == 2
-            assert "was trained on other data" in capsys.readouterr().err
+            assert "facts.json differs" in capsys.readouterr().err
     finally:
         data.write_text(text)
 
@@ -201,7 +201,7 @@ def test_a_report_compares_what_all_runs_have(trained, tmp_path, capsys):
     path.write_text(json.dumps(stored | {"metric": "energy_meV", "equivariance": {}}))
     assert main(["report", str(trained), str(other)]) == 2
     error = capsys.readouterr().err
-    assert f"{other}: has no test forces_meV_A" in error and error.count("\n") == 1
+    assert f"{other}: must have a test forces_meV_A" in error and error.count("\n") == 1
     kept = json.loads((trained / "evaluation.json").read_text())
     config = RunFolder(trained).load_config()
     folders = RunFolder(other), RunFolder(trained)
@@ -273,7 +273,7 @@ def test_snapshots_that_cannot_be_predicted_cost_no_others(
     [
         ("{trained}", ["--seed=4"], "seed must be one of [3, 5], or 'all', got 4"),
         ("{folder}/nothing", [], "no such folder"),
-        ("{folder}", [], "is not the folder of a run"),
+        ("{folder}", [], "must be the folder of a run"),
         ("{folder}/bodies", [], "'toy'"),
         ("{folder}/begun", [], "facts.json"),
         ("{folder}/unsaved", [], "has no checkpoint yet"),

@@ -329,13 +329,13 @@ def test_a_name_that_is_too_long_and_a_pipe_are_one_error(tmp_path, potential):
     for ending in ("xyz", "npz"):
         path = tmp_path / f"{'x' * 300}.{ending}"
         message = failing(potential, path, tmp_path / "out.xyz", DataError)
-        assert f"{path}: cannot be read (File name too long)" in message
+        assert message.startswith(f"{path}: ") and "File name too long" in message
     os.mkfifo(tmp_path / "pipe.xyz")
     message = failing(potential, tmp_path / "pipe.xyz", tmp_path / "out.xyz", DataError)
-    assert "pipe.xyz: no regular file" in message
+    assert "pipe.xyz: must be" in message and "no regular file" in message
     path = written(tmp_path / "in.xyz", waters(1))
     message = failing(potential, path, tmp_path / f"{'x' * 300}.xyz", UsageError)
-    assert "cannot be written: File name too long" in message
+    assert f"{'x' * 300}.xyz" in message and "File name too long" in message
 
 
 def test_where_nothing_can_be_predicted_nothing_is_written(tmp_path, potential):
