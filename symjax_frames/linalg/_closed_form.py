@@ -118,8 +118,11 @@ def eigh_3x3(
     scale = power_of_two(_largest(*diagonal, *off))
     diagonal, off = [entry / scale for entry in diagonal], [entry / scale for entry in off]
     rest = sum(diagonal[1:], diagonal[0]) / 3
-    a, b, c = (entry - rest for entry in diagonal)
-    d, e, f = off
+    diagonal = [entry - rest for entry in diagonal]
+    # What is left may be tiny, and products of four of its entries must not vanish.
+    finer = power_of_two(_largest(*diagonal, *off))
+    a, b, c = (entry / finer for entry in diagonal)
+    d, e, f = (entry / finer for entry in off)
 
     square = (a * a + b * b + c * c + 2 * (d * d + e * e + f * f)) / 6
     spread = jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
@@ -159,4 +162,5 @@ def eigh_3x3(
     shift = (mean + scale * rest)[..., None]
     # One flat stack: XLA on CPU takes three times as long over nested ones.
     vectors = jnp.stack([column[i] for i in range(3) for column in columns], axis=-1)
-    return shift + scale[..., None] * jnp.stack(values, axis=-1), vectors.reshape(matrix.shape)
+    spectrum = finer[..., None] * jnp.stack(values, axis=-1)
+    return shift + scale[..., None] * spectrum, vectors.reshape(matrix.shape)
