@@ -35,10 +35,10 @@ class FrameModelConfig(ModelConfig):
         Field(strict=False, min_length=2, max_length=2),
         BeforeValidator(_no_integer),
     ] = (12, 12)
-    """Points that a robust frame keeps for each of its first two axes; what is dropped counts too."""
+    """Points kept for each of the first two axes of a robust frame; what is dropped counts too."""
     threshold: Annotated[float, Field(gt=0, le=0.99)] = 0.9
-    """Squared length, relative to the longest, at which a point begins to count in a robust frame: a
-    lower one makes the model smoother and takes more elements."""
+    """Squared length, relative to the longest, at which a point begins to count in a robust frame.
+    A lower one makes the model smoother and takes more elements."""
     quadrature_degree: Annotated[int, Field(ge=0, le=15)] = 5
     """Degree of the quadrature, which is exact for a network of that degree alone."""
     training_average: TrainingAverage = "full"

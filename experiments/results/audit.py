@@ -100,7 +100,7 @@ def _function(options: argparse.Namespace) -> Audited:
         raise UsageError(
             f"{module_name}: cannot be imported: {type(error).__name__}: {error}"
         ) from error
-    fn = functools.reduce(lambda thing, part: getattr(thing, part, None), name.split("."), module)
+    fn = functools.reduce(lambda owner, part: getattr(owner, part, None), name.split("."), module)
     if fn is None:
         raise UsageError(f"{options.target}: {module_name} has no {name}")
     if not callable(fn):

@@ -45,7 +45,7 @@ TIME_STEP = 0.5
 _JITTER = 0.05
 """Standard deviation of the coordinates of an atom, in Angstrom."""
 _SLOW = 1e-3
-"""Standard deviation of the velocities in angstrom per ASE unit of time: those of a carbon at 0.1 K."""
+"""Standard deviation of the velocities, in angstrom per ASE unit of time: a carbon at 0.1 K."""
 _WEAK = 1e-4
 """Size of the labels in eV and Angstrom: so weak that a molecule keeps its shape."""
 

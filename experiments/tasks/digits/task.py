@@ -36,7 +36,7 @@ PUBLISHED = {
     "SFCNN": 0.714,
     "E2CNN": 0.682,
 }
-"""Published test errors on rotated MNIST, in percent; see the README for their sources."""
+"""Published test errors on rotated MNIST, in percent."""
 _ANGLES = tuple(range(0, 361, 15))
 _PROFILED = 500
 """Upright test digits that are turned by every angle."""
@@ -52,8 +52,8 @@ class Digits(Task):
       ValueError: if the data, or the weights of `model.pretrained`, cannot be read or do not fit.
 
     References:
-      Larochelle et al., An Empirical Evaluation of Deep Architectures on Problems with Many Factors of
-      Variation, ICML 2007 (rotated MNIST).
+      Larochelle et al., An Empirical Evaluation of Deep Architectures on Problems with Many Factors
+      of Variation, ICML 2007 (rotated MNIST).
     """
 
     metric = "error"

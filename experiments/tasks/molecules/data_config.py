@@ -43,7 +43,7 @@ class MoleculesDataConfig(DataConfig):
     forces_key: str = "forces"
     """What files call the forces."""
     dipole_key: str = "dipole"
-    """What files call the dipole moment; that of an ion depends on the origin, and is not learnt."""
+    """What files call the dipole moment. That of an ion depends on the origin: it is not learnt."""
     polarizability_key: str = "polarizability"
     """What files call the polarizability, a matrix of three rows."""
     energy_unit: str = "eV"

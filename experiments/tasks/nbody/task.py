@@ -23,7 +23,7 @@ PUBLISHED = {
     "CGENN": 0.0039,
     "MFA-GNN, not exact": 0.0036,
 }
-"""Published test errors on the same benchmark; see the README for their sources."""
+"""Published test errors on the same benchmark."""
 _DRAWN = 4
 """Test systems that a report shows."""
 _AUDITED = 4
