@@ -1,7 +1,6 @@
 """Handwritten digits, each rotated by its own angle: split once, rotated once, kept in a cache."""
 
 import os
-from typing import Literal
 
 import numpy as np
 import scipy.ndimage
@@ -11,6 +10,7 @@ from experiments.data.cache import Arrays, announced, cached
 from experiments.data.checks import check_counts
 from experiments.errors import UsageError
 from experiments.files import digest_arrays
+from experiments.tasks.digits.config import Rotation
 from experiments.tasks.digits.mnist import read_mnist
 
 _FORMAT = 1  # To be raised when the meaning or the values of the cached arrays change.
@@ -23,7 +23,7 @@ def load_digits(
     num_train: int = 3500,
     num_valid: int = 500,
     num_test: int = 1000,
-    rotation: Literal["none", "uniform"] = "uniform",
+    rotation: Rotation = "uniform",
     seed: int = 0,
 ) -> dict[str, Arrays]:
     """Digits and their labels, in three splits.

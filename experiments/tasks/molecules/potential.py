@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 import symjax_frames as sf
 from experiments import symmetrize
 from experiments.errors import UsageError
+from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.sets import MoleculeFacts, Targets
+from experiments.tasks.molecules.data.examples import MoleculeFacts
 from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
 from experiments.tasks.molecules.networks.network import Network
