@@ -26,9 +26,9 @@ from experiments.benchmarks.report import (
     write_report,
 )
 from experiments.errors import UsageError
-from experiments.results.table import number
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import load_state, seed_params
+from experiments.table import number
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.quantities import QUANTITIES
 from experiments.tasks.molecules.task import MoleculesTask

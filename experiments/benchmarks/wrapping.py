@@ -32,8 +32,8 @@ from experiments.benchmarks.report import (
     print_tables,
     write_report,
 )
-from experiments.results.table import number
 from experiments.runs.folder import RunFolder
+from experiments.table import number
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.data import load_digits
 from experiments.tasks.digits.model import ACTIONS, Image, Logits, group_named

@@ -18,9 +18,9 @@ from rich.console import Console
 import symjax_frames as sf
 from experiments.errors import UsageError
 from experiments.files import write_whole
-from experiments.results.table import print_table
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import best_params, load_state
+from experiments.table import print_table
 from experiments.tasks.registry import make_task
 from experiments.training.task import Audited
 from symjax_frames.testing import Audit, audit

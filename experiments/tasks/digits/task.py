@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from optax.losses import softmax_cross_entropy_with_integer_labels
 
 import symjax_frames as sf
-from experiments.results.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.digits import figures
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.data import load_digits
@@ -25,6 +24,7 @@ from experiments.tasks.digits.model import (
     trained,
 )
 from experiments.tasks.digits.pretrained import pretrained
+from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.training.task import Batch, Picture, Profile, Task
 
 PUBLISHED = {

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
-from experiments.results.equivariance import equivariance_errors, median_and_worst
+from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.nbody import figures
 from experiments.tasks.nbody.config import NBodyConfig
 from experiments.tasks.nbody.data import load_nbody
