@@ -80,7 +80,7 @@ class Task(ABC):
         """Relative equivariance errors of the model on a batch, by kind of group element."""
 
     def facts(self) -> Mapping[str, Any] | None:
-        """What the training set says beside the weights, as JSON values; none by default.
+        """What is learnt from the training set beside the weights, as JSON values; none by default.
 
         A run stores it, and refuses data that say something else.
         """

@@ -36,7 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "point sum, PCA, sampled": {"backbone": "point_sum", **_SAMPLED},
     BASELINE: {"backbone": "e3x"},
 }
-"""What is compared, and the model section of its configuration but for sizes."""
+"""The models that are compared, by name: the model section of each, without the sizes."""
 
 STEPS = 10
 """Steps of training in a dispatch, and steps of dynamics in a sample."""

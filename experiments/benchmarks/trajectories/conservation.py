@@ -35,7 +35,7 @@ class Trajectory(NamedTuple):
     apart: float | None
 
     def until(self, time: float) -> "Trajectory":
-        """The part of it up to a time in picoseconds."""
+        """The part of the trajectory up to a time in picoseconds."""
         early = self.times <= time * (1 + 1e-9)
         records = Record(*(column[early] for column in self.records))
         return Trajectory(self.times[early], self.energies[early], records, self.apart)
