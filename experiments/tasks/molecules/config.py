@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from experiments.config.choices import RegressionLoss
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Config, Count, NonNegative, Positive, TrainConfig
 from experiments.config.symmetry import FrameModelConfig
@@ -60,7 +61,7 @@ class MoleculesModelConfig(FrameModelConfig):
 class MoleculesTrainConfig(TrainConfig):
     """The optimisation and its bookkeeping."""
 
-    loss: Literal["l1", "mse"] = "l1"
+    loss: RegressionLoss = "l1"
     """The training loss: lengths of the error vectors, or their squares."""
     energy_weight: NonNegative = 0.1
     """Weight of the energy beside forces, both in units of the typical force (times Angstrom)."""

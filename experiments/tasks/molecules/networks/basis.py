@@ -47,7 +47,7 @@ def radial_basis(
     Formula: $c \sin(n \pi r / r_c) / (n r)$ for $n \ge 1$.
 
     Functions that change fast are small, so that a network prefers the slow ones. With functions of
-    one size, it fits a thousand training molecules as well, and new ones worse. The factor $c$ makes
+    one size, it fits a thousand training molecules as well, and new ones worse. The factor $c$ lets
     the squared amplitudes add up to $2$ for each function, as they do without the division by $n$.
 
     Args:
