@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the digests that tell whether they are as written."""
+"""Files that are written whole or not at all, and digests that tell whether one has changed."""
 
 import hashlib
 import os

@@ -13,7 +13,7 @@ from experiments.config.choices import GroupName
 from experiments.config.symmetry import FrameModelConfig
 
 FrameOf = Callable[..., sf.Frame]
-"""`(points, mask=None)` to a frame, as `symjax_frames.pca_frame`; or a function of other arguments."""
+"""`(points, mask=None)` to a frame, as `symjax_frames.pca_frame`; or of other arguments."""
 
 _PROPER = ("SO", "SE")
 
@@ -29,8 +29,8 @@ def make_frame(
     Args:
       config: the model section of a configuration.
       attributes: numbers that tell points apart, for a robust frame.
-      robust_closure: what closes a robust frame: `"octahedral"` for tensors, whose entries the signs of
-        the axes leave undetermined on a line.
+      robust_closure: what closes a robust frame: `"octahedral"` for tensors, whose entries the
+        signs of the axes leave undetermined on a line.
 
     Returns:
       A function of points and of a mask. Without a frame it gives the identity at the centroid.

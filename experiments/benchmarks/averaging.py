@@ -19,7 +19,7 @@ from rich.console import Console
 import symjax_frames as sf
 from experiments.benchmarks.options import positive
 from experiments.benchmarks.timing import Call, make_parser, medians, prepare, start
-from experiments.results.table import print_table
+from experiments.table import print_table
 from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import ACTIONS, Dynamics, Network, trained
 from symjax_frames.linalg import eigh

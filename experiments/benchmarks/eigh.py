@@ -12,7 +12,7 @@ from rich.console import Console
 
 from experiments.benchmarks.options import positive
 from experiments.benchmarks.timing import make_parser, medians, prepare, start
-from experiments.results.table import print_table
+from experiments.table import print_table
 from symjax_frames.linalg import eigh
 
 

@@ -26,7 +26,7 @@ _WIDTHS = (0.125, 0.25, 0.5)
 """Band-widths of the images, in units of the highest frequency that pixels hold."""
 _KERNELS = 4
 _images = sf.fields(order=3)
-"""Images turn by cubic convolution in all measurements: only the kernels are treated differently."""
+"""Images turn by cubic convolution in all measurements: only the kernels differ."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

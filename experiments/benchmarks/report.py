@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from experiments.files import write_whole
-from experiments.results.table import markdown_table, print_table
+from experiments.table import markdown_table, print_table
 
 
 class Table(NamedTuple):

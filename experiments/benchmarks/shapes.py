@@ -26,9 +26,9 @@ from experiments.benchmarks.report import (
     write_report,
 )
 from experiments.errors import UsageError
-from experiments.results.table import number
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import load_state, seed_params
+from experiments.table import number
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.quantities import QUANTITIES
 from experiments.tasks.molecules.task import MoleculesTask
@@ -37,9 +37,9 @@ from experiments.training.metrics import cut
 from experiments.training.task import Batch
 
 _FLAT = 1e-4
-"""The smallest variance along an axis, relative to the largest, below which a molecule is planar."""
+"""A molecule is planar if its smallest variance along an axis is below this part of the largest."""
 _NEAR = 0.01
-"""The gap of two variances, relative to the largest, below which a molecule is nearly degenerate."""
+"""A molecule is nearly degenerate if a gap of two variances is below this part of the largest."""
 _JITTER = 1e-3
 """In Angstrom, by how much each coordinate is moved at random (its standard deviation)."""
 _DRAWS = 2
@@ -93,9 +93,9 @@ def measure(folder: RunFolder) -> dict[str, Any]:
     """Test errors of a run by shape.
 
     Returns:
-      The `metric`, and `shapes` to the number of `molecules` and to the `error` (a mean), the changes
-      under motions (`invariance`, `invariance worst`) and under small moves (`moved`, `moved worst`),
-      in the unit of the metric: the mean and the largest over molecules.
+      The `metric`, and `shapes` to the number of `molecules` and to the `error` (a mean), the
+      changes under motions (`invariance`, `invariance worst`) and under small moves (`moved`,
+      `moved worst`), in the unit of the metric: the mean and the largest over molecules.
 
     Raises:
       UsageError: if the run is of another task, or was not validated yet.

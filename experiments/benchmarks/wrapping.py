@@ -3,14 +3,14 @@
 Run with `python -m experiments benchmark wrapping RUN [RUN_CANONICAL]`: the folder of a run such as
 `configs/digits_upright.yaml`, and that of one such as `configs/digits_pretrained.yaml`.
 
-How to read the table. Averaging over a group makes the network exactly invariant, but not accurate: it
-evaluates a digit in all poses, and the network was trained on one of them alone. So upright digits get
-worse, and turned digits are recognized as rarely as those. A canonicalization (a learned pose, or the
-centre of mass) is as invariant, and shows the network a pose that it knows, if the pose is right.
-Upright digits stay nearly as good as they were, and moved ones become as good. A wrapper changes
-nothing for other moves: angles between the quarter turns, or mirror images behind rotations. A margin
-alone changes much, since the network's norms are taken over the whole image: after centring, the
-margin can be cut off.
+How to read the table. Averaging over a group makes the network exactly invariant, but not accurate:
+it evaluates a digit in all poses, and the network was trained on one of them alone. So upright
+digits get worse, and turned digits are recognized as rarely as those. A canonicalization (a learned
+pose, or the centre of mass) is as invariant, and shows the network a pose that it knows, if the
+pose is right. Upright digits stay nearly as good as they were, and moved ones become as good. A
+wrapper changes nothing for other moves: angles between the quarter turns, or mirror images behind
+rotations. A margin alone changes much, since the network's norms are taken over the whole image:
+after centring, the margin can be cut off.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from experiments.benchmarks.report import (
     print_tables,
     write_report,
 )
-from experiments.results.table import number
 from experiments.runs.folder import RunFolder
+from experiments.table import number
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.data import load_digits
 from experiments.tasks.digits.model import ACTIONS, Image, Logits, group_named
@@ -56,7 +56,8 @@ class Wrapped(NamedTuple):
     Attributes:
       name: in words.
       model: the whole function of one image.
-      law: the elements that must not change its logits, a key of `_LAWS`; `None` for the network alone.
+      law: the elements that must not change its logits, a key of `_LAWS`; `None` for the network
+        alone.
     """
 
     name: str
@@ -213,7 +214,7 @@ def moved(
 
 
 def _middle(image: Float[Array, "height width 1"]) -> Float[Array, "28 28 1"]:
-    """The pixels that the network was trained on: its norms see how much is empty around a digit."""
+    """The pixels that the network was trained on: its norms see how much of an image is empty."""
     margin = (image.shape[0] - 28) // 2
     return image[margin : margin + 28, margin : margin + 28]
 

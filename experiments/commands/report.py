@@ -18,8 +18,8 @@ def _run(options: argparse.Namespace) -> None:
     configs = [folder.load_config() for folder in folders]
     from experiments.results.evaluate import stored_evaluation
     from experiments.results.report import comparison, write_report
-    from experiments.results.table import print_table
     from experiments.runs.restore import load_state
+    from experiments.table import print_table
     from experiments.tasks.registry import make_task
 
     task = make_task(configs[0])

@@ -1,6 +1,7 @@
 """The words that configurations and commands offer as choices, each list spelled here alone.
 
-`typing.get_args` gives the words of a list, as in `choices=get_args(GroupName)`.
+`typing.get_args` gives the words of a list, as in `choices=get_args(GroupName)`. The names of the
+library are repeated here, because a configuration is read before JAX is loaded.
 """
 
 from typing import Literal
@@ -19,6 +20,9 @@ TrainingAverage = Literal["full", "sampled"]
 
 Augmentation = Literal["none", "rotations", "reflections"]
 """Random orthogonal maps of training examples."""
+
+RegressionLoss = Literal["l1", "mse"]
+"""Training losses of numbers: absolute or squared errors."""
 
 CommandFrame = Literal["pca", "robust", "canonical"]
 """Frames that a command may average a function over, or show."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 ReadWith = Mapping[str, Mapping[str, Sequence[Any]]]
-"""A key to the values that other keys must have for it to be read: `{"closure": {"frame": ["pca"]}}`."""
+"""A key to the values that others must have where it is read: `{"closure": {"frame": ["pca"]}}`."""
 
 MISTAKE = "mistake"
 """The type of the errors that have their own message."""
@@ -40,7 +40,7 @@ def one_of(values: Sequence[Any]) -> str:
 
 
 def unread(section: BaseModel, table: ReadWith) -> dict[str, str]:
-    """The keys that are not read beside the values of the others, with what these would have to be."""
+    """The keys that are not read beside the values of the others, and what these should be."""
     reasons = {}
     for key, conditions in table.items():
         unmet = [

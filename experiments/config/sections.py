@@ -18,8 +18,8 @@ class Section(BaseModel):
     """Base of all sections: unknown keys and converted types are errors, values are final.
 
     Attributes:
-      read_with: keys that are read only beside some values of others; elsewhere they must have their
-        default.
+      read_with: keys that are read only beside some values of others; elsewhere they must have
+        their default.
       rules: what else must hold between values.
       renamed: keys of earlier versions, and what to write instead.
     """

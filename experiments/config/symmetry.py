@@ -29,16 +29,16 @@ class FrameModelConfig(ModelConfig):
     closure: Closure = "signs"
     """Finite group that closes a PCA frame: the signs of the axes, signed permutations, ..."""
     max_elements: Count = 48
-    """Elements of a robust frame that are kept; what is dropped is part of every evaluation."""
+    """Elements of a robust frame that are kept; evaluations state the weight of the rest."""
     capacity: Annotated[
         tuple[Count, ...],
         Field(strict=False, min_length=2, max_length=2),
         BeforeValidator(_no_integer),
     ] = (12, 12)
-    """Points that a robust frame keeps for each of its first two axes; what is dropped counts too."""
+    """Points kept for each of the first two axes of a robust frame; evaluations state the rest."""
     threshold: Annotated[float, Field(gt=0, le=0.99)] = 0.9
-    """Squared length, relative to the longest, at which a point begins to count in a robust frame: a
-    lower one makes the model smoother and takes more elements."""
+    """Squared length, relative to the longest, at which a point begins to count in a robust frame.
+    A lower one makes the model smoother and takes more elements."""
     quadrature_degree: Annotated[int, Field(ge=0, le=15)] = 5
     """Degree of the quadrature, which is exact for a network of that degree alone."""
     training_average: TrainingAverage = "full"

@@ -18,9 +18,9 @@ from rich.console import Console
 import symjax_frames as sf
 from experiments.errors import UsageError
 from experiments.files import write_whole
-from experiments.results.table import print_table
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import best_params, load_state
+from experiments.table import print_table
 from experiments.tasks.registry import make_task
 from experiments.training.task import Audited
 from symjax_frames.testing import Audit, audit
@@ -100,7 +100,7 @@ def _function(options: argparse.Namespace) -> Audited:
         raise UsageError(
             f"{module_name}: cannot be imported: {type(error).__name__}: {error}"
         ) from error
-    fn = functools.reduce(lambda thing, part: getattr(thing, part, None), name.split("."), module)
+    fn = functools.reduce(lambda owner, part: getattr(owner, part, None), name.split("."), module)
     if fn is None:
         raise UsageError(f"{options.target}: {module_name} has no {name}")
     if not callable(fn):

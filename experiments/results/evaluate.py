@@ -10,10 +10,10 @@ from rich.console import Console
 
 from experiments.config import Config
 from experiments.files import write_whole
-from experiments.results.table import number, print_table
 from experiments.runs.checkpoint import Checkpoints
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import seed_params
+from experiments.table import number, print_table
 from experiments.training.metrics import Chunks, cut, mean_metrics
 from experiments.training.state import State, map_seeds
 from experiments.training.task import Task

@@ -13,9 +13,9 @@ from experiments.config.load import dump_config
 from experiments.errors import UsageError
 from experiments.files import write_whole
 from experiments.results.evaluate import evaluate, stored_evaluation
-from experiments.results.table import markdown_table, number, spread
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import best_params, load_state
+from experiments.table import markdown_table, number, spread
 from experiments.tasks.registry import make_task
 from experiments.training.state import State
 from experiments.training.task import Task

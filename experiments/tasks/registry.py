@@ -24,8 +24,8 @@ class TaskEntry(NamedTuple):
 
     Attributes:
       config: the configuration of the task.
-      make: builds the task of a configuration. It imports what it needs when it is called: JAX takes
-        seconds to load.
+      make: builds the task of a configuration. It imports what it needs when it is called: JAX
+        takes seconds to load.
       commands: commands that the task has of its own.
     """
 

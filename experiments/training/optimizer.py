@@ -36,7 +36,8 @@ def update_average(
     so that it forgets them early.
     """
     warm: Float[Array, ""] = jnp.minimum(decay, (1 + step) / (10 + step))
-    # The decay may be wider than the weights, which strict promotion forbids; they stay as they are.
+    # The decay may be wider than the weights, which strict promotion forbids; they stay as they
+    # are.
     with jax.numpy_dtype_promotion("standard"):
         moved = optax.incremental_update(params, average, 1 - warm)
     return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, average)

@@ -80,7 +80,7 @@ class Task(ABC):
         """Relative equivariance errors of the model on a batch, by kind of group element."""
 
     def facts(self) -> Mapping[str, Any] | None:
-        """What was learnt from the training set but for the weights, as JSON values; none by default.
+        """What is learnt from the training set beside the weights, as JSON values; none by default.
 
         A run stores it, and refuses data that say something else.
         """
@@ -98,7 +98,7 @@ class Task(ABC):
         return None
 
     def audited(self, params: PyTree[Array]) -> Audited | None:
-        """What the command `audit` looks at; none by default, for other inputs than point clouds."""
+        """What the command `audit` looks at; none by default, for other inputs than clouds."""
         return None
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:

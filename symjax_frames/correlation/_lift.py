@@ -19,7 +19,7 @@ def lift(
     *,
     padding: str = "SAME",
 ) -> Float[Array, "*batch out_height out_width order out_features"]:
-    r"""Correlation of images with all turned copies of a kernel: the first layer of a group network.
+    r"""Correlates images with all turned copies of a kernel: the first layer of a group network.
 
     Formula: $(L f)(x, g) = ((g.k) \star f)(x)$.
 

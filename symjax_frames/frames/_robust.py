@@ -154,7 +154,7 @@ def robust_bases(
 
 
 def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
-    """The factors of squared lengths that attributes make, over a constant that keeps them small."""
+    """The factors of squared lengths that attributes make, divided so that they stay small."""
     if attributes is None:
         return jnp.ones(len(points), at_least_float32(points).dtype)
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)

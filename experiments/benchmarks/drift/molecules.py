@@ -1,7 +1,8 @@
-"""Small molecules that pass through symmetric, planar and linear shapes, and what holds them together.
+"""Small molecules that pass through symmetric, planar and linear shapes, and their potentials.
 
-The potential is the average of a fixed random network, which is the part that a frame can spoil, plus
-springs between atoms, which are invariant by themselves and only keep the molecule in one piece.
+The potential is the average of a fixed random network, which is the part that a frame can spoil,
+plus springs between atoms, which are invariant by themselves and only keep the molecule in one
+piece.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The laws that an exact average keeps: the error of each cloud, and the largest that is none."""
+"""The laws that an exact average keeps: the error of each cloud, and the tolerances."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ _STEPS = {"float32": (1e-2, 3e-3, 1e-3, 3e-4), "float64": (1e-3, 1e-4, 1e-5, 1e-
 
 
 class Tolerances(NamedTuple):
-    """The relative errors beyond which a law fails, but for the rounding of the coordinates."""
+    """The relative errors beyond which a law fails; rounding of the coordinates adds to them."""
 
     symmetry: float
     torque: float

@@ -18,8 +18,6 @@ Run = Callable[[Clouds], Outputs]
 
 _Function = Callable[..., tuple[Array, Array, Array]]
 """Of points, mask, species and unit: an energy, a vector a point, and a rank-2 tensor."""
-_Source = Callable[[Array, Array, Array], sf.Frame]
-"""From points, mask and species to a frame."""
 
 _CHUNK = 32
 _WIDTH = 16

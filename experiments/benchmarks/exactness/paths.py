@@ -86,8 +86,8 @@ def energies(
 def jumps(run: Run, paths: Mapping[str, Path]) -> dict[str, float]:
     """The largest jump of the energy along each path, relative to its range.
 
-    A path is cut into segments. Of each segment the half with the larger change is kept, many times.
-    Of the change of a continuous function nothing remains, of a jump all of it.
+    A path is cut into segments. Of each segment the half with the larger change is kept, many
+    times. So the change of a continuous function shrinks to nothing, and a jump stays.
 
     Args:
       run: the outputs for clouds.

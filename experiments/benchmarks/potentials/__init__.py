@@ -1,6 +1,7 @@
 """Speed of potentials on ethanol in training, evaluation and dynamics, with that of e3x.
 
-Run with `python -m experiments benchmark potentials --out DIR`, on a machine that does nothing else.
+Run with `python -m experiments benchmark potentials --out DIR`, on a machine that does nothing
+else.
 """
 
 import argparse

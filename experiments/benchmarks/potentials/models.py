@@ -5,7 +5,6 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ase.build
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from jaxtyping import Array, PyTree
 from experiments.benchmarks.timing import Call, prepare
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.data.names import molecule_named
 from experiments.tasks.molecules.task import MoleculesTask
 from experiments.training.optimizer import make_optimizer
 from experiments.training.state import State, initial_state, map_seeds
@@ -36,7 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "point sum, PCA, sampled": {"backbone": "point_sum", **_SAMPLED},
     BASELINE: {"backbone": "e3x"},
 }
-"""What is compared, and the model section of its configuration but for sizes."""
+"""The models that are compared, by name: the model section of each, without the sizes."""
 
 STEPS = 10
 """Steps of training in a dispatch, and steps of dynamics in a sample."""
@@ -45,7 +45,7 @@ TIME_STEP = 0.5
 _JITTER = 0.05
 """Standard deviation of the coordinates of an atom, in Angstrom."""
 _SLOW = 1e-3
-"""Standard deviation of the velocities in angstrom per ASE unit of time: those of a carbon at 0.1 K."""
+"""Standard deviation of the velocities, in angstrom per ASE unit of time: a carbon at 0.1 K."""
 _WEAK = 1e-4
 """Size of the labels in eV and Angstrom: so weak that a molecule keeps its shape."""
 
@@ -116,7 +116,7 @@ def _task(name: str, folder: Path, options: argparse.Namespace, batch: int) -> M
 
 def _write(path: Path, snapshots: int) -> None:
     """Snapshots of ethanol with its atoms moved at random, and with random labels."""
-    atoms = ase.build.molecule("CH3CH2OH")
+    atoms = molecule_named("ethanol")
     draw = np.random.default_rng(0)
     shape = (snapshots, len(atoms), 3)
     np.savez(
@@ -153,7 +153,7 @@ def _training(task: MoleculesTask, state: State) -> Call:
 
 
 def _motion(task: MoleculesTask, params: PyTree[Array]) -> VelocityVerlet:
-    atoms = ase.build.molecule("CH3CH2OH")
+    atoms = molecule_named("ethanol")
     # It moves whatever the forces are: atoms at rest are not evaluated again.
     atoms.set_velocities(_SLOW * np.random.default_rng(0).normal(size=(len(atoms), 3)))
     atoms.calc = SymmetrizedCalculator.of(task.potential, params)

@@ -21,8 +21,8 @@ from experiments.benchmarks.trajectories.models import Model, load_models, molec
 from experiments.benchmarks.trajectories.motion import Motion
 from experiments.benchmarks.trajectories.report import table_of, write_trajectories
 from experiments.errors import UsageError
-from experiments.results.table import number
 from experiments.runs.folder import RunFolder
+from experiments.table import number
 from experiments.tasks.molecules.calculator import Precision, SymmetrizedCalculator, enabled
 from experiments.tasks.molecules.data.names import read_molecule
 

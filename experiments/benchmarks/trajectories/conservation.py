@@ -35,7 +35,7 @@ class Trajectory(NamedTuple):
     apart: float | None
 
     def until(self, time: float) -> "Trajectory":
-        """The part of it up to a time in picoseconds."""
+        """The part of the trajectory up to a time in picoseconds."""
         early = self.times <= time * (1 + 1e-9)
         records = Record(*(column[early] for column in self.records))
         return Trajectory(self.times[early], self.energies[early], records, self.apart)
@@ -105,8 +105,8 @@ def numbers(whole: Trajectory, half: Trajectory) -> dict[str, Any]:
       deviation from the mean and its largest jump fall with half the time step, both 4 for an
       integrator of second order and 1 for an error of the forces. How often two principal moments
       came near and how near at most, relative to the largest; the largest angular momentum, in
-      units of hbar; the temperature over the last tenth, in kelvin; the longest bond; and the largest
-      weight that a frame has dropped, without which it is not the average it is said to be.
+      units of hbar; the temperature over the last tenth, in kelvin; the longest bond; and the
+      largest weight that a frame has dropped, without which it is not the average it is said to be.
     """
     times, energies, records, apart = whole
     enough = len(times) >= _FEWEST

@@ -47,16 +47,16 @@ class Record(NamedTuple):
 class Motion:
     """The dynamics of one molecule in one potential, compiled once for all time steps.
 
-    ASE integrates as well, but a step of it takes a millisecond of Python, and a trajectory has tens
-    of thousands.
+    ASE integrates as well, but a step of it takes a millisecond of Python, and a trajectory has
+    tens of thousands.
 
     Args:
       energy: in eV, of positions in angstrom and species.
       species: of the atoms, as `energy` takes them.
       atoms: the molecule, for its elements and its bonds.
       dtype: the precision of all that is computed.
-      dropped: the weight that the frame of the energy has dropped, a function of the same arguments;
-        by default zero.
+      dropped: the weight that the frame of the energy has dropped, a function of the same
+        arguments; by default zero.
     """
 
     def __init__(

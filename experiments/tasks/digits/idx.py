@@ -1,4 +1,4 @@
-"""Reads arrays of bytes from idx files, the format of MNIST, with one clear error for each defect."""
+"""Reads arrays of bytes from idx files, the format of MNIST, with one clear error a defect."""
 
 import gzip
 import math

@@ -44,7 +44,7 @@ def pretrained(model: DigitsModelConfig) -> Pretrained:
 
 
 def best_weights(path: str, symmetrization: str) -> tuple[DigitsModel, dict[str, Any]]:
-    """The model of a run on digits, and the best weights of the seed with the lowest validation error.
+    """The model of a run on digits, and the best weights of the seed with the lowest error.
 
     Args:
       path: the folder of the run.

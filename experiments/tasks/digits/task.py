@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from optax.losses import softmax_cross_entropy_with_integer_labels
 
 import symjax_frames as sf
-from experiments.results.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.digits import figures
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.data import load_digits
@@ -25,6 +24,7 @@ from experiments.tasks.digits.model import (
     trained,
 )
 from experiments.tasks.digits.pretrained import pretrained
+from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.training.task import Batch, Picture, Profile, Task
 
 PUBLISHED = {
@@ -36,7 +36,7 @@ PUBLISHED = {
     "SFCNN": 0.714,
     "E2CNN": 0.682,
 }
-"""Published test errors on rotated MNIST, in percent; see the README for their sources."""
+"""Published test errors on rotated MNIST, in percent."""
 _ANGLES = tuple(range(0, 361, 15))
 _PROFILED = 500
 """Upright test digits that are turned by every angle."""
@@ -52,8 +52,8 @@ class Digits(Task):
       ValueError: if the data, or the weights of `model.pretrained`, cannot be read or do not fit.
 
     References:
-      Larochelle et al., An Empirical Evaluation of Deep Architectures on Problems with Many Factors of
-      Variation, ICML 2007 (rotated MNIST).
+      Larochelle et al., An Empirical Evaluation of Deep Architectures on Problems with Many Factors
+      of Variation, ICML 2007 (rotated MNIST).
     """
 
     metric = "error"

@@ -4,9 +4,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from experiments.config.choices import RegressionLoss
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Config, Count, NonNegative, Positive, TrainConfig
 from experiments.config.symmetry import FrameModelConfig
+from experiments.tasks.molecules.choices import FrameGroup
 from experiments.tasks.molecules.data_config import MoleculesDataConfig
 
 _WITH_EDGES = ("message_passing", "transformer", "e3x")
@@ -27,7 +29,7 @@ class MoleculesModelConfig(FrameModelConfig):
     """Functions of the distance that the network sees."""
     degree: Annotated[int, Field(ge=0, le=6)] = 2
     """Degree of the polynomials of the direction that the network sees."""
-    group: Literal["E", "SE"] = "E"
+    group: FrameGroup = "E"
     """The group of the frame: with or without reflections."""
 
     read_with: ClassVar[ReadWith] = {
@@ -59,7 +61,7 @@ class MoleculesModelConfig(FrameModelConfig):
 class MoleculesTrainConfig(TrainConfig):
     """The optimisation and its bookkeeping."""
 
-    loss: Literal["l1", "mse"] = "l1"
+    loss: RegressionLoss = "l1"
     """The training loss: lengths of the error vectors, or their squares."""
     energy_weight: NonNegative = 0.1
     """Weight of the energy beside forces, both in units of the typical force (times Angstrom)."""

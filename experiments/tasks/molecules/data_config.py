@@ -1,13 +1,14 @@
 """Where the molecules of a configuration come from."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import ValidationInfo, field_validator
 
 from experiments.config.rules import ReadWith, Rule, mistake
 from experiments.config.sections import Count, DataConfig, Positive, Seed
 from experiments.errors import UsageError
+from experiments.tasks.molecules.choices import Source, Targets
 from experiments.tasks.molecules.data.units import stated_units
 
 _FILE = {"kind": ["file"]}
@@ -21,9 +22,9 @@ def _learnt_from_files(*targets: str) -> Mapping[str, Sequence[str]]:
 class MoleculesDataConfig(DataConfig):
     """Where the molecules come from, and what is learnt about them."""
 
-    kind: Literal["file", "tblite"] = "tblite"
+    kind: Source = "tblite"
     """Read files, or simulate one molecule with GFN2-xTB, for which tblite must be installed."""
-    targets: Literal["energy_forces", "energy", "dipole", "polarizability"] = "energy_forces"
+    targets: Targets = "energy_forces"
     """What is learnt."""
     path: str | None = None
     """File of the training molecules: `.npz`, or a kind that ASE reads. Sets that are named no file
@@ -43,7 +44,7 @@ class MoleculesDataConfig(DataConfig):
     forces_key: str = "forces"
     """What files call the forces."""
     dipole_key: str = "dipole"
-    """What files call the dipole moment; that of an ion depends on the origin, and is not learnt."""
+    """What files call the dipole moment. That of an ion depends on the origin: it is not learnt."""
     polarizability_key: str = "polarizability"
     """What files call the polarizability, a matrix of three rows."""
     energy_unit: str = "eV"

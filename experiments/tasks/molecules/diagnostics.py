@@ -103,7 +103,7 @@ def equivariance_errors(
     action: sf.Action | None,
     floor: float,
 ) -> Float[np.ndarray, " examples"]:
-    r"""How far what is predicted of each molecule is from turning with it.
+    r"""How far the prediction for each molecule is from turning with the molecule.
 
     Formula: $\max_g |\phi(g x) - \rho(g) \phi(x)|_\infty / \max(|\phi(x)|_\infty, c)$, as
     `symjax_frames.testing.equivariance_error`, with calls of one compiled program.

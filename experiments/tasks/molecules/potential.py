@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 import symjax_frames as sf
 from experiments import symmetrize
 from experiments.errors import UsageError
+from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.sets import MoleculeFacts, Targets
+from experiments.tasks.molecules.data.examples import MoleculeFacts
 from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
 from experiments.tasks.molecules.networks.network import Network
@@ -24,7 +25,7 @@ from experiments.tasks.molecules.sparse import sparse_average
 from symjax_frames import nn
 
 Property = Callable[..., Array]
-"""`(positions, species, graph=None)` to an energy in eV, a dipole in e*Angstrom or a polarizability."""
+"""`(positions, species, graph=None)` to an energy (eV), a dipole (e*Angstrom), a polarizability."""
 
 
 class Potential:
@@ -123,8 +124,8 @@ class Potential:
     def alone(self, params: PyTree[Array]) -> Property:
         """The same as `energy`, by a faster program for one molecule.
 
-        For robust frames it evaluates only the elements that have a weight, and has a first derivative
-        but no second.
+        For robust frames it evaluates only the elements that have a weight, and has a first
+        derivative but no second.
         """
         if self.config.frame != "robust" or self._action is not None:
             # Of all other frames every element has a weight.
@@ -135,8 +136,8 @@ class Potential:
         """The model as it is trained, a function of `(key, positions, species)`.
 
         The weights of the elements that are drawn from are constants: every element is to have the
-        energy of the molecule, and where all agree, the derivatives of the weights add up to nothing.
-        With them each draw would be unbiased, and its forces mostly noise.
+        energy of the molecule, and where all agree, the derivatives of the weights add up to
+        nothing. With them each draw would be unbiased, and its forces mostly noise.
         """
         bare = self.bare(params)
 
@@ -154,7 +155,7 @@ class Potential:
     def dropped(
         self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]
     ) -> Float[Array, ""]:
-        """The weight of the elements that did not fit into a robust frame; 0 for all other frames."""
+        """The weight of the elements that did not fit into a robust frame; 0 for other frames."""
         if self.config.frame != "robust":
             return jnp.zeros((), positions.dtype)
         return sf.frame_diagnostics(self._frame(species), positions, species > 0).dropped
@@ -177,11 +178,11 @@ class Potential:
 
 
 class Committee(Potential):
-    r"""The mean of networks that differ by their seeds, as invariant and conservative as each of them.
+    r"""The mean of networks that differ by their seeds: as invariant and conservative as each.
 
     Formula: $E(x) = \frac1S \sum_s E_s(x)$. Its parameters are those of the networks with a leading
-    axis `seed`. As averages are linear, it is the average of the mean of the bare networks, and has one
-    frame for all of them.
+    axis `seed`. As averages are linear, it is the average of the mean of the bare networks, and has
+    one frame for all of them.
     """
 
     def bare(self, params: PyTree[Array]) -> Property:

@@ -8,7 +8,7 @@ from ase import Atoms
 from rich.console import Console
 
 from experiments.errors import UsageError
-from experiments.results.table import print_table
+from experiments.table import print_table
 from experiments.tasks.molecules.data.names import read_molecule
 from experiments.tasks.molecules.figures.drawn_frame import DrawnFrame, fraction
 from experiments.tasks.molecules.figures.molecule import molecule_frames

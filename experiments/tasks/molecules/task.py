@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
-from experiments.results.equivariance import median_and_worst
+from experiments.tasks.equivariance import median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import (

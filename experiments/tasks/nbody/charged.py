@@ -118,8 +118,8 @@ def simulate(
       positions: where the bodies start.
       velocities: their velocities there.
       charges: one a body.
-      snapshots: those to return, increasing; snapshot `k` is the state after `100 (k + 1)` steps, its
-        velocity that of the last move, before the force at its position acts.
+      snapshots: those to return, increasing; snapshot `k` is the state after `100 (k + 1)` steps,
+        its velocity that of the last move, before the force at its position acts.
 
     Returns:
       Positions and velocities at those snapshots.

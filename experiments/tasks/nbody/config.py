@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from experiments.config.choices import GroupName
+from experiments.config.choices import GroupName, RegressionLoss
 from experiments.config.rules import Rule
 from experiments.config.sections import Config, Count, DataConfig, Seed, TrainConfig
 from experiments.config.symmetry import FrameModelConfig
@@ -60,7 +60,7 @@ class NBodyModelConfig(FrameModelConfig):
 class NBodyTrainConfig(TrainConfig):
     """The optimisation and its bookkeeping."""
 
-    loss: Literal["l1", "mse"] = "mse"
+    loss: RegressionLoss = "mse"
     """The training loss."""
 
 

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
-from experiments.results.equivariance import equivariance_errors, median_and_worst
+from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.nbody import figures
 from experiments.tasks.nbody.config import NBodyConfig
 from experiments.tasks.nbody.data import load_nbody
@@ -23,7 +23,7 @@ PUBLISHED = {
     "CGENN": 0.0039,
     "MFA-GNN, not exact": 0.0036,
 }
-"""Published test errors on the same benchmark; see the README for their sources."""
+"""Published test errors on the same benchmark."""
 _DRAWN = 4
 """Test systems that a report shows."""
 _AUDITED = 4

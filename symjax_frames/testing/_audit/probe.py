@@ -157,7 +157,7 @@ class Probe:
         shift: np.ndarray,
         order: np.ndarray,
     ) -> list[np.ndarray]:
-        """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`: one float64 row per input."""
+        """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`: a float64 row per input."""
         parts = []
         for batch in self._batches([*moved, linear, shift, order]):
             *some, linears, shifts, orders = batch

@@ -1,4 +1,4 @@
-"""The result of an audit: numbers for every cloud, a table, JSON, and a comparison with tolerances."""
+"""The result of an audit: numbers for every cloud, a table, JSON, and tests against tolerances."""
 
 import dataclasses
 import math
@@ -108,7 +108,7 @@ class Audit:
         return all(dtype == self.dtype for dtype in self.output_dtypes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything in plain types for JSON, which has no NaN: they are strings, `"nan"`, `"inf"`."""
+        """Everything in plain types for JSON, which has no NaN: `"nan"` and `"inf"` are strings."""
         return _plain({"keeps_dtype": self.keeps_dtype} | dataclasses.asdict(self))
 
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -129,12 +129,14 @@ class Audit:
 
     def degree_table(self) -> tuple[list[str], list[list[str]]] | None:
         """The columns and rows of a table of degrees; `None` if there are none."""
-        found = [(cloud.name, cloud.degrees) for cloud in self.clouds if cloud.degrees is not None]
-        if not found:
+        measured = [
+            (cloud.name, cloud.degrees) for cloud in self.clouds if cloud.degrees is not None
+        ]
+        if not measured:
             return None
-        highest = len(found[0][1]) - 2
+        highest = len(measured[0][1]) - 2
         names = ["cloud", *(f"l = {degree}" for degree in range(highest + 1)), "higher"]
-        return names, [[name, *map(_short, degrees)] for name, degrees in found]
+        return names, [[name, *map(_short, degrees)] for name, degrees in measured]
 
     def failures(self, tolerance: float | None = None) -> list[str]:
         """What breaks a law of the group, a line each.

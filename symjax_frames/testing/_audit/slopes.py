@@ -67,7 +67,7 @@ class Forces:
 
 
 def find_forces(subject: Subject) -> Forces | None:
-    """The forces in the outputs: one vector per point, or else the gradient of one invariant number.
+    """The forces in the outputs: a vector per point, or else the gradient of an invariant number.
 
     `None` if there is neither.
     """

@@ -9,8 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from experiments.runs.checkpoint import Checkpoints
 from experiments.errors import ExperimentError
+from experiments.runs.checkpoint import Checkpoints
 
 
 class Record(NamedTuple):

@@ -1,15 +1,13 @@
 """A run that is killed and started again is the run that was never killed, bit for bit."""
 
-import json
 import random
 import shutil
 import signal
 import time
 from pathlib import Path
 
-import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+
 from tests.helpers.runs import result
 from tests.helpers.toy_task.process import Training
 

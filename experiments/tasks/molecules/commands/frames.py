@@ -6,6 +6,7 @@ from typing import get_args
 
 from experiments.commands.command import Command, make_console
 from experiments.config.choices import CommandFrame
+from experiments.tasks.molecules.choices import FrameGroup
 from experiments.tasks.molecules.commands.split import add_split
 
 
@@ -25,7 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(CommandFrame),
         help="by default pca and robust side by side",
     )
-    parser.add_argument("--group", choices=("E", "SE"), default="E", help="by default E")
+    parser.add_argument("--group", choices=get_args(FrameGroup), default="E", help="by default E")
     add_split(parser)
 
 

@@ -14,7 +14,7 @@ from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.data.read import Molecules
 
 _NOTHING = 1e-6
-"""In eV, eV/Angstrom or e*Angstrom: below what any method computes to, so no scale of targets."""
+"""In eV, eV/Angstrom or e*Angstrom: a smaller scale of targets is rounding, and 1 is taken."""
 _RANK = 1e-9
 """Singular values of compositions below it, relative to the largest, are rounding."""
 
@@ -24,9 +24,9 @@ class MoleculeFacts(NamedTuple):
 
     Attributes:
       elements: their atomic numbers, in rising order.
-      references: energy of an atom of each element in eV: the sums over molecules that come closest
-        to the energies in the mean square, and of those the smallest numbers; zeros without
-        energies.
+      references: energy of an atom of each element in eV. Their sums over molecules are closest to
+        the energies in the mean square; where several fit equally, they are the smallest numbers.
+        Zeros without energies.
       scale: root mean square of what is learnt. With forces, of their components, in eV/Angstrom;
         of energies alone, of what the references leave over the square root of the number of
         atoms, in eV; of the components of dipoles, in e*Angstrom, and of polarizabilities, in

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -12,11 +11,10 @@ from experiments.data.cache import Arrays
 from experiments.data.checks import check_counts
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
+from experiments.tasks.molecules.choices import Source, Targets
 from experiments.tasks.molecules.data.examples import MoleculeFacts, Part, make_examples
 from experiments.tasks.molecules.data.read import Molecules, read_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
-
-Targets = Literal["energy_forces", "energy", "dipole", "polarizability"]
 
 _NEEDED: dict[Targets, tuple[str, ...]] = {
     "energy_forces": ("energies", "forces"),
@@ -30,7 +28,7 @@ _GAP = 4000
 
 def load_molecules(
     *,
-    kind: Literal["file", "tblite"],
+    kind: Source,
     targets: Targets,
     num_train: int,
     num_valid: int,

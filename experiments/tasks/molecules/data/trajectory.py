@@ -20,7 +20,7 @@ _BROKEN = 2.0
 
 
 class Trajectory(NamedTuple):
-    """How a molecule moves, the same for the same arguments.
+    """The motion of a molecule, which is the same for the same arguments.
 
     Attributes:
       name: what the molecule is called.
@@ -54,7 +54,7 @@ class Trajectory(NamedTuple):
         return State(self.atoms.positions, deviation * draws, labels)
 
     def reach(self, state: State, steps: int, snapshot: int) -> State:
-        """Moves the molecule on. Of a try that fails, a line on standard error says why.
+        """Moves the molecule on. If a try fails, a line on standard error says why.
 
         Args:
           state: the molecule before.

@@ -20,7 +20,7 @@ class PotentialError(Exception):
 
 
 class Labels(NamedTuple):
-    """What is learned about one configuration.
+    """What the calculation gives for one set of positions.
 
     Attributes:
       energy: in eV.

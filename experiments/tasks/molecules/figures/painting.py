@@ -83,7 +83,7 @@ def write(axes: Axes, point: Float[np.ndarray, " 3"], words: str, colour: str, s
 
 
 def faded(colour: str, strength: float) -> tuple[float, float, float]:
-    """A colour mixed with white: all of it has the strength 1."""
+    """A colour mixed with white; of strength 1 it is the colour itself."""
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
     return red, green, blue
 

@@ -46,9 +46,9 @@ def radial_basis(
 
     Formula: $c \sin(n \pi r / r_c) / (n r)$ for $n \ge 1$.
 
-    Functions that change fast are small, so that a network takes to the slow ones: with all of one
-    size, it fits a thousand molecules as well and new ones worse. The factor $c$ makes the sum of
-    the squared amplitudes $2$ a function, as without the order.
+    Functions that change fast are small, so that a network prefers the slow ones. With functions of
+    one size, it fits a thousand training molecules as well, and new ones worse. The factor $c$ lets
+    the squared amplitudes add up to $2$ for each function, as they do without the division by $n$.
 
     Args:
       distance: in Angstrom, positive.

@@ -120,7 +120,7 @@ class _Layers(linen.Module):
 
 
 class _MessagePass(linen.Module):
-    """`e3x.nn.MessagePass` without pseudotensors: its parameters, its values, in half its time.
+    """`e3x.nn.MessagePass` without pseudotensors: the same parameters and values, in half the time.
 
     It sums the products of filters and features over neighbours before it couples them to features
     of one degree, where e3x couples every pair of atoms.

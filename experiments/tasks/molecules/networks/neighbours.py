@@ -18,7 +18,7 @@ def nearest_neighbours(
     """The nearest atoms of each within the cutoff, at most `capacity` of them.
 
     Whether an atom is in the list is no function of positions that has a derivative, and needs
-    none: what is seen of it fades out before it leaves. Places that are not needed hold an edge
+    none: what is seen of it fades out before it leaves. Entries that are not needed hold an edge
     from the atom to itself, which the networks do not see.
 
     Args:

@@ -59,7 +59,7 @@ class Network(nnx.Module):
         species: Int[Array, " atoms"],
         graph: Graph,
     ) -> Float[Array, "*tensor"]:
-        """What the targets say."""
+        """The energy, the dipole or the polarizability, as the targets say."""
         real = species > 0
         outputs = jnp.where(real[:, None], self.backbone(positions, species, graph), 0)
         if self.targets == "polarizability":

@@ -22,7 +22,7 @@ def equivariance_errors(
     groups: Mapping[str, Group],
     **actions: Any,
 ) -> dict[str, Float[Array, " examples"]]:
-    """The relative equivariance error of a function on each example, for the worst of a few elements.
+    """The relative equivariance error of a function on each example, the worst of a few elements.
 
     Args:
       fn: a function of one example.

@@ -1,0 +1,1 @@
+"""Run folders: what lies in them, checkpoints, and taking up what is stored."""

@@ -1,0 +1,12 @@
+"""The words that configurations and commands of molecules offer, each list spelled here alone."""
+
+from typing import Literal
+
+Source = Literal["file", "tblite"]
+"""Where molecules come from: files, or a simulation with GFN2-xTB."""
+
+Targets = Literal["energy_forces", "energy", "dipole", "polarizability"]
+"""What is learnt about molecules."""
+
+FrameGroup = Literal["E", "SE"]
+"""Groups of the frame of a molecule: with or without reflections."""
