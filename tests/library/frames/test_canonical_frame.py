@@ -293,7 +293,9 @@ def test_no_nan_on_any_cloud(dtype):
     # A row without points, too.
     x, masks = padded(clouds | {"no points": np.zeros((0, 3))}, dtype, largest)
     fn = backbone(jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), dtype))
-    cases = [{"group": "SE"}, {"group": "E", "sharpness": 10.0}]
+    cases = [{"group": "E", "sharpness": 10.0}]
+    if dtype == "float32":
+        cases.append({"group": "SE"})
     averages = [averaged(fn, sf.canonical_frame, **options) for options in cases]
 
     @jax.jit
