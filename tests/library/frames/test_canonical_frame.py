@@ -72,7 +72,7 @@ def changes(outputs, motions):
 
 @pytest.mark.parametrize(
     ("dim", "dtype"),
-    [(2, "float64"), pytest.param(3, "float32", marks=pytest.mark.fast), (3, "float64")],
+    [(2, "float64"), pytest.param(3, "float32", marks=pytest.mark.fast)],
 )
 def test_average_is_equivariant(dim, dtype):
     x = np.asarray(skewed_cloud(dim, dtype)[0])
@@ -228,7 +228,6 @@ def test_gradient_is_the_central_difference(keys):
         cases = {
             "hard E": {"group": "E"},
             "smooth SE": {"group": "SE", "sharpness": 5.0},
-            "detached": {"sharpness": 5.0, "detach": True},
             "constant weights": {"sharpness": 5.0, "frame": constant_weights},
         }
         found = {}
@@ -251,7 +250,7 @@ def test_gradient_is_the_central_difference(keys):
     for name, (_, gradient) in middle.items():
         slope = np.sum(gradient * direction)
         central = (right[name][0] - left[name][0]) / (2 * step)
-        if name in ("detached", "constant weights"):
+        if name == "constant weights":
             assert abs(slope - central) > 1e-3 * abs(central), name
         else:
             # The difference has an error of the square of the step, and rounding over the step.
@@ -294,7 +293,9 @@ def test_no_nan_on_any_cloud(dtype):
     # A row without points, too.
     x, masks = padded(clouds | {"no points": np.zeros((0, 3))}, dtype, largest)
     fn = backbone(jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), dtype))
-    cases = [{"group": "SE"}, {"group": "E", "sharpness": 10.0}]
+    cases = [{"group": "E", "sharpness": 10.0}]
+    if dtype == "float32":
+        cases.append({"group": "SE"})
     averages = [averaged(fn, sf.canonical_frame, **options) for options in cases]
 
     @jax.jit
@@ -343,8 +344,8 @@ def test_margins_say_which_clouds_the_signs_are_valid_on(dtype):
     assert max(of("all points equal")) == 0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_planar_clouds_leave_only_the_side_of_the_plane_open(dtype):
+def test_planar_clouds_leave_only_the_side_of_the_plane_open():
+    dtype = "float64"
     flat = np.array([[0.0, 0, 0], [3, 0.3, 0], [1, 2, 0], [0.2, 1, 0], [2.2, 0.9, 0]], dtype)
     fn = backbone(jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), dtype))
     motions = {group: draw_motions(group, 3, 4) for group in ("E", "SE")}

@@ -19,10 +19,8 @@ def test_capacity_that_is_too_small_is_told():
     assert needed == ((8, 6), 96)
     dropped = {
         (): (0, 0, 0),
-        (("max_elements", 24),): (0.75, 0, 0),
         (("capacity", (4, 6)),): (0.5, 0, 0),
         (("capacity", (8, 2)),): (2 / 3, None, None),
-        (("capacity", (4, 3)), ("max_elements", 12)): (7 / 8, None, None),
         # A capacity that fits one of a batch is told for that one.
         (("max_elements", 16),): (80 / 96, 0, 0),
     }
