@@ -42,7 +42,7 @@ def frame_average(
       ...     step, sf.pca_frame, in_actions=(sf.points, sf.vectors, None), out_actions=sf.points
       ... )
       >>> cloud = jax.random.normal(jax.random.key(0), (2, 5, 3))
-      >>> step(cloud[0], cloud[1], jnp.ones(5)).shape
+      >>> jax.jit(step)(cloud[0], cloud[1], jnp.ones(5)).shape
       (5, 3)
 
     Args:
@@ -167,7 +167,7 @@ def sampled_average(
       >>> sampled = sf.sampled_average(
       ...     energy, sf.orthogonal(3), in_actions=sf.vectors, out_actions=None, num_samples=4
       ... )
-      >>> sampled(jax.random.key(0), jnp.ones((5, 3))).shape
+      >>> jax.jit(sampled)(jax.random.key(0), jnp.ones((5, 3))).shape
       ()
 
     Args:

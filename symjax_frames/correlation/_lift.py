@@ -41,11 +41,11 @@ def lift(
       >>> from symjax_frames.correlation import correlate, lift
       >>> image = jax.random.normal(jax.random.key(0), (8, 8, 1))
       >>> kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
-      >>> lifted = lift(image, kernel, sf.cyclic(4))
+      >>> lifted = jax.jit(lift, static_argnums=2)(image, kernel, sf.cyclic(4))
       >>> lifted.shape
       (8, 8, 4, 2)
       >>> actions = {"in_actions": (sf.images, None), "out_actions": sf.images}
-      >>> averaged = sf.group_average(correlate, sf.cyclic(4), **actions)
+      >>> averaged = jax.jit(sf.group_average(correlate, sf.cyclic(4), **actions))
       >>> bool(jnp.allclose(averaged(image, kernel), jnp.mean(lifted, axis=-2), atol=1e-5))
       True
 
@@ -137,10 +137,11 @@ def average_kernel(
     apart. That is why group networks keep the maps apart and average a deep network at its end.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from symjax_frames.correlation import average_kernel
       >>> edge = jnp.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[..., None, None]
-      >>> bool(jnp.all(average_kernel(edge, sf.cyclic(4)) == 0))
+      >>> average = jax.jit(average_kernel, static_argnums=1)
+      >>> bool(jnp.all(average(edge, sf.cyclic(4)) == 0))
       True
 
     Args:

@@ -42,15 +42,16 @@ def canonical_frame(
     `pca_frame`, and tend to the one element as $b \to \infty$.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> cloud = jnp.array([[0.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
-      >>> frame = sf.canonical_frame(cloud)
+      >>> make_frame = jax.jit(sf.canonical_frame, static_argnames="sharpness")
+      >>> frame = make_frame(cloud)
       >>> frame.elements.linear.shape, frame.weights.tolist()
       ((1, 2, 2), [1.0])
-      >>> turned = sf.canonical_frame(-cloud)
+      >>> turned = make_frame(-cloud)
       >>> bool(jnp.allclose(turned.elements.linear, -frame.elements.linear, atol=1e-6))
       True
-      >>> sf.canonical_frame(cloud, sharpness=10.0).weights.shape
+      >>> make_frame(cloud, sharpness=10.0).weights.shape
       (4,)
 
     Args:

@@ -32,10 +32,10 @@ def close(
     for E.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> cloud = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
       >>> frame = sf.close(sf.pca_frame, sf.signed_permutations(3), already=sf.signs(3))
-      >>> frame(cloud).weights.shape
+      >>> jax.jit(frame)(cloud).weights.shape
       (48,)
 
     Args:

@@ -33,11 +33,10 @@ def landmark_frame(
     within the image.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> corner = lambda image: image[2, 2, 0]
-      >>> centred = sf.frame_average(
-      ...     corner, sf.landmark_frame, in_actions=sf.images, out_actions=None
-      ... )
+      >>> moves = dict(in_actions=sf.images, out_actions=None)
+      >>> centred = jax.jit(sf.frame_average(corner, sf.landmark_frame, **moves))
       >>> image = jnp.zeros((5, 5, 1)).at[1, 3, 0].set(7.0)
       >>> float(corner(image)), float(centred(image))
       (0.0, 7.0)

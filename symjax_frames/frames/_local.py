@@ -63,7 +63,7 @@ def local_frames(
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> def layer(points, senders, receivers):
-      ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=16)
+      ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=8)
       ...     def forces(neighbours):
       ...         damping = jnp.maximum(1 - jnp.sum(neighbours**2, 1, keepdims=True) / 16, 0) ** 3
       ...         return jax.ops.segment_sum(damping * jnp.sin(neighbours + 1), receivers, 5)

@@ -55,7 +55,8 @@ def robust_frame(
       >>> square = jnp.array([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
       >>> weight = jax.random.normal(jax.random.key(0), (3, 3))
       >>> energy = lambda x: jnp.sum(jnp.sin(x @ weight + 1))
-      >>> energy = sf.frame_average(energy, sf.robust_frame, in_actions=sf.points, out_actions=None)
+      >>> law = dict(in_actions=sf.points, out_actions=None)
+      >>> energy = jax.jit(sf.frame_average(energy, sf.robust_frame, **law))
       >>> turn = sf.orthogonal(3).draw(jax.random.key(1), float)
       >>> bool(jnp.isclose(energy(sf.points.push(turn, square)), energy(square), rtol=1e-5))
       True

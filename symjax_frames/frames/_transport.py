@@ -37,13 +37,13 @@ def transport(
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> @jax.jit
       ... def layer(points, senders, receivers):
-      ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=16)
+      ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=8)
       ...     pull = jax.vmap(sf.packed(sf.vectors, jnp.arange(5)).pull, in_axes=(0, None))
       ...     hidden = jnp.sin(pull(frame.elements, points) + 1)
       ...     return sf.frames.transport(hidden, frame, senders, receivers, sf.vectors)
       >>> points = jax.random.normal(jax.random.key(0), (5, 3))
       >>> layer(points, *jnp.nonzero(~jnp.eye(5, dtype=bool))).shape
-      (16, 20, 3)
+      (8, 20, 3)
 
     Args:
       features: of every node in each of its elements, as a function vmapped over

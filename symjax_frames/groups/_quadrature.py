@@ -42,7 +42,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
     error comes from its components beyond $L$ alone.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> rule = sf.quadrature(sf.special_orthogonal(3), 5)
       >>> rule.weights.shape, sf.groups.degree_of(rule)
       ((60,), 5)
@@ -62,7 +62,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
       >>> equivariant = sf.frame_average(
       ...     turned, partial(sf.pca_frame, group="T"), in_actions=sf.points, out_actions=sf.points
       ... )
-      >>> equivariant(jnp.ones((4, 3))).shape
+      >>> jax.jit(equivariant)(jnp.ones((4, 3))).shape
       (4, 3)
 
     Args:

@@ -22,11 +22,11 @@ class GroupCNN(nnx.Module):
     them invariant. With `cyclic(1)` this is a plain CNN.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from flax import nnx
       >>> from symjax_frames.nn import GroupCNN
-      >>> backbone = GroupCNN(sf.cyclic(8), 1, [[4], [8], [8, 8]], rngs=nnx.Rngs(0))
-      >>> backbone(jnp.ones((2, 28, 28, 1))).shape
+      >>> backbone = GroupCNN(sf.cyclic(8), 1, [[4], [8]], rngs=nnx.Rngs(0))
+      >>> jax.jit(backbone)(jnp.ones((2, 28, 28, 1))).shape
       (2, 8, 8)
 
     Args:

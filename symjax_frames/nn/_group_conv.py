@@ -92,11 +92,11 @@ class LiftingConv(_PlaneConv):
     error of the sampling for others.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from flax import nnx
       >>> from symjax_frames.nn import LiftingConv
       >>> lift = LiftingConv(sf.cyclic(4), 3, 8, rngs=nnx.Rngs(0))
-      >>> lift(jnp.ones((2, 28, 28, 3))).shape
+      >>> jax.jit(lift)(jnp.ones((2, 28, 28, 3))).shape
       (2, 28, 28, 4, 8)
 
     Args:
@@ -145,11 +145,11 @@ class GroupConv(_PlaneConv):
     and to the regular representation: equivariant as `LiftingConv` is.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from flax import nnx
       >>> from symjax_frames.nn import GroupConv
       >>> layer = GroupConv(sf.dihedral(4), 5, 6, rngs=nnx.Rngs(0))
-      >>> layer(jnp.ones((2, 14, 14, 8, 5))).shape
+      >>> jax.jit(layer)(jnp.ones((2, 14, 14, 8, 5))).shape
       (2, 14, 14, 8, 6)
 
     Args:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
+from tests.helpers.clouds import draw_motions
 
 ACTIONS = {
     "points": (sf.points, 1),
@@ -15,13 +16,10 @@ ACTIONS = {
 }
 
 
-def reflection(dim, dtype=jnp.float64):
-    return sf.Isometry(jnp.eye(dim, dtype=dtype).at[0, 0].set(-1), jnp.zeros(dim, dtype))
-
-
-def element(key, dim, improper, dtype=jnp.float64):
-    g = sf.special_euclidean(dim).draw(key, dtype)
-    return g.compose(reflection(dim, dtype)) if improper else g
+def element(dim, improper):
+    """A rotation and shift, or a rotation, reflection and shift, drawn with NumPy."""
+    motions = draw_motions("E", dim, 2)
+    return sf.Isometry(*[jnp.asarray(leaf[int(improper)]) for leaf in motions])
 
 
 def draw(*shape, seed=0):
@@ -29,7 +27,7 @@ def draw(*shape, seed=0):
 
 
 @pytest.mark.parametrize("dim", [1, 2, pytest.param(3, marks=pytest.mark.fast), 4])
-def test_action_is_a_homomorphism_with_inverse(keys, dim):
+def test_action_is_a_homomorphism_with_inverse(dim):
     data = {name: draw(4, *[dim] * rank) for name, (_, rank) in ACTIONS.items()}
 
     def laws(action, x, g, h):
@@ -42,11 +40,10 @@ def test_action_is_a_homomorphism_with_inverse(keys, dim):
         return pairs, action.push(g, x), action.push(h, x)
 
     @jax.jit
-    def run(data, draws):
-        g, h = element(draws[0], dim, False), element(draws[1], dim, True)
+    def run(data, g, h):
         return {name: laws(action, data[name], g, h) for name, (action, _) in ACTIONS.items()}
 
-    found = run(jax.tree.map(jnp.asarray, data), jax.random.split(next(keys), 2))
+    found = run(jax.tree.map(jnp.asarray, data), element(dim, False), element(dim, True))
     for name, (pairs, proper, improper) in found.items():
         for law, (left, right) in pairs.items():
             np.testing.assert_allclose(left, right, atol=1e-13, err_msg=f"{name}: {law}")
@@ -65,13 +62,12 @@ def test_points_shift_and_vectors_do_not():
 
 
 @pytest.mark.fast
-def test_products_of_vectors_move_as_they_should(keys):
+def test_products_of_vectors_move_as_they_should():
     """Cross products are pseudovectors, outer products are tensors, in a mirror."""
     outer = lambda x, y: x[:, :, None] * y[:, None, :]
 
     @jax.jit
-    def run(a, b, key):
-        g = element(key, 3, True)
+    def run(a, b, g):
         moved = sf.vectors.push(g, a), sf.vectors.push(g, b)
         actions = (jnp.cross, sf.pseudovectors), (outer, sf.tensors(2))
         return [
@@ -79,30 +75,30 @@ def test_products_of_vectors_move_as_they_should(keys):
             for product, action in actions
         ]
 
-    for moved_first, moved_last, as_vectors in run(draw(5, 3), draw(5, 3, seed=1), next(keys)):
+    for moved_first, moved_last, as_vectors in run(
+        draw(5, 3), draw(5, 3, seed=1), element(3, True)
+    ):
         np.testing.assert_allclose(moved_first, moved_last, atol=1e-13)
         assert not np.allclose(moved_first, as_vectors)
 
 
-def test_rows_of_any_leading_shape_move_alike(keys):
+def test_rows_of_any_leading_shape_move_alike():
     x = draw(2, 4, 3)
 
     @jax.jit
-    def run(x, key):
-        g = element(key, 3, True)
+    def run(x, g):
         return sf.points.push(g, x)[1, 2], sf.points.push(g, x[1, 2])
 
-    np.testing.assert_allclose(*run(x, next(keys)), atol=1e-15)
+    np.testing.assert_allclose(*run(x, element(3, True)), atol=1e-15)
 
 
 @pytest.mark.fast
-def test_packed_moves_each_row_by_its_graph(keys):
+def test_packed_moves_each_row_by_its_graph():
     data = {name: jnp.asarray(draw(6, *[3] * rank)) for name, (_, rank) in ACTIONS.items()}
     segment_ids = jnp.array([0, 0, 2, 1, 1, 2])
 
     @jax.jit
-    def run(data, draws):
-        elements = jax.vmap(lambda key: sf.euclidean(3).draw(key, float))(draws)
+    def run(data, elements):
         rows = jax.tree.map(lambda leaf: leaf[segment_ids], elements)
         found = {}
         for name, (action, _) in ACTIONS.items():
@@ -115,7 +111,7 @@ def test_packed_moves_each_row_by_its_graph(keys):
             )
         return found
 
-    for name, (moved, expected, back) in run(data, jax.random.split(next(keys), 3)).items():
+    for name, (moved, expected, back) in run(data, sf.Isometry(*draw_motions("E", 3, 3))).items():
         np.testing.assert_allclose(moved, expected, atol=1e-14, err_msg=name)
         np.testing.assert_allclose(back, data[name], atol=1e-13, err_msg=name)
 

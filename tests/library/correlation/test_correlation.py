@@ -1,5 +1,7 @@
 """The identities of correlation under symmetries of the grid, each beside what breaks it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,7 @@ def draw(keys, dtype, *shapes):
     return [jnp.asarray(np.resize(value, shape)) for value, shape in pairs]
 
 
+@functools.partial(jax.jit, static_argnames=("action", "group", "pull"))
 def every(action, group, x, *, pull=False):
     """`g.x` for all elements, stacked on a first axis."""
     move = action.pull if pull else action.push
@@ -115,9 +118,10 @@ def test_no_images_have_no_maps():
 
 def test_leading_axes_are_free(keys):
     image, kernel = draw(keys, "float32", (2, 3, 5, 5, 2), (3, 3, 2, 4))
-    whole = correlate(image, kernel)
+    run = jax.jit(correlate)
+    whole = run(image, kernel)
     assert whole.shape == (2, 3, 5, 5, 4)
-    assert relative(correlate(image[1, 2], kernel), whole[1, 2]) < rounding("float32", 18)
+    assert relative(run(image[1, 2], kernel), whole[1, 2]) < rounding("float32", 18)
 
 
 @pytest.mark.parametrize("group", [sf.cyclic(4), sf.dihedral(4)])
@@ -213,7 +217,7 @@ def test_correlation_on_the_group_is_the_double_sum(keys):
                     if source in window:
                         weight = np.asarray(kernel)[element, *window[source], 0]
                         expected[*at, g] += np.asarray(features)[*pixel, h, 0] * weight
-    found = group_correlate(features, kernel, group)
+    found = jax.jit(group_correlate, static_argnums=2)(features, kernel, group)
     np.testing.assert_allclose(found, expected, atol=1e-13)
 
 

@@ -18,20 +18,23 @@ def matrices(rule):
 
 
 def averaged_harmonics(linear, weights, degree):
-    """The largest |sum_k w_k D^l(g_k) Y_l(p)|, zero over `2 l + 1` generic `p` only if the sum is."""
+    """The largest |sum_k w_k D^l(g_k) Y_l(p)|, zero over `2 l + 1` generic `p` only if the sum is.
+
+    The weights may carry leading axes.
+    """
     moved = np.einsum("kji,pj->kpi", linear, GENERIC[: 2 * degree + 1])
     polar, azimuth = (
         np.arccos(np.clip(moved[..., 2], -1, 1)),
         np.arctan2(moved[..., 1], moved[..., 0]),
     )
     orders = np.arange(degree + 1)[:, None, None]
-    return np.abs(np.einsum("k,mkp->mp", weights, sph_harm_y(degree, orders, polar, azimuth))).max()
+    return np.abs(weights @ sph_harm_y(degree, orders, polar, azimuth)).max()
 
 
 def in_both_parities(rule, degree):
     linear, weights = matrices(rule)
     determinants = np.linalg.det(linear)
-    return max(averaged_harmonics(linear, w, degree) for w in (weights, weights * determinants))
+    return averaged_harmonics(linear, np.stack([weights, weights * determinants]), degree)
 
 
 @pytest.mark.parametrize("name", SPACE)

@@ -67,24 +67,28 @@ class LinenMLP(flax.linen.Module):
 
 
 def test_functions_nnx_modules_and_linen_modules_average_alike():
-    cloud = jnp.asarray(draw_inputs(0, 5).points)
-    turn = jnp.asarray([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, -1]], jnp.float32)
-    shift = jnp.asarray([[1.0, -2.0, 0.5]], jnp.float32)
+    cloud = draw_inputs(0, 5).points
+    turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, -1]], np.float32)
+    shift = np.array([[1.0, -2.0, 0.5]], np.float32)
     linen = LinenMLP()
     models = {
         "plain": lambda x: jnp.sin(x + 1),
         "nnx": nn.MLP([3, 8, 3], rngs=nnx.Rngs(0)),
-        "linen": functools.partial(linen.apply, linen.init(jax.random.key(0), cloud)),
+        "linen": functools.partial(linen.apply, jax.jit(linen.init)(jax.random.key(0), cloud)),
     }
-    for name, model in models.items():
-        averaged = jax.jit(
-            sf.frame_average(model, sf.pca_frame, in_actions=sf.points, out_actions=sf.points)
-        )
-        moved = averaged(cloud) @ turn + shift
-        assert np.max(np.abs(averaged(cloud @ turn + shift) - moved)) < 1e-4, name
-        assert np.max(np.abs(model(cloud @ turn + shift) - (model(cloud) @ turn + shift))) > 1e-2, (
-            name
-        )
+    moves = {"in_actions": sf.points, "out_actions": sf.points}
+
+    @jax.jit
+    @jax.vmap
+    def run(x):
+        averages = {n: sf.frame_average(fn, sf.pca_frame, **moves) for n, fn in models.items()}
+        return {name: (averages[name](x), fn(x)) for name, fn in models.items()}
+
+    outputs = jax.device_get(run(np.stack([cloud, cloud @ turn + shift])))
+    for name, pair in outputs.items():
+        averaged, alone = (np.max(np.abs(y[1] - (y[0] @ turn + shift))) for y in pair)
+        assert averaged < 1e-4, name
+        assert alone > 1e-2, name
 
 
 RNGS = nnx.Rngs(0)

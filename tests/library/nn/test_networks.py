@@ -45,12 +45,7 @@ TURNS, MIRRORS = slice(0, None, 2), slice(1, None, 2)
 
 @pytest.mark.parametrize(
     ("dim", "group", "dtype"),
-    [
-        (3, "E", np.float32),
-        pytest.param(3, "SE", np.float64, marks=pytest.mark.fast),
-        (2, "E", np.float64),
-        (2, "SE", np.float32),
-    ],
+    [(2, "E", np.float32), pytest.param(3, "SE", np.float64, marks=pytest.mark.fast)],
 )
 def test_point_gnn_is_equivariant_only_when_averaged(dim, group, dtype):
     inputs = draw_inputs(0, 5, dim, dtype)
@@ -88,12 +83,12 @@ def test_point_gnn_averaged_over_a_finite_group_is_equivariant_to_that_group():
 
 
 def test_untrained_point_gnn_moves_points_by_their_velocities():
-    inputs, trained = draw_inputs(0, 5), draw_network("PointGNN", 0)
+    inputs, trained = draw_inputs(0, 5), draw_network("PointGNN", 0, layers=1)
     expected = inputs.points + inputs.velocities
 
     @jax.jit
     def run(inputs):
-        untrained = nn.PointGNN(3, 2, 1, hidden=8, layers=2, rngs=nnx.Rngs(0))
+        untrained = nn.PointGNN(3, 2, 1, hidden=8, layers=1, rngs=nnx.Rngs(0))
         return [apply(network, inputs, complete(5)) for network in (untrained, trained)]
 
     first, later = run(inputs)
@@ -103,7 +98,7 @@ def test_untrained_point_gnn_moves_points_by_their_velocities():
 
 @pytest.mark.parametrize(
     ("dim", "dtype"),
-    [(2, np.float64), pytest.param(3, np.float32, marks=pytest.mark.fast), (3, np.float64)],
+    [(2, np.float64), pytest.param(3, np.float32, marks=pytest.mark.fast)],
 )
 def test_egnn_is_equivariant_by_construction(dim, dtype):
     network = draw_network("EGNN", 0, dim, dtype)
@@ -122,11 +117,7 @@ def test_egnn_is_equivariant_by_construction(dim, dtype):
 
 @pytest.mark.parametrize(
     ("dim", "group", "dtype"),
-    [
-        (3, "E", np.float32),
-        pytest.param(3, "SE", np.float64, marks=pytest.mark.fast),
-        (2, "E", np.float64),
-    ],
+    [(3, "E", np.float32), pytest.param(2, "SE", np.float64, marks=pytest.mark.fast)],
 )
 def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
     network = draw_network("LayerwiseGNN", 0, dim, dtype, group=group)
@@ -160,7 +151,7 @@ def test_layerwise_gnn_over_robust_frames_is_equivariant_on_molecules_at_rest():
     moved = sf.points.push(g, jnp.asarray(points))
 
     def error(**options):
-        network = draw_network("LayerwiseGNN", 0, dtype=np.float64, hidden=4, **options)
+        network = draw_network("LayerwiseGNN", 0, dtype=np.float64, hidden=4, layers=1, **options)
 
         @jax.jit
         @jax.vmap
