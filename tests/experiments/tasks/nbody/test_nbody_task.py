@@ -112,7 +112,7 @@ def test_sampled_training_draws_from_the_key(make):
 def test_report_draws_predictions_and_frames(make, monkeypatch, tmp_path):
     for name, count in (("averaged", 2), ("linear", 1)):
         task = make(name)
-        # One frame average less to compile: that of the picture of the linear model is a real one.
+        # An average less to compile. The linear model draws what it predicts.
         if name == "averaged":
             monkeypatch.setattr(task, "predict", lambda params, batch: jnp.asarray(batch["target"]))
         folder = tmp_path / name
