@@ -92,16 +92,16 @@ def test_metrics_left_over_would_show(whole, tmp_path_factory):
     assert result(folder) == result(whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_polite_signal_saves_and_says_how_to_go_on(whole, tmp_path_factory, number):
-    folder = tmp_path_factory.mktemp(number.name)
-    training = Training(folder, EPOCHS)
-    while training.running and "\nstep " not in training.output:
-        time.sleep(0.005)
-    training.signal(number)
-    assert training.wait() == 130, training.output
-    output = training.output
-    assert "is saved; to continue: python -m experiments train" in output
-    assert "Traceback" not in output
+def test_a_polite_signal_saves_and_says_how_to_go_on(whole, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("polite")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        training = Training(folder, EPOCHS)
+        while training.running and "\nstep " not in training.output:
+            time.sleep(0.005)
+        training.signal(number)
+        assert training.wait() == 130, training.output
+        output = training.output
+        assert "is saved; to continue: python -m experiments train" in output
+        assert "Traceback" not in output
     finish(folder)
     assert result(folder) == result(whole)
