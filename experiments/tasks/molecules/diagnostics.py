@@ -122,12 +122,17 @@ def equivariance_errors(
     def largest(values: Array) -> np.ndarray:
         return np.max(np.abs(np.asarray(values)), axis=axes)
 
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, None, 0, 0))
+    def move(key: Array, draw: Array, positions: Array, still: Array) -> tuple[Array, Array]:
+        element = group.draw(jax.random.fold_in(key, draw), positions.dtype)
+        expected = still if action is None else action.push(element, still)
+        return sf.points.push(element, positions), expected
+
     worst = np.zeros(len(still))
     for draw in range(_DRAWS):
-        draw_keys = jax.vmap(lambda key, draw=draw: jax.random.fold_in(key, draw))(keys)
-        elements = jax.vmap(lambda key: group.draw(key, positions.dtype))(draw_keys)
-        turned = predict(batch | {"positions": jax.vmap(sf.points.push)(elements, positions)})
-        expected = still if action is None else jax.vmap(action.push)(elements, still)
+        moved, expected = move(keys, jnp.asarray(draw, jnp.int32), positions, still)
+        turned = predict(batch | {"positions": moved})
         size = np.maximum(largest(expected), floor)
         worst = np.maximum(worst, largest(turned - expected) / size)
     return worst
