@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, PyTree
 
 
 def _multiply(weight: Float[Array, ""], value: Array) -> Array:
+    """The data times the weight."""
     return weight * value
 
 

@@ -1,6 +1,7 @@
 """Reads a configuration: a YAML file, and overrides from the command line on top of it."""
 
 import difflib
+import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,14 @@ def _parse(text: str, source: str) -> Any:
         raise UsageError(f"{source}{where}: {problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{source}: must be YAML, got {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise UsageError(f"{source}: must be YAML, got too many brackets in brackets") from None
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        # To open a pipe would wait for somebody to write into it.
+        raise UsageError(f"{path}: must be a YAML file, got no regular file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

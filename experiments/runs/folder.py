@@ -49,9 +49,9 @@ class RunFolder:
         Raises:
           UsageError: if the folder is not that of a run.
         """
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):
             raise UsageError(f"{self.path}: must be the folder of a run, got no such folder")
-        if not self.config.is_file():
+        if not os.path.isfile(self.config):
             raise UsageError(
                 f"{self.path}: must be the folder of a run, got a folder without {self.config.name}"
             )

@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from pydantic import ValidationInfo, field_validator
-
-from experiments.config.rules import ReadWith, Rule, mistake
+from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Count, DataConfig, Positive, Seed
-from experiments.errors import UsageError
 from experiments.tasks.molecules.choices import Source, Targets
-from experiments.tasks.molecules.data.units import stated_units
+from experiments.tasks.molecules.data.units import known_unit, unit_names
 
 _FILE = {"kind": ["file"]}
 _SIMULATION = {"kind": ["tblite"]}
@@ -17,6 +14,14 @@ _SIMULATION = {"kind": ["tblite"]}
 
 def _learnt_from_files(*targets: str) -> Mapping[str, Sequence[str]]:
     return {"kind": ["file"], "targets": targets}
+
+
+def _is_unit_of(quantity: str) -> Rule:
+    def holds(data: DataConfig) -> bool:
+        unit = getattr(data, f"{quantity}_unit")
+        return unit is None or known_unit(quantity, unit) is not None
+
+    return Rule(f"{quantity}_unit", f"be one of {', '.join(unit_names(quantity))}", holds)
 
 
 class MoleculesDataConfig(DataConfig):
@@ -100,17 +105,5 @@ class MoleculesDataConfig(DataConfig):
             "be a file of molecules with kind 'file'",
             lambda data: data.kind != "file" or data.path is not None,
         ),
+        *map(_is_unit_of, ("energy", "length", "forces", "dipole", "polarizability")),
     )
-
-    @field_validator(
-        "energy_unit", "length_unit", "forces_unit", "dipole_unit", "polarizability_unit"
-    )
-    @classmethod
-    def _check_unit(cls, unit: str | None, field: ValidationInfo) -> str | None:
-        assert field.field_name is not None
-        if unit is not None:
-            try:
-                stated_units(**{field.field_name.removesuffix("_unit"): unit})
-            except UsageError as error:
-                raise mistake(str(error).removeprefix(f"{field.field_name} ")) from None
-        return unit

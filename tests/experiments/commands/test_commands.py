@@ -129,6 +129,7 @@ def test_an_evaluation_of_another_model_is_printed_and_not_stored(trained, capsy
         (["train", "{config}", "train.epoch=3"], "did you mean train.epochs?"),
         (["train", "{config}", "model.hidden=9", "run={trained}"], "model.hidden: 8 in the folder"),
         (["train", "{trained}"], "to continue its run: "),
+        (["evaluate", "x" * 300], "must be the folder of a run"),
         (["evaluate", "nowhere"], "nowhere: must be the folder of a run"),
         (["evaluate", "{parent}"], "{parent}: must be the folder of a run"),
         (["evaluate", "{trained}", "data.seed=1"], "must be a key of the section model"),

@@ -1,5 +1,7 @@
 """What a configuration file may say, and what is said about one that says something else."""
 
+import os
+
 import pytest
 
 from experiments.config.explain import list_keys
@@ -278,3 +280,21 @@ def test_the_name_of_a_file_is_taken_as_it_is(load, name):
 def test_a_number_in_a_configuration_is_no_name_of_a_file(mistakes):
     (line,) = mistakes(BASE + "data: {path: 3}\n")
     assert "data.path: must be a text, or null, got 3" in line
+
+
+def test_a_pipe_and_endless_brackets_are_no_configuration(tmp_path, mistakes):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UsageError, match=r"pipe\.yaml: must be a YAML file"):
+        load_config(tmp_path / "pipe.yaml")
+    (line,) = mistakes(3000 * "[")
+    assert "must be YAML" in line
+
+
+def test_an_unknown_unit_hides_no_other_mistake(mistakes):
+    text = (
+        "task: molecules\ntrain: {epochs: 1}\n"
+        "data: {kind: file, path: a.xyz, forces_unit: parsec, temperature: 300.0}\n"
+    )
+    unit, temperature = sorted(mistakes(text), key=lambda line: "temperature" in line)
+    assert "data.forces_unit: must be one of " in unit and "'parsec'" in unit
+    assert "data.temperature: must be left out" in temperature

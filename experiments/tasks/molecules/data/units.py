@@ -142,12 +142,12 @@ def check_declared(
         stem = re.sub(r"[_-]?units?$", "", name.lower())
         for quantity in quantities:
             named = re.fullmatch(_DECLARED[quantity], stem)
-            if named and _unit(quantity, text) != getattr(units, quantity):
+            if named and known_unit(quantity, text) != getattr(units, quantity):
                 raise _contradiction(where, name, text, quantity, units)
         if not stem:
             # One list for all quantities: only the words that are units mean anything.
             for word in re.split(r"[\s,;:]+", text):
-                meanings = {quantity: _unit(quantity, word) for quantity in quantities}
+                meanings = {quantity: known_unit(quantity, word) for quantity in quantities}
                 for quantity, unit in meanings.items():
                     if unit is not None and unit != getattr(units, quantity):
                         raise _contradiction(where, name, text, quantity, units)
@@ -161,14 +161,19 @@ def _contradiction(where: str, name: str, text: str, quantity: str, units: Units
 
 
 def _known(quantity: str, text: str) -> str:
-    unit = _unit(quantity, text)
+    unit = known_unit(quantity, text)
     if unit is None:
-        names = ", ".join(_SCALES[quantity])
+        names = ", ".join(unit_names(quantity))
         raise UsageError(f"{quantity}_unit must be one of {names}, got {text!r}")
     return unit
 
 
-def _unit(quantity: str, text: str) -> str | None:
+def unit_names(quantity: str) -> tuple[str, ...]:
+    """The units of a quantity, in the spelling that messages show."""
+    return tuple(_SCALES[quantity])
+
+
+def known_unit(quantity: str, text: str) -> str | None:
     """The name of a unit that is spelled in any usual way, `None` if it is none of the quantity."""
     word = re.sub(r"[\s_]", "", text).lower()
     if word in ("au", "a.u.", "atomic"):
@@ -178,9 +183,9 @@ def _unit(quantity: str, text: str) -> str | None:
     unit = names.get(word, _SPELLINGS.get(word))
     if unit is None and quantity == "forces":
         energy, _, length = word.rpartition("/")
-        unit = f"{_unit('energy', energy)}/{_unit('length', length)}"
+        unit = f"{known_unit('energy', energy)}/{known_unit('length', length)}"
     elif unit is None and quantity == "dipole" and word.startswith("e"):
-        unit = f"e*{_unit('length', word.removeprefix('e').removeprefix('*'))}"
+        unit = f"e*{known_unit('length', word.removeprefix('e').removeprefix('*'))}"
     elif unit is None and quantity == "polarizability" and word.endswith("3"):
-        unit = f"{_unit('length', word.removesuffix('3').rstrip('*^'))}^3"
+        unit = f"{known_unit('length', word.removesuffix('3').rstrip('*^'))}^3"
     return unit if unit in _SCALES[quantity] else None
