@@ -21,7 +21,7 @@ ethanol: .venv/installed
 
 # Lint, types, and every test, the examples of the documentation among them.
 test: lint
-	$(RUN) -m pytest -n 3 --dist worksteal
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 # Lint, types, and the laws of the library in one dtype.
 test-fast: lint
