@@ -135,9 +135,12 @@ FAULTS = (
 def copy_of_the_code(folder: Path) -> Path:
     """A copy in which faults can be planted: what is imported, and what tests read."""
     copy = folder / "copy"
-    hidden = shutil.ignore_patterns(".*", "runs", "build", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, copy, ignore=hidden)
-    shutil.copytree(ROOT / ".github", copy / ".github")
+    hidden = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("symjax_frames", "experiments", "tests", "configs", ".github"):
+        shutil.copytree(ROOT / name, copy / name, ignore=hidden)
+    for path in (*ROOT.glob("*.*"), ROOT / "Makefile", ROOT / ".gitignore"):
+        if path.is_file():
+            shutil.copy(path, copy)
     return copy
 
 
