@@ -6,7 +6,7 @@ from typing import ClassVar
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Count, DataConfig, Positive, Seed
 from experiments.tasks.molecules.choices import Source, Targets
-from experiments.tasks.molecules.data.units import known_unit, unit_names
+from experiments.tasks.molecules.data.unit_names import known_unit, unit_names
 
 _FILE = {"kind": ["file"]}
 _SIMULATION = {"kind": ["tblite"]}
