@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 # Words beside `unit` that say nothing of what it is the unit of.
-_EMPTY = set("unit units of in the dict property properties data metadata meta info".split()) | set(
-    "key value pairs default system".split()
+_EMPTY = frozenset(
+    "unit units of in the dict json property properties data metadata meta info key value pairs "
+    "default system".split()
 )
 
 
@@ -81,7 +82,7 @@ def _subject(path: tuple[str, ...]) -> str | None:
     for place, name in enumerate(path):
         if {"unit", "units"} & set(_words(name)):
             # `units/energy` and `energy/unit` say the same.
-            near = (name, *reversed(path[place + 1 :]), *path[max(0, place - 1) : place])
+            near = (*reversed(path[place:]), *path[max(0, place - 1) : place])
             return next(filter(None, map(stem_of, near)), "")
     return None
 

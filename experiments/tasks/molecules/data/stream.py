@@ -1,8 +1,9 @@
 """The snapshots of a file one by one: where one has a defect, the others are still read."""
 
+import io
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from lzma import LZMAError
@@ -17,69 +18,113 @@ from ase.io.trajectory import Trajectory
 from experiments.data.npz import DataError, refuse_unreadable
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.npz_files import read_arrays
-from experiments.tasks.molecules.data.units import stated_units
+from experiments.tasks.molecules.data.records import (
+    SINGLE,
+    pdb_with_ends,
+    sdf_snapshots,
+    warn_of_others,
+)
+from experiments.tasks.molecules.data.units import check_declared, stated_units
 from experiments.tasks.molecules.data.xyz import Snapshots, xyz_snapshots
 
 # What the name says is binding for these; for all others ASE looks at the content too.
 _KINDS = {".xyz": "extxyz", ".extxyz": "extxyz", ".txt": "extxyz", ".traj": "traj", ".db": "db"}
+_DATABASES = ("db", "json")
+_SDF = ("sdf", "mol")
+# Their text is looked at before ASE reads it.
+_TEXTS = ("xyz", "extxyz", "proteindatabank", *_SDF, *SINGLE)
 
 
-def stream_snapshots(path: str | os.PathLike[str], split: str | None = None) -> Snapshots:
+def stream_snapshots(
+    path: str | os.PathLike[str], split: str | None = None, *, species_key: str | None = None
+) -> Snapshots:
     """The snapshots of a file one by one; of `.npz` files without energies and forces.
 
     After a defect, XYZ goes on with the next line that can only be the number of atoms of a
-    snapshot; trajectories and databases go on with the next snapshot. Other kinds of files end with
-    their first defect.
+    snapshot; SDF, trajectories and databases go on with the next snapshot. Other kinds of files end
+    with their first defect. Warns of files that hold several structures of which ASE reads one.
 
     Args:
       path: a file of any kind that ASE reads, where one that ends in `.txt` is taken for XYZ; or an
         `.npz` file in the layout of MD17, in angstrom.
       split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
+      species_key: for `.npz` files, what they call the atomic numbers; `None` for a usual name.
 
     Returns:
       For each snapshot its location, which is the file, the number of the snapshot, from 1, and,
-      for XYZ, a line; and the snapshot, or the error that says what is wrong with it.
+      for XYZ and SDF, a line; and the snapshot, or the error that says what is wrong with it.
 
     Raises:
-      UsageError: a split of another file than `.npz`.
+      UsageError: a split or a key of species of another file than `.npz`.
+      DataError: the file is missing, unreadable, not of the kind its name says, or declares another
+        unit of length.
+    """
+    if Path(path).suffix.lower() == ".npz":
+        refuse_unreadable(path, "a readable file with molecules")
+        return _arrays(path, split, species_key)
+    refuse_options_of_arrays(path, split, species_key)
+    metadata, snapshots = open_snapshots(path)
+    check_declared(str(path), metadata, stated_units(), ["positions"])
+    return snapshots
+
+
+def refuse_options_of_arrays(
+    path: str | os.PathLike[str], split: str | None, species_key: str | None
+) -> None:
+    """Refuses what only `.npz` files take.
+
+    Raises:
+      UsageError: one of the two is not `None`.
+    """
+    for option, value in (("split", split), ("species_key", species_key)):
+        if value is not None:
+            raise UsageError(
+                f"{option} must be None for files other than .npz, got {value!r} for {path}"
+            )
+
+
+def open_snapshots(path: str | os.PathLike[str]) -> tuple[Mapping[str, object], Snapshots]:
+    """What a file that ASE reads says of all its snapshots, and they as of `stream_snapshots`.
+
+    Raises:
       DataError: the file is missing, unreadable or not of the kind its name says.
     """
-    file = Path(path)
-    npz = file.suffix.lower() == ".npz"
-    if split is not None and not npz:
-        raise UsageError(f"split must be None for files other than .npz, got {split!r} for {path}")
     refuse_unreadable(path, "a readable file with molecules")
-    if npz:
-        return _arrays(path, split)
     # Absolute: ASE takes names such as `-` and `postgres...` for something else than files.
-    name = str(file.resolve())
+    name = str(Path(path).resolve())
     try:
         kind = _KINDS.get(Path(get_compression(name)[0]).suffix.lower()) or filetype(name)
         with open_with_compression(name, "rb") as opened:
-            content = opened.read(-1 if kind in ("xyz", "extxyz") else 1)
+            content = opened.read(-1 if kind in _TEXTS else 1)
     except (OSError, EOFError, zlib.error, LZMAError, UnknownFileTypeError) as error:
         raise DataError(
             f"{path}: must be an intact file of a kind that ASE reads, such as .xyz, .extxyz, .db "
             f"and .traj, or .npz, got one that cannot be read ({error})"
         ) from error
     if kind in ("xyz", "extxyz"):
-        return xyz_snapshots(path, content)
+        return {}, xyz_snapshots(path, content)
+    text = "\n".join(content.decode("utf-8", errors="replace").splitlines())
+    if kind in _SDF:
+        return {}, sdf_snapshots(path, text)
+    if kind in SINGLE:
+        warn_of_others(path, kind, text)
     try:
         if kind == "traj":
             return _trajectory(path, name)
-        if kind == "db":
-            return _database(path, name)
+        if kind in _DATABASES:
+            return _database(path, name, kind)
     except Exception as error:  # ASE raises whatever its readers meet.
         raise DataError(
             f"{path}: must be an intact file of the kind that its name says, got one that cannot "
             f"be read as {kind} ({type(error).__name__}: {error})"
         ) from error
-    images = ase.io.iread(name, ":", format=kind, do_not_split_by_at_sign=True, parallel=False)
-    return _until_defect(path, kind, images)
+    source = io.StringIO(pdb_with_ends(text)) if kind == "proteindatabank" else name
+    images = ase.io.iread(source, ":", format=kind, do_not_split_by_at_sign=True, parallel=False)
+    return {}, _until_defect(path, kind, images)
 
 
-def _arrays(path: str | os.PathLike[str], split: str | None) -> Snapshots:
-    arrays, defects = read_arrays(path, {}, (), split, stated_units())
+def _arrays(path: str | os.PathLike[str], split: str | None, species_key: str | None) -> Snapshots:
+    arrays, defects = read_arrays(path, {}, (), split, stated_units(), species_key)
     pairs = zip(arrays["species"], arrays["positions"], strict=True)
     return (
         (
@@ -90,21 +135,25 @@ def _arrays(path: str | os.PathLike[str], split: str | None) -> Snapshots:
     )
 
 
-def _trajectory(path: str | os.PathLike[str], name: str) -> Snapshots:
+def _trajectory(path: str | os.PathLike[str], name: str) -> tuple[Mapping[str, object], Snapshots]:
     with ExitStack() as stack:
         # Opened here, because ASE leaves the file open if its header is damaged.
         trajectory = Trajectory(stack.enter_context(open(name, "rb")))
         reads = [partial(trajectory.__getitem__, index) for index in range(len(trajectory))]
-        return _independent(path, reads, stack.pop_all())
+        metadata = trajectory.description if len(trajectory) else None
+        return metadata or {}, _independent(path, reads, stack.pop_all())
 
 
-def _database(path: str | os.PathLike[str], name: str) -> Snapshots:
+def _database(
+    path: str | os.PathLike[str], name: str, kind: str
+) -> tuple[Mapping[str, object], Snapshots]:
     with ExitStack() as stack:
-        database = stack.enter_context(ase.db.connect(name, type="db", serial=True))
+        database = stack.enter_context(ase.db.connect(name, type=kind, serial=True))
         rows = [row.id for row in database.select(columns=["id"])]
         # With what users store beside the results of calculators.
         read = partial(database.get_atoms, add_additional_information=True)
-        return _independent(path, [partial(read, row) for row in rows], stack.pop_all())
+        snapshots = _independent(path, [partial(read, row) for row in rows], stack.pop_all())
+        return database.metadata, snapshots
 
 
 def _independent(

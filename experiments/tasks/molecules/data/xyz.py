@@ -4,7 +4,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import ase.io
@@ -17,7 +17,7 @@ from experiments.tasks.molecules.data.xyz_rows import PLAIN, checked_rows, colum
 _LONGEST = 100
 """Characters of a line that are shown in an error."""
 
-Snapshots = Iterator[tuple[str, Atoms | DataError]]
+Snapshots = Generator[tuple[str, Atoms | DataError], None, None]
 """The location of each snapshot, for errors, and the snapshot or what is wrong with it."""
 
 
