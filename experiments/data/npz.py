@@ -100,6 +100,7 @@ def _member(
 
 
 def _holds_objects(archive: np.lib.npyio.NpzFile, name: str) -> bool:
+    assert archive.zip is not None
     with archive.zip.open(name if name in archive.zip.namelist() else f"{name}.npy") as file:
         major, _ = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0

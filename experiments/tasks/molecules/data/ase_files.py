@@ -11,7 +11,6 @@ from ase import Atoms
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.data.stream import open_snapshots
 from experiments.tasks.molecules.data.units import Units, check_declared
-from experiments.tasks.molecules.data.xyz_rows import plain_number
 
 
 class Read(NamedTuple):
@@ -126,18 +125,9 @@ def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(sorted(key for key in values if key not in own)) or "none"
 
 
-def _without_fortran(value: Any) -> Any:
-    """Numbers for a text of numbers with exponents of Fortran, such as `-1.5D+01`."""
-    words = [plain_number(word) for word in value.split()] if isinstance(value, str) else []
-    if not words or None in words:
-        return value
-    numbers = [float(word) for word in words if word]
-    return numbers if len(numbers) > 1 else numbers[0]
-
-
 def _numbers(where: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        array = np.asarray(_without_fortran(value))
+        array = np.asarray(value)
     except ValueError:
         array = np.empty(0, object)
     if array.dtype.kind not in "iuf":

@@ -94,7 +94,7 @@ def _sdf_molecule(where: str, record: list[str]) -> Atoms:
     if tables and "V3000" in record[tables[0]]:
         raise DataError(f"{where}: must be a table V2000, got V3000, which ASE does not read")
     try:
-        atoms = ase.io.read(io.StringIO("".join(record)), format="sdf")
+        [atoms] = ase.io.iread(io.StringIO("".join(record)), format="sdf")
         announced = int(record[3][:3])
     except Exception as error:  # ASE raises whatever its conversions meet.
         raise DataError(

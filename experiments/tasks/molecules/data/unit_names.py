@@ -78,6 +78,6 @@ def known_unit(quantity: str, text: str) -> str | None:
         unit = f"e*{known_unit('length', word.removeprefix('e').removeprefix('*'))}"
     elif unit is None and quantity == "polarizability":
         # Also a0 a0 a0.
-        length = re.fullmatch(r"(.+?)\*?\1\*?\1|(.+?)[*^]*3", word)
-        unit = f"{known_unit('length', length[1] or length[2])}^3" if length else None
+        cube = re.fullmatch(r"(.+?)\*?\1\*?\1|(.+?)[*^]*3", word)
+        unit = f"{known_unit('length', cube[1] or cube[2])}^3" if cube else None
     return unit if unit in SCALES[quantity] else None

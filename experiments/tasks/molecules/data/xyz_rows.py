@@ -130,3 +130,13 @@ def plain_number(word: str) -> str | None:
     # Not float(), which takes 1_000 and the digits of every script.
     plain = word.lower().replace("*^", "e").translate(_TYPESET)
     return plain if _NUMBER.fullmatch(plain) or _NOT_FINITE.fullmatch(plain) else None
+
+
+def plain_comment(comment: str) -> str:
+    """A comment line whose decimal numbers are as `plain_number` writes them."""
+
+    def plain(word: re.Match[str]) -> str:
+        # Without a point, 12d4 may be a name.
+        return (plain_number(word[0]) if "." in word[0] else None) or word[0]
+
+    return re.sub(r"[^\s\"'={}\[\],]+", plain, comment)
