@@ -3,20 +3,17 @@
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Iterable, Mapping
 from lzma import LZMAError
 from pathlib import Path
 
-import ase.db
 import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, get_compression, open_with_compression
-from ase.io.trajectory import Trajectory
 
 from experiments.data.npz import DataError, refuse_unreadable
 from experiments.errors import UsageError
+from experiments.tasks.molecules.data.indexed import INDEXED, indexed_snapshots
 from experiments.tasks.molecules.data.npz_files import read_arrays
 from experiments.tasks.molecules.data.records import (
     SINGLE,
@@ -24,12 +21,11 @@ from experiments.tasks.molecules.data.records import (
     sdf_snapshots,
     warn_of_others,
 )
-from experiments.tasks.molecules.data.units import check_declared, stated_units
+from experiments.tasks.molecules.data.units import Units, stated_units
 from experiments.tasks.molecules.data.xyz import Snapshots, xyz_snapshots
 
 # What the name says is binding for these; for all others ASE looks at the content too.
 _KINDS = {".xyz": "extxyz", ".extxyz": "extxyz", ".txt": "extxyz", ".traj": "traj", ".db": "db"}
-_DATABASES = ("db", "json")
 _SDF = ("sdf", "mol")
 # Their text is looked at before ASE reads it.
 _TEXTS = ("xyz", "extxyz", "proteindatabank", *_SDF, *SINGLE)
@@ -63,8 +59,7 @@ def stream_snapshots(
         refuse_unreadable(path, "a readable file with molecules")
         return _arrays(path, split, species_key)
     refuse_options_of_arrays(path, split, species_key)
-    metadata, snapshots = open_snapshots(path)
-    check_declared(str(path), metadata, stated_units(), ["positions"])
+    _, snapshots = open_snapshots(path, stated_units())
     return snapshots
 
 
@@ -83,11 +78,18 @@ def refuse_options_of_arrays(
             )
 
 
-def open_snapshots(path: str | os.PathLike[str]) -> tuple[Mapping[str, object], Snapshots]:
+def open_snapshots(
+    path: str | os.PathLike[str], units: Units | None = None
+) -> tuple[Mapping[str, object], Snapshots]:
     """What a file that ASE reads says of all its snapshots, and they as of `stream_snapshots`.
 
+    Args:
+      path: the file.
+      units: what the caller states, to check lengths against; `None` for no check.
+
     Raises:
-      DataError: the file is missing, unreadable or not of the kind its name says.
+      DataError: the file is missing, unreadable, not of the kind its name says, or declares another
+        unit of length.
     """
     refuse_unreadable(path, "a readable file with molecules")
     # Absolute: ASE takes names such as `-` and `postgres...` for something else than files.
@@ -109,10 +111,10 @@ def open_snapshots(path: str | os.PathLike[str]) -> tuple[Mapping[str, object], 
     if kind in SINGLE:
         warn_of_others(path, kind, text)
     try:
-        if kind == "traj":
-            return _trajectory(path, name)
-        if kind in _DATABASES:
-            return _database(path, name, kind)
+        if kind in INDEXED:
+            return indexed_snapshots(path, name, kind, units)
+    except DataError:
+        raise
     except Exception as error:  # ASE raises whatever its readers meet.
         raise DataError(
             f"{path}: must be an intact file of the kind that its name says, got one that cannot "
@@ -133,44 +135,6 @@ def _arrays(path: str | os.PathLike[str], split: str | None, species_key: str | 
         )
         for index, (numbers, positions) in enumerate(pairs)
     )
-
-
-def _trajectory(path: str | os.PathLike[str], name: str) -> tuple[Mapping[str, object], Snapshots]:
-    with ExitStack() as stack:
-        # Opened here, because ASE leaves the file open if its header is damaged.
-        trajectory = Trajectory(stack.enter_context(open(name, "rb")))
-        reads = [partial(trajectory.__getitem__, index) for index in range(len(trajectory))]
-        metadata = trajectory.description if len(trajectory) else None
-        return metadata or {}, _independent(path, reads, stack.pop_all())
-
-
-def _database(
-    path: str | os.PathLike[str], name: str, kind: str
-) -> tuple[Mapping[str, object], Snapshots]:
-    with ExitStack() as stack:
-        database = stack.enter_context(ase.db.connect(name, type=kind, serial=True))
-        rows = [row.id for row in database.select(columns=["id"])]
-        # With what users store beside the results of calculators.
-        read = partial(database.get_atoms, add_additional_information=True)
-        snapshots = _independent(path, [partial(read, row) for row in rows], stack.pop_all())
-        return database.metadata, snapshots
-
-
-def _independent(
-    path: str | os.PathLike[str], reads: Sequence[Callable[[], Atoms]], opened: ExitStack
-) -> Snapshots:
-    with opened:
-        for index, read in enumerate(reads, start=1):
-            location = f"{path}: snapshot {index}"
-            outcome: Atoms | DataError
-            try:
-                outcome = read()
-            except Exception as error:  # ASE raises whatever its readers meet.
-                outcome = DataError(
-                    f"{location}: must be intact, got one that cannot be read "
-                    f"({type(error).__name__}: {error})"
-                )
-            yield location, outcome
 
 
 def _until_defect(path: str | os.PathLike[str], kind: str, images: Iterable[Atoms]) -> Snapshots:
