@@ -20,7 +20,7 @@ def warn_of_copies(split: str, part: Part, train: Part) -> None:
 
     Copies are molecules of the same atoms with the same distances between atoms of each two
     elements, up to the rounding of files. So a molecule that was moved, turned, reflected or has
-    its atoms in another order is a copy, and one half a femtosecond later in a simulation is none.
+    its atoms in another order is a copy, and one whose atoms moved by more is none.
 
     Args:
       split: what the snapshots are for.

@@ -32,7 +32,7 @@ _TEXTS = ("xyz", "extxyz", "proteindatabank", *_SDF, *SINGLE)
 
 
 def stream_snapshots(
-    path: str | os.PathLike[str], split: str | None = None, *, species_key: str | None = None
+    path: str | os.PathLike[str], split: str | None = None, species_key: str | None = None
 ) -> Snapshots:
     """The snapshots of a file one by one; of `.npz` files without energies and forces.
 
