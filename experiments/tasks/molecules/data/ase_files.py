@@ -86,7 +86,7 @@ def stack_snapshots(
     species, positions = np.zeros((count, atoms), np.int32), np.zeros((count, atoms, 3))
     for index, (image, location) in enumerate(zip(images, locations, strict=True)):
         values = _values(image)
-        check_declared(location, values, units, ["positions", *wanted], wanted)
+        check_declared(location, image.info | values, units, ["positions", *wanted], wanted)
         if len(image) == 0 or np.any(image.numbers < 1):
             received = "none" if len(image) == 0 else f"the atomic numbers {image.numbers.tolist()}"
             raise DataError(f"{location}: atoms must be one or more, of elements, got {received}")

@@ -2,16 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from experiments.tasks.molecules.data.unit_names import SCALES, known_unit
 
 # Words beside `unit` that say nothing of what it is the unit of.
 _EMPTY = frozenset(
     "unit units of in the dict json property properties data metadata meta info key value pairs "
     "default system".split()
 )
+# In a sentence: gold, an article ...
+_AMBIGUOUS = ("a", "au", "d", "ha")
 
 
 class Declaration(NamedTuple):
@@ -33,12 +37,14 @@ def declarations(values: Mapping[str, object], path: tuple[str, ...] = ()) -> It
 
     Args:
       values: text, numbers, arrays, mappings of these or mappings written as JSON; most are no
-        units. An array of objects stands for what was not read.
+        units. An array of objects stands for what was not read. Keys that are true are the words of
+        a comment.
       path: names that the mapping is found by.
 
     Returns:
       Each unit, in order.
     """
+    yield from _in_words([name for name, value in values.items() if value is True])
     for name, received in values.items():
         here = (*path, str(name))
         value = _plain(received)
@@ -57,6 +63,16 @@ def declarations(values: Mapping[str, object], path: tuple[str, ...] = ()) -> It
 def stem_of(name: str) -> str:
     """The words of a name that say what it is of: `ref_energy` for `REF_energy_unit`."""
     return "_".join(word for word in _words(name) if word not in _EMPTY)
+
+
+def _in_words(words: Sequence[str]) -> Iterator[Declaration]:
+    """The units in a comment such as `coordinates in bohr`, whose words are keys that are true."""
+    plain = [word.strip(",;:()[]") for word in words]
+    if {"in", "unit", "units"} & {word.lower() for word in plain}:
+        for word in plain:
+            known = any(known_unit(quantity, word) for quantity in SCALES)
+            if known and word.lower() not in _AMBIGUOUS:
+                yield Declaration("comment", "", word)
 
 
 def _plain(value: object) -> object:

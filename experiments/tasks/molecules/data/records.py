@@ -39,6 +39,35 @@ _BEGINNINGS = {
 }
 SINGLE = frozenset(_BEGINNINGS)
 """Formats that `warn_of_others` knows."""
+# Where formats declare units that ASE does not look at: it takes all lengths for angstrom.
+_UNITS = {
+    "gaussian-in": ("length_unit", r"^\s*#.*\bunits\s*[=(]+\s*(?:deg,|rad,)?\s*(au|ang)"),
+    "lammps-data": ("units", r"\bunits\s*=\s*(\w+)"),
+    "lammps-dump-text": ("units", r"^item: units\s*\n\s*(\w+)"),
+    "nwchem-in": ("length_unit", r"^\s*geometry\b.*\bunits\s+(?!an\b)(\w+)"),
+}
+
+
+def units_in(path: str | os.PathLike[str], kind: str, text: str) -> dict[str, str]:
+    """The units that a file declares, where ASE does not look at them.
+
+    Args:
+      path: the name of the file.
+      kind: what ASE calls its format.
+      text: its beginning.
+
+    Returns:
+      Names and units, of those that ASE reads as if they were angstrom.
+
+    Raises:
+      DataError: ASE takes another unit for one it has to convert.
+    """
+    flags = re.IGNORECASE | re.MULTILINE
+    if kind == "turbomole" and re.search(r"^\$coord[ \t]+(ang|frac)", text, flags):
+        raise DataError(f"{path}: $coord must be in bohr, as ASE takes it, got another unit")
+    name, pattern = _UNITS.get(kind, ("", "(?!)"))
+    found = re.search(pattern, text, flags)
+    return {name: found[1]} if found else {}
 
 
 def warn_of_others(path: str | os.PathLike[str], kind: str, text: str) -> None:

@@ -19,14 +19,17 @@ from experiments.tasks.molecules.data.records import (
     SINGLE,
     pdb_with_ends,
     sdf_snapshots,
+    units_in,
     warn_of_others,
 )
-from experiments.tasks.molecules.data.units import Units, stated_units
+from experiments.tasks.molecules.data.units import Units, check_declared, stated_units
 from experiments.tasks.molecules.data.xyz import Snapshots, xyz_snapshots
 
 # What the name says is binding for these; for all others ASE looks at the content too.
 _KINDS = {".xyz": "extxyz", ".extxyz": "extxyz", ".txt": "extxyz", ".traj": "traj", ".db": "db"}
 _SDF = ("sdf", "mol")
+_HEAD = 10_000
+"""Bytes that are looked at of a file of another format than those below."""
 # Their text is looked at before ASE reads it.
 _TEXTS = ("xyz", "extxyz", "proteindatabank", *_SDF, *SINGLE)
 
@@ -97,7 +100,7 @@ def open_snapshots(
     try:
         kind = _KINDS.get(Path(get_compression(name)[0]).suffix.lower()) or filetype(name)
         with open_with_compression(name, "rb") as opened:
-            content = opened.read(-1 if kind in _TEXTS else 1)
+            content = opened.read(-1 if kind in _TEXTS else _HEAD)
     except (OSError, EOFError, zlib.error, LZMAError, UnknownFileTypeError) as error:
         raise DataError(
             f"{path}: must be an intact file of a kind that ASE reads, such as .xyz, .extxyz, .db "
@@ -120,9 +123,12 @@ def open_snapshots(
             f"{path}: must be an intact file of the kind that its name says, got one that cannot "
             f"be read as {kind} ({type(error).__name__}: {error})"
         ) from error
+    metadata = units_in(path, kind, text)
+    if units is not None:
+        check_declared(str(path), metadata, units, ["positions"])
     source = io.StringIO(pdb_with_ends(text)) if kind == "proteindatabank" else name
     images = ase.io.iread(source, ":", format=kind, do_not_split_by_at_sign=True, parallel=False)
-    return {}, _until_defect(path, kind, images)
+    return metadata, _until_defect(path, kind, images)
 
 
 def _arrays(path: str | os.PathLike[str], split: str | None, species_key: str | None) -> Snapshots:

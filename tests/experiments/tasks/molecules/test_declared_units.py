@@ -160,3 +160,47 @@ def test_lists_of_units_that_are_not_understood_are_refused():
             check_declared("a", {"units": text}, units, read)
     with pytest.raises(DataError, match="^a: units must be .* in words, got units = pickled"):
         check_declared("a", {"units": np.array(None, object)}, units, read)
+
+
+HYDROGEN = "H 0.0 0.0 0.0\nH 0.0 0.0 1.4\n"
+DUMP = (
+    "ITEM: UNITS\n{}\nITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS ff ff ff\n"
+    "0 9\n0 9\n0 9\nITEM: ATOMS id element x y z\n1 H 0 0 0\n2 H 0 0 1.4\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "bohr", "angstrom"),
+    [
+        ("a.com", "#p hf units={}\n\nhydrogen\n\n0 1\n" + HYDROGEN + "\n", "au", "ang"),
+        ("a.com", "#p hf Units(Deg,{})\n\nhydrogen\n\n0 1\n" + HYDROGEN + "\n", "AU", "Ang"),
+        ("a.nwi", "geometry units {} noautosym\n" + HYDROGEN + "end\n\n", "bohr", "angstroms"),
+        ("a.lammps-dump-text", DUMP, "electron", "real"),
+        ("a.xyz", "2\nhydrogen, positions in {}\n" + HYDROGEN, "Bohr", "Angstrom"),
+        ("a.xyz", "2\nunits: {}\n" + HYDROGEN, "bohr", "Angstrom"),
+    ],
+)
+def test_lengths_that_ase_takes_for_angstrom_are_checked(tmp_path, name, text, bohr, angstrom):
+    path = tmp_path / name
+    path.write_text(text.format(bohr))
+    refused(path, f" = {bohr}, got Angstrom", need=())
+    read = read_molecules(path, need=(), length_unit="bohr")
+    np.testing.assert_allclose(read.positions[0, 1, 2], 1.4 * 0.529177, rtol=1e-5)
+    path.write_text(text.format(angstrom))
+    assert read_molecules(path, need=()).positions[0, 1, 2] == 1.4
+
+
+def test_lengths_that_ase_converts_wrongly_are_refused(tmp_path):
+    path = tmp_path / "coord"
+    path.write_text("$coord angs\n0.0 0.0 0.0 h\n0.0 0.0 1.4 h\n$end\n")
+    with pytest.raises(DataError, match=r"coord: \$coord must be in bohr"):
+        read_molecules(path, need=())
+    path.write_text("$coord\n0.0 0.0 0.0 h\n0.0 0.0 1.4 h\n$end\n")
+    np.testing.assert_allclose(
+        read_molecules(path, need=()).positions[0, 1, 2], 1.4 * 0.529177, 1e-5
+    )
+
+
+def test_words_of_a_comment_that_only_look_like_units_are_none():
+    for comment in ("gold in Au cluster", "a unit cell", "bohr model", "in water", "unit test"):
+        assert not list(declarations(dict.fromkeys(comment.split(), True)))
