@@ -35,7 +35,7 @@ _BEGINNINGS = {
     "struct": r"lattice,nonequiv",
     "turbomole": r"^\$coord\b",
     "vasp": rf"^[ \t]*[-+.\deE]+[ \t]*\n(?:{_THREE_NUMBERS}){{3}}",
-    "xsf": r"^\s*(?:crystal|slab|polymer|molecule|atoms)\b",
+    "xsf": r"^\s*(?:crystal|slab|polymer|molecule)\b",
 }
 SINGLE = frozenset(_BEGINNINGS)
 """Formats that `warn_of_others` knows."""

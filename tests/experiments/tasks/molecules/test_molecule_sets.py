@@ -462,9 +462,11 @@ def test_qm7_is_cut_in_one_random_order():
     path = shared("qm7_qml.npz")
     qm7 = {"energy_key": "hof_pbe0_tzvp", "energy_unit": "kcal/mol", "targets": "energy"}
 
-    # QM7 has molecules twice, turned: here one of these for each of two that are trained on.
-    with pytest.warns(UserWarning, match="for valid, .* trained on.*; 2 of 1000 snapshots"):
+    with pytest.warns(UserWarning) as caught:
         splits, facts = loaded(path, **qm7, num_train=5000, num_valid=1000, num_test=1101)
+    # QM7 has molecules twice, in another orientation.
+    ends = [str(warning.message).partition("; ")[2] for warning in caught]
+    assert ends == [f"{part} snapshots are such copies" for part in ("2 of 1000", "6 of 1101")]
 
     assert facts.elements == (1, 6, 7, 8, 16)
     with np.load(path) as file:
