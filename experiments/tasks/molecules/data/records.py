@@ -11,7 +11,7 @@ from ase import Atoms
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.data.xyz import Snapshots
 
-_THREE_NUMBERS = r"(?:[ \t]*[-+.\deEdD]+){3}[ \t]*\n"
+_THREE_NUMBERS = r"[ \t]*[-+.\ded]+(?:[ \t]+[-+.\ded]+){2}[ \t]*\n"
 # How a structure begins, in formats that ASE takes for one structure.
 _BEGINNINGS = {
     "abinit-in": r"^\s*natom\b",
@@ -28,13 +28,14 @@ _BEGINNINGS = {
     "gen": r"^\s*\d+\s+[csfh]\s*$",
     "gromos": r"^position\b",
     "jsv": r"^\[natom\]",
-    "magres": r"^\s*[[<]atoms[]>]",
+    "magres": r"^\s*[\[<]atoms[\]>]",
     "nwchem-in": r"^\s*geometry\b",
     "onetep-in": r"^\s*%block\s+positions_",
     "res": r"^cell\b",
     "struct": r"lattice,nonequiv",
     "turbomole": r"^\$coord\b",
-    "vasp": rf"^[ \t]*[-+.\deE]+[ \t]*\n(?:{_THREE_NUMBERS}){{3}}",
+    # A scale, three vectors, elements or their numbers; velocities of the cell end otherwise.
+    "vasp": rf"^[ \t]*[-+.\de]+[ \t]*\n(?:{_THREE_NUMBERS}){{3}}(?=[ \t]*[a-z]|[ \t\d]+$)",
     "xsf": r"^\s*(?:crystal|slab|polymer|molecule)\b",
 }
 SINGLE = frozenset(_BEGINNINGS)
