@@ -81,6 +81,19 @@ def test_copies_are_found_in_any_order_format_and_orientation(tmp_path):
     assert len(said(train, **valid, test_path=written(tmp_path / "rounded.xyz", rounded))) == 1
 
 
+def test_molecules_that_are_alike_only_from_their_centre_are_no_copies(tmp_path):
+    # Rectangles in one circle.
+    rectangles = []
+    for angle in np.radians([90, 70, 60, 50]):
+        around = np.array([0, angle, np.pi, np.pi + angle])
+        corners = np.stack([np.cos(around), np.sin(around), np.zeros(4)], axis=1)
+        rectangles.append(Atoms("H4", corners))
+    train = written(tmp_path / "train.xyz", rectangles[:2])
+    test = written(tmp_path / "test.xyz", rectangles[2:])
+    few = {"num_train": 2, "num_valid": 1, "num_test": 1}
+    assert not said(train, valid_path=test, test_path=test, **few)
+
+
 def test_copies_are_found_however_the_sets_are_given(tmp_path):
     train = written(tmp_path / "train.xyz", snapshots(0))
     shutil.copy(train, tmp_path / "copy.xyz")

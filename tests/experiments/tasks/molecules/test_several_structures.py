@@ -94,6 +94,16 @@ def test_no_structure_of_any_format_is_lost_without_a_word(tmp_path, monkeypatch
     assert whole == {"sdf"}
 
 
+def test_the_velocities_of_a_cell_are_no_second_structure(tmp_path):
+    path = tmp_path / "CONTCAR"
+    lattice = "5.0 0.0 0.0\n0.0 5.0 0.0\n0.0 0.0 5.0\n"
+    structure = f"hydrogen\n1.0\n{lattice}H\n2\nDirect\n0.0 0.0 0.0\n0.1 0.1 0.1\n"
+    path.write_text(f"{structure}Lattice velocities and vectors\n1\n{lattice}{lattice}")
+    assert read_all(path) == (["H2"], [])
+    path.write_text(structure + structure)
+    assert "2 begin here" in read_all(path)[1][0]
+
+
 def sdf(*names: str) -> list[str]:
     texts = []
     for name in names:
