@@ -77,8 +77,8 @@ def _in_words(words: Sequence[str]) -> Iterator[Declaration]:
 
 def _plain(value: object) -> object:
     """Text, a number or a mapping; anything else for what can be no unit."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "USOiuf" and value.size < 100:
-        value = value.tolist()
+    if isinstance(value, np.ndarray) and (value.dtype.kind in "USO" or value.size == 1):
+        value = value.ravel().tolist() if value.size != 1 else value.item()
     if isinstance(value, list | tuple) and all(isinstance(item, str | bytes) for item in value):
         value = " ".join(str(_plain(item)) for item in value)
     if isinstance(value, bytes):

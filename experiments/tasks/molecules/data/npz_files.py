@@ -69,7 +69,8 @@ def read_arrays(
         if matches:
             names[name] = matches[0]
     arrays = {name: _numeric(path, array, stored[array]) for name, array in names.items()}
-    check_declared(str(path), stored, units, arrays, names)
+    declared = {name.removesuffix(end): value for name, value in stored.items()}
+    check_declared(str(path), declared, units, arrays, names)
     return _shaped(path, arrays)
 
 

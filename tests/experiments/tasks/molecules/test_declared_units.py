@@ -142,6 +142,17 @@ def test_units_in_archives_are_seen(tmp_path, entries):
     np.testing.assert_allclose(read_molecules(path, **KCAL).energies, -4.33641, rtol=1e-5)
 
 
+def test_units_of_another_set_of_an_archive_do_not_matter(tmp_path):
+    water, path = molecule("H2O"), tmp_path / "water.npz"
+    arrays = {"z": water.numbers, "R_a": water.positions[None], "E_a": [-1]}
+    np.savez(path, **arrays, energy_unit_a="eV", energy_unit_b="kcal/mol", E_b_unit="kcal/mol")
+    options = {"split": "a", "need": ("energies",)}
+    assert read_molecules(path, **options).energies == [-1]
+    for name in ("energy_unit_a", "E_a_unit", "E_unit"):
+        np.savez(path, **arrays, **{name: "kcal/mol"})
+        refused(path, "kcal/mol, got eV", **options)
+
+
 def test_the_unit_of_the_key_that_is_read_comes_first():
     units = stated_units()
     both = {"energy_unit": "kcal/mol", "REF_energy_unit": "eV"}
