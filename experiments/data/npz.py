@@ -41,11 +41,17 @@ def refuse_unreadable(path: str | os.PathLike[str], wanted: str) -> None:
     raise DataError(f"{path}: must be {wanted}, got {kind}")
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+UNREAD = np.array(None, dtype=object)
+"""Stands for the objects in a file, which are never unpickled: that would run what is in them."""
+
+
+def read_npz(path: str | os.PathLike[str], *, refuse_objects: bool = True) -> dict[str, np.ndarray]:
     """Reads every array of a `.npz` file, without ever unpickling an object.
 
     Args:
       path: the file.
+      refuse_objects: whether objects, or members that are no arrays, are an error. Otherwise
+        `UNREAD` stands for the former, and the latter are left out.
 
     Returns:
       The arrays by name.
@@ -64,26 +70,45 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             )
         # Opened here: where the archive is damaged, NumPy does not close it.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: _member(path, archive, name) for name in archive.files}
+            members = {name: _member(path, archive, name, refuse_objects) for name in archive.files}
     except DataError:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: must be an intact .npz file, got one that cannot be read ({error})"
         ) from error
+    return {name: array for name, array in members.items() if array is not None}
 
 
-def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+def _member(
+    path: Path, archive: np.lib.npyio.NpzFile, name: str, refuse_objects: bool
+) -> np.ndarray | None:
     try:
         array = archive[name]
     except ValueError as error:
+        if not refuse_objects and _holds_objects(archive, name):
+            return UNREAD
         raise DataError(
             f"{path}: array {name!r} must hold numbers, got pickled objects or a damaged header "
             f"({error})"
         ) from error
-    if not isinstance(array, np.ndarray):
+    if isinstance(array, np.ndarray):
+        return array
+    if refuse_objects:
         raise DataError(f"{path}: member {name!r} must be an array of numbers, got another file")
-    return array
+    return None
+
+
+def _holds_objects(archive: np.lib.npyio.NpzFile, name: str) -> bool:
+    assert archive.zip is not None
+    with archive.zip.open(name if name in archive.zip.namelist() else f"{name}.npy") as file:
+        major, _ = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        try:
+            _, _, dtype = read[major > 1](file)
+        except ValueError:
+            return False
+    return bool(dtype.hasobject)
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

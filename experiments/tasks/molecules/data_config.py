@@ -6,7 +6,7 @@ from typing import ClassVar
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Count, DataConfig, Positive, Seed
 from experiments.tasks.molecules.choices import Source, Targets
-from experiments.tasks.molecules.data.units import known_unit, unit_names
+from experiments.tasks.molecules.data.unit_names import known_unit, unit_names
 
 _FILE = {"kind": ["file"]}
 _SIMULATION = {"kind": ["tblite"]}
@@ -44,6 +44,9 @@ class MoleculesDataConfig(DataConfig):
     """End of the array names of the validation set; by default the training set is cut."""
     test_split: str | None = None
     """End of the array names of the test set; by default the training set is cut."""
+    species_key: str | None = None
+    """What `.npz` files call the atomic numbers; by default a usual name, such as z. In files as of
+    QM9 these are charges."""
     energy_key: str = "energy"
     """What files call the energy."""
     forces_key: str = "forces"
@@ -82,8 +85,8 @@ class MoleculesDataConfig(DataConfig):
     read_with: ClassVar[ReadWith] = {
         **dict.fromkeys(("path", "valid_path", "test_path"), _FILE),
         **dict.fromkeys(("train_split", "valid_split", "test_split"), _FILE),
-        # Lengths are read whatever is learnt.
-        "length_unit": _FILE,
+        # Atoms and lengths are read whatever is learnt.
+        **dict.fromkeys(("species_key", "length_unit"), _FILE),
         "energy_key": _learnt_from_files("energy_forces", "energy"),
         "energy_unit": _learnt_from_files("energy_forces", "energy"),
         "forces_key": _learnt_from_files("energy_forces"),

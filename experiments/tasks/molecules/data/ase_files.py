@@ -1,35 +1,53 @@
 """Files that ASE reads: snapshots of any size, as arrays that are padded with zeros."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 
 from experiments.data.npz import DataError
-from experiments.tasks.molecules.data.stream import stream_snapshots
+from experiments.tasks.molecules.data.stream import open_snapshots
 from experiments.tasks.molecules.data.units import Units, check_declared
 
 
-def read_snapshots(path: str | os.PathLike[str]) -> tuple[list[Atoms], list[str]]:
-    """All snapshots of a file as `stream_snapshots` reads it, and the location of each.
+class Read(NamedTuple):
+    """The snapshots of a file.
+
+    Attributes:
+      images: the snapshots.
+      locations: of each, for errors.
+      metadata: what the file says of all of them.
+    """
+
+    images: list[Atoms]
+    locations: list[str]
+    metadata: Mapping[str, object]
+
+
+def read_snapshots(path: str | os.PathLike[str]) -> Read:
+    """All snapshots of a file as `stream_snapshots` reads it.
 
     Raises:
       DataError: the file cannot be read, or the first defect in it.
     """
     images, locations = [], []
-    for location, outcome in stream_snapshots(path):
-        if isinstance(outcome, DataError):
-            raise outcome
-        images.append(outcome)
-        locations.append(location)
-    return images, locations
+    metadata, snapshots = open_snapshots(path)
+    # Closed here: an error would keep the file open as long as it is known.
+    with closing(snapshots):
+        for location, outcome in snapshots:
+            if isinstance(outcome, DataError):
+                raise outcome
+            images.append(outcome)
+            locations.append(location)
+    return Read(images, locations, metadata)
 
 
 def stack_snapshots(
-    images: Sequence[Atoms],
-    locations: Sequence[str],
+    path: str | os.PathLike[str],
+    read: Read,
     keys: Mapping[str, str | None],
     need: Collection[str],
     units: Units,
@@ -37,11 +55,11 @@ def stack_snapshots(
     """Snapshots as arrays, in the units of the file.
 
     Args:
-      images: at least one.
-      locations: of the snapshots, for errors.
+      path: the name of the file, for errors.
+      read: its snapshots, at least one.
       keys: what the quantities of `Molecules` are called in the snapshots; `None` for nothing.
       need: those that must be there. The others are read if the first snapshot has them.
-      units: what the caller states, to be checked against what the snapshots declare.
+      units: what the caller states, to be checked against what the file declares.
 
     Returns:
       `species`, `positions`, and those of `keys` that are there.
@@ -49,6 +67,7 @@ def stack_snapshots(
     Raises:
       DataError: a snapshot lacks what it must have, or has something else than numbers.
     """
+    images, locations, metadata = read
     count, atoms = len(images), max(map(len, images))
     first = _values(images[0])
     wanted = {
@@ -62,11 +81,12 @@ def stack_snapshots(
         "dipoles": (3,),
         "polarizabilities": (3, 3),
     }
+    check_declared(str(path), metadata, units, ["positions", *wanted], wanted)
     arrays = {name: np.zeros((count, *shapes[name])) for name in wanted}
     species, positions = np.zeros((count, atoms), np.int32), np.zeros((count, atoms, 3))
     for index, (image, location) in enumerate(zip(images, locations, strict=True)):
         values = _values(image)
-        check_declared(location, values, units, ["positions", *wanted])
+        check_declared(location, image.info | values, units, ["positions", *wanted], wanted)
         if len(image) == 0 or np.any(image.numbers < 1):
             received = "none" if len(image) == 0 else f"the atomic numbers {image.numbers.tolist()}"
             raise DataError(f"{location}: atoms must be one or more, of elements, got {received}")

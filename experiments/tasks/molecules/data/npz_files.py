@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from experiments.data.npz import DataError, read_npz
+from experiments.data.npz import UNREAD, DataError, read_npz
 from experiments.tasks.molecules.data.units import Units, check_declared
 
 # Names that files have for the same arrays, in any letter case.
@@ -24,6 +24,7 @@ def read_arrays(
     need: Collection[str],
     split: str | None,
     units: Units,
+    species_key: str | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[int, DataError]]:
     """Molecules of a `.npz` file, in the units of the file.
 
@@ -35,6 +36,7 @@ def read_arrays(
       split: the end of the names of arrays after an underscore, as in `R_train`; the elements may
         lack it.
       units: what the caller states, to be checked against what the file declares.
+      species_key: what the atomic numbers are called; `None` for a usual name.
 
     Returns:
       `species`, `positions`, and those of `keys` that are there; and the errors of snapshots whose
@@ -43,10 +45,11 @@ def read_arrays(
     Raises:
       DataError: an array is missing or ambiguous, or has a wrong type or shape.
     """
-    stored = read_npz(path)
+    stored = read_npz(path, refuse_objects=False)
+    keys = keys if species_key is None else {"species": species_key, **keys}
     end = f"_{split}" if split else ""
-    arrays: dict[str, np.ndarray] = {}
-    for name in ("species", "positions", *keys):
+    names: dict[str, str] = {}
+    for name in dict.fromkeys(("species", "positions", *keys)):
         key = keys.get(name)
         usual = name not in keys or (key is not None and key == _DEFAULTS.get(name))
         words = _NAMES[name] if usual else () if key is None else (key,)
@@ -55,16 +58,19 @@ def read_arrays(
             matches = _among(stored, words, "", usual)
         if len(matches) > 1 and f"{key}{end}" in matches:
             matches = [f"{key}{end}"]
-        if len(matches) > 1 or (not matches and (name in need or name not in keys)):
+        needed = name in need or name in ("species", "positions")
+        if len(matches) > 1 or (not matches and needed):
             allowed = ", ".join(word + end for word in words)
             raise DataError(
                 f"{path}: {name} must be one array, called {allowed}{' in any case' * usual}, got "
                 f"{' and '.join(matches) or 'none'} among {', '.join(stored) or 'no arrays'}"
-                f"{_splits(stored, words)}"
+                f"{_splits(stored, words)}{_charges(stored, name)}"
             )
         if matches:
-            arrays[name] = _numeric(path, matches[0], stored[matches[0]])
-    check_declared(str(path), stored, units, arrays)
+            names[name] = matches[0]
+    arrays = {name: _numeric(path, array, stored[array]) for name, array in names.items()}
+    declared = {name.removesuffix(end): value for name, value in stored.items()}
+    check_declared(str(path), declared, units, arrays, names)
     return _shaped(path, arrays)
 
 
@@ -80,9 +86,16 @@ def _splits(names: Collection[str], words: Collection[str]) -> str:
     return f" (or a split must be named, one of {', '.join(ends)})" if any(ends) else ""
 
 
+def _charges(names: Collection[str], wanted: str) -> str:
+    """A hint for files as of QM9, whose charges are those of the nuclei."""
+    charges = [name for name in names if wanted == "species" and name.lower() == "charges"]
+    return f" (are {charges[0]} atomic numbers? then species_key={charges[0]})" if charges else ""
+
+
 def _numeric(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "iuf":
-        raise DataError(f"{path}: array {name} must be numbers, got {array.dtype}")
+        received = "pickled objects, which are not read" if array is UNREAD else array.dtype
+        raise DataError(f"{path}: array {name} must be numbers, got {received}")
     return array
 
 

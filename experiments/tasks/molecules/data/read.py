@@ -13,6 +13,7 @@ from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.ase_files import read_snapshots, stack_snapshots
 from experiments.tasks.molecules.data.npz_files import read_arrays
+from experiments.tasks.molecules.data.stream import refuse_options_of_arrays
 from experiments.tasks.molecules.data.units import stated_units
 
 _QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities")
@@ -50,6 +51,7 @@ def read_molecules(
     forces_key: str | None = "forces",
     dipole_key: str | None = None,
     polarizability_key: str | None = None,
+    species_key: str | None = None,
     energy_unit: str = "eV",
     length_unit: str = "Angstrom",
     forces_unit: str | None = None,
@@ -71,6 +73,7 @@ def read_molecules(
       forces_key: what the forces are called; `None` leaves them out.
       dipole_key: what the dipole moment is called; `None` leaves it out.
       polarizability_key: what the polarizability, 3 by 3, is called; `None` leaves it out.
+      species_key: for `.npz` files, what they call the atomic numbers; `None` for a usual name.
       energy_unit: `eV`, `meV`, `kcal/mol`, `kJ/mol` or `hartree`.
       length_unit: `Angstrom`, `bohr` or `nm`.
       forces_unit: a unit of energy, a slash and one of length; `None` for the two above.
@@ -97,16 +100,14 @@ def read_molecules(
                 f"{', '.join(named_keys) or 'none'}, got {name!r}"
             )
     if Path(path).suffix.lower() == ".npz":
-        arrays, defects = read_arrays(path, keys, need, split, units)
+        arrays, defects = read_arrays(path, keys, need, split, units, species_key)
         for defect in defects.values():
             raise defect
         locations = [f"{path}: snapshot {index + 1}" for index in range(len(arrays["species"]))]
     else:
-        if split is not None:
-            raise UsageError(
-                f"split must be None for files other than .npz, got {split!r} for {path}"
-            )
-        images, locations = read_snapshots(path)
+        refuse_options_of_arrays(path, split, species_key)
+        snapshots = read_snapshots(path)
+        images, locations, _ = snapshots
         if not images:
             raise DataError(f"{path}: must have one snapshot or more, got none")
         periodic = [
@@ -118,7 +119,7 @@ def read_molecules(
                 "cells are ignored",
                 stacklevel=2,
             )
-        arrays = stack_snapshots(images, locations, keys, need, units)
+        arrays = stack_snapshots(path, snapshots, keys, need, units)
     for name in ("positions", *(quantity for quantity in _QUANTITIES if quantity in arrays)):
         received = arrays[name]
         with np.errstate(over="ignore"):

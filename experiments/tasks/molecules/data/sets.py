@@ -12,6 +12,7 @@ from experiments.data.checks import check_counts
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.choices import Source, Targets
+from experiments.tasks.molecules.data.copies import warn_of_copies
 from experiments.tasks.molecules.data.examples import MoleculeFacts, Part, make_examples
 from experiments.tasks.molecules.data.read import Molecules, read_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
@@ -40,6 +41,7 @@ def load_molecules(
     train_split: str | None = None,
     valid_split: str | None = None,
     test_split: str | None = None,
+    species_key: str | None = None,
     energy_key: str = "energy",
     forces_key: str = "forces",
     dipole_key: str = "dipole",
@@ -76,6 +78,7 @@ def load_molecules(
       train_split: end of the names of arrays in an `.npz` file.
       valid_split: the same of the validation set; `None` for the training set, if in one file.
       test_split: the same of the test set; `None` for the training set, if in one file.
+      species_key: what `.npz` files call the atomic numbers; `None` for a usual name.
       energy_key: what files call the energy.
       forces_key: what files call the forces.
       dipole_key: what files call the dipole moment.
@@ -120,6 +123,7 @@ def load_molecules(
     else:
         read = partial(
             read_molecules,
+            species_key=species_key,
             energy_key=energy_key if "energies" in need else None,
             forces_key=forces_key if "forces" in need else None,
             dipole_key=dipole_key if "dipoles" in need else None,
@@ -137,6 +141,8 @@ def load_molecules(
             "test": (test_path or path, test_split or (None if test_path else train_split)),
         }
         parts = _drawn(sources, read, counts, seed, need)
+        for split in ("valid", "test"):
+            warn_of_copies(split, parts[split], parts["train"])
     return make_examples(parts)
 
 

@@ -1,67 +1,37 @@
 """Units of molecular data: what a caller states, checked against what a file declares."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-import ase.units
 import numpy as np
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
-
-_ENERGIES = {
-    "eV": ase.units.eV,
-    "meV": 1e-3 * ase.units.eV,
-    "kcal/mol": ase.units.kcal / ase.units.mol,
-    "kJ/mol": ase.units.kJ / ase.units.mol,
-    "hartree": ase.units.Hartree,
-}
-_LENGTHS = {"Angstrom": ase.units.Angstrom, "bohr": ase.units.Bohr, "nm": ase.units.nm}
-_SCALES = {
-    "energy": _ENERGIES,
-    "length": _LENGTHS,
-    "forces": {
-        f"{energy}/{length}": _ENERGIES[energy] / _LENGTHS[length]
-        for energy in _ENERGIES
-        for length in _LENGTHS
-    },
-    "dipole": {
-        "e*Angstrom": ase.units.Angstrom,
-        "Debye": ase.units.Debye,
-        "e*bohr": ase.units.Bohr,
-    },
-    "polarizability": {"Angstrom^3": ase.units.Angstrom**3, "bohr^3": ase.units.Bohr**3},
-}
-"""In eV, Angstrom and elementary charges: the units of each quantity, by their names."""
-
-# In lower case and in the singular, beside the names above.
-_SPELLINGS = {
-    "electronvolt": "eV",
-    "kcalmol": "kcal/mol",
-    "kcal": "kcal/mol",
-    "kjmol": "kJ/mol",
-    "kj": "kJ/mol",
-    "ha": "hartree",
-    "eh": "hartree",
-    "ang": "Angstrom",
-    "a": "Angstrom",
-    "å": "Angstrom",
-    "a0": "bohr",
-    "nanometer": "nm",
-    "nanometre": "nm",
-    "d": "Debye",
-}
-_ATOMIC = {"energy": "hartree", "length": "bohr", "forces": "hartree/bohr", "dipole": "e*bohr"}
+from experiments.tasks.molecules.data.declarations import Declaration, declarations, stem_of
+from experiments.tasks.molecules.data.unit_names import SCALES, known_unit, unit_names
 
 # What files call the unit of a quantity: `energy_unit`, `e_unit`, `forces_units` ...
 _DECLARED = {
     "energy": r"e|energy|energies",
-    "length": r"r|length|pos|positions?|coords?|coordinates?",
-    "forces": r"f|forces?",
-    "dipole": r"d|dipoles?",
+    "length": r"r|lengths?|distances?|pos|positions?|coords?|coordinates?",
+    "forces": r"f|forces?|gradients?",
+    "dipole": r"d|dipoles?|dipole_moments?",
     "polarizability": r"alpha|polarizabilit(y|ies)",
 }
+
+# Styles of units in LAMMPS.
+_STYLES = {
+    "metal": {"energy": "eV", "length": "Angstrom"},
+    "real": {"energy": "kcal/mol", "length": "Angstrom"},
+    "electron": {"energy": "hartree", "length": "bohr"},
+}
+# Units that have no name here: they must not be taken for words.
+_FOREIGN = {
+    "energy": ("ry", "rydberg", "rydbergs", "cm^-1", "cm-1", "j", "joule", "si", "lj", "cgs"),
+    "length": ("pm", "m", "meter", "meters", "si", "lj", "cgs"),
+}
+_ROUNDED = 1e-4
 
 # What the arrays of molecules are quantities of.
 _QUANTITIES = {
@@ -85,7 +55,7 @@ class Units(NamedTuple):
     def scale(self, name: str) -> float:
         """The unit of `positions`, `energies` ..., in eV, Angstrom and elementary charges."""
         quantity = _QUANTITIES[name]
-        return _SCALES[quantity][getattr(self, quantity)]
+        return SCALES[quantity][getattr(self, quantity)]
 
 
 def stated_units(
@@ -117,45 +87,82 @@ def stated_units(
 
 
 def check_declared(
-    where: str, declared: Mapping[str, object], units: Units, read: Iterable[str]
+    where: str,
+    declared: Mapping[str, object],
+    units: Units,
+    read: Iterable[str],
+    keys: Mapping[str, str | None] | None = None,
 ) -> None:
     """Refuses units that a file declares if they are not those that the caller states.
 
-    Units of what is not read do not matter.
+    Units of what is not read do not matter. Those of energies also hold for forces, and a unit that
+    is named after the key that is read comes before that of the quantity.
 
     Args:
       where: the file and the place in it, for the error.
-      declared: names and values of a snapshot or a file, most of which are no units.
+      declared: names and values of a snapshot or a file, most of which are no units; `declarations`
+        says which are.
       units: what the caller states.
       read: what is read, of `positions`, `energies`, `forces`, `dipoles` and `polarizabilities`.
+      keys: what the file calls them.
 
     Raises:
-      DataError: a declared unit is another one, or is not known.
+      DataError: a declared unit is another one, is not known, or is not readable.
     """
-    quantities = [_QUANTITIES[name] for name in read if name in _QUANTITIES]
-    for name, value in declared.items():
-        if not isinstance(value, str | np.str_ | np.ndarray) or not name.lower().endswith(
-            ("unit", "units")
-        ):
-            continue
-        text = " ".join(map(str, np.ravel(value)))
-        stem = re.sub(r"[_-]?units?$", "", name.lower())
-        for quantity in quantities:
-            named = re.fullmatch(_DECLARED[quantity], stem)
-            if named and known_unit(quantity, text) != getattr(units, quantity):
-                raise _contradiction(where, name, text, quantity, units)
-        if not stem:
-            # One list for all quantities: only the words that are units mean anything.
-            for word in re.split(r"[\s,;:]+", text):
-                meanings = {quantity: known_unit(quantity, word) for quantity in quantities}
-                for quantity, unit in meanings.items():
-                    if unit is not None and unit != getattr(units, quantity):
-                        raise _contradiction(where, name, text, quantity, units)
+    found = list(declarations(declared))
+    if not found:
+        return
+    names = [name for name in read if name in _QUANTITIES]
+    words = {_QUANTITIES[name]: stem_of((keys or {}).get(name) or "") for name in names}
+    if "forces" in words:
+        words.setdefault("energy", "")
+    for quantity, key in words.items():
+        own = [one for one in found if key and one.of == key]
+        alike = [one for one in found if re.fullmatch(_DECLARED[quantity], one.of)]
+        for one in own or alike:
+            if not _same(quantity, one.unit, units):
+                raise _contradiction(where, one, quantity, units)
+    for one in found:
+        if not one.of:
+            _check_list(where, one, words, units)
 
 
-def _contradiction(where: str, name: str, text: str, quantity: str, units: Units) -> DataError:
+def _same(quantity: str, unit: str | float | None, units: Units) -> bool:
+    stated = getattr(units, quantity)
+    if isinstance(unit, float):
+        return bool(np.isclose(unit, SCALES[quantity][stated], rtol=_ROUNDED, atol=0))
+    return unit is not None and known_unit(quantity, unit) == stated
+
+
+def _check_list(
+    where: str, declared: Declaration, quantities: Collection[str], units: Units
+) -> None:
+    """Checks one text about all quantities, of which only words that are units mean anything."""
+    text = declared.unit if isinstance(declared.unit, str) else ""
+    meanings: list[tuple[str, str | None]] = []
+    for word in (text, *re.split(r"[\s,;:]+", text)):
+        for quantity in (*quantities, *SCALES):
+            unit = _STYLES.get(word.lower(), {}).get(quantity) or known_unit(quantity, word)
+            if unit is not None or word.lower() in _FOREIGN.get(quantity, ()):
+                meanings.append((quantity, unit))
+    for quantity, unit in meanings:
+        if quantity in quantities and unit != getattr(units, quantity):
+            raise _contradiction(where, declared, quantity, units)
+    if not meanings:
+        raise DataError(
+            f"{where}: units must be such as {units.energy} and {units.length}, in words, got "
+            f"{_shown(declared)}"
+        )
+
+
+def _shown(declared: Declaration) -> str:
+    unit = declared.unit
+    return f"{declared.name} = {'pickled objects, which are not read' if unit is None else unit}"
+
+
+def _contradiction(where: str, declared: Declaration, quantity: str, units: Units) -> DataError:
     return DataError(
-        f"{where}: {quantity}_unit must be what the file declares, {name} = {text}, got "
+        f"{where}: {quantity}_unit must be what the file declares, {_shown(declared)}, got "
         f"{getattr(units, quantity)}"
     )
 
@@ -166,26 +173,3 @@ def _known(quantity: str, text: str) -> str:
         names = ", ".join(unit_names(quantity))
         raise UsageError(f"{quantity}_unit must be one of {names}, got {text!r}")
     return unit
-
-
-def unit_names(quantity: str) -> tuple[str, ...]:
-    """The units of a quantity, in the spelling that messages show."""
-    return tuple(_SCALES[quantity])
-
-
-def known_unit(quantity: str, text: str) -> str | None:
-    """The name of a unit that is spelled in any usual way, `None` if it is none of the quantity."""
-    word = re.sub(r"[\s_]", "", text).lower()
-    if word in ("au", "a.u.", "atomic"):
-        return _ATOMIC.get(quantity)
-    word = re.sub(r"(?<=...)s$", "", word)
-    names = {name.lower(): name for name in _SCALES[quantity]}
-    unit = names.get(word, _SPELLINGS.get(word))
-    if unit is None and quantity == "forces":
-        energy, _, length = word.rpartition("/")
-        unit = f"{known_unit('energy', energy)}/{known_unit('length', length)}"
-    elif unit is None and quantity == "dipole" and word.startswith("e"):
-        unit = f"e*{known_unit('length', word.removeprefix('e').removeprefix('*'))}"
-    elif unit is None and quantity == "polarizability" and word.endswith("3"):
-        unit = f"{known_unit('length', word.removesuffix('3').rstrip('*^'))}^3"
-    return unit if unit in _SCALES[quantity] else None

@@ -4,7 +4,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import ase.io
@@ -12,22 +12,29 @@ from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict
 
 from experiments.data.npz import DataError
-from experiments.tasks.molecules.data.xyz_rows import PLAIN, checked_rows, columns_of, is_atom
+from experiments.tasks.molecules.data.qm9 import qm9_comment, skip_qm9_lines
+from experiments.tasks.molecules.data.xyz_rows import (
+    PLAIN,
+    checked_rows,
+    columns_of,
+    is_atom,
+    plain_comment,
+)
 
 _LONGEST = 100
 """Characters of a line that are shown in an error."""
 
-Snapshots = Iterator[tuple[str, Atoms | DataError]]
+Snapshots = Generator[tuple[str, Atoms | DataError], None, None]
 """The location of each snapshot, for errors, and the snapshot or what is wrong with it."""
 
 
 def xyz_snapshots(path: str | os.PathLike[str], content: bytes) -> Snapshots:
     """The snapshots of a file in XYZ or extended XYZ, with the line of each one's comment.
 
-    More is understood than ASE reads: `D` as exponent and a typeset minus in the columns of atoms,
-    and blank lines between snapshots. With a warning: one snapshot without its first two lines,
-    comments that are no `key=value` text, and columns of plain XYZ after the coordinates, which are
-    dropped.
+    More is understood than ASE reads: exponents of Fortran and Mathematica, a typeset minus, blank
+    lines between snapshots, and QM9 as published. With a warning: one snapshot without its first
+    two lines, comments that are no `key=value` text, and columns of plain XYZ after the
+    coordinates, which are dropped.
     Where a number of atoms is wrong, the next snapshot begins with the next line that can only be a
     number of atoms.
 
@@ -76,8 +83,9 @@ def _snapshots(path: str | os.PathLike[str], lines: Sequence[str], whole: bool) 
                 yield location, DataError(f"{error} (the next snapshot that can be read: {rest})")
                 start, body = following, {}
                 continue
-            comment, line, following = lines[start + 1], start + 2, start + 2 + count
-            body = _numbered(lines, start + 2, following)
+            comment, line = lines[start + 1], start + 2
+            body = _numbered(lines, start + 2, start + 2 + count)
+            following = skip_qm9_lines(lines, start + 2 + count)
         outcome: Atoms | DataError
         try:
             outcome = _snapshot(location, line, comment, body, notes)
@@ -150,6 +158,7 @@ def _snapshot(
     where: str, line: int, comment: str, body: Mapping[int, str], notes: list[str]
 ) -> Atoms:
     try:
+        comment = qm9_comment(plain_comment(comment), next(iter(body.values())))
         declared: Any = key_val_str_to_dict(comment).get("Properties", PLAIN)
         columns = columns_of(str(declared))
     except (ValueError, IndexError, KeyError, TypeError) as error:

@@ -59,7 +59,7 @@ def is_atom(line: str) -> bool:
     return (
         len(words) >= 3
         and words[0].capitalize() in atomic_numbers
-        and sum(_number(word) is not None for word in words[1:4]) >= 2
+        and sum(plain_number(word) is not None for word in words[1:4]) >= 2
     )
 
 
@@ -111,7 +111,7 @@ def _checked(where: str, words: list[str], columns: Sequence[Column]) -> list[st
         if column.name == "Z" and not 1 <= int(word) <= 118:
             raise DataError(f"{must} an atomic number, 1 to 118, got {word!r}")
         if column.kind == "R":
-            number = _number(word)
+            number = plain_number(word)
             if number is None:
                 raise DataError(
                     f"{must} a number such as -1.25 or 3.1e-2, with spaces around it, got {word!r}"
@@ -122,7 +122,21 @@ def _checked(where: str, words: list[str], columns: Sequence[Column]) -> list[st
     return row
 
 
-def _number(word: str) -> str | None:
+def plain_number(word: str) -> str | None:
+    """A number that `float` takes, `None` if the word is none.
+
+    Exponents of Fortran and of Mathematica (`1.2*^-6`) and typeset signs are understood.
+    """
     # Not float(), which takes 1_000 and the digits of every script.
-    plain = word.lower().translate(_TYPESET)
+    plain = word.lower().replace("*^", "e").translate(_TYPESET)
     return plain if _NUMBER.fullmatch(plain) or _NOT_FINITE.fullmatch(plain) else None
+
+
+def plain_comment(comment: str) -> str:
+    """A comment line whose decimal numbers are as `plain_number` writes them."""
+
+    def plain(word: re.Match[str]) -> str:
+        # Without a point, 12d4 may be a name.
+        return (plain_number(word[0]) if "." in word[0] else None) or word[0]
+
+    return re.sub(r"[^\s\"'={}\[\],]+", plain, comment)

@@ -518,8 +518,10 @@ def test_every_defect_of_an_archive_is_named(tmp_path):
     for index, (arrays, *parts) in enumerate(cases):
         np.savez(tmp_path / f"{index}.npz", **arrays)
         refused(tmp_path / f"{index}.npz", *parts)
-    # The last file again, by someone who needs no energies.
-    read_molecules(tmp_path / f"{index}.npz", energy_key=None, need=())
+    # The last file again, by someone who needs no energies; those of forces are made of them.
+    last = tmp_path / f"{index}.npz"
+    read_molecules(last, energy_key=None, forces_key=None, need=())
+    refused(last, " energy_unit ", "e_unit = kcal/mol", energy_key=None, need=("forces",))
     np.savez(tmp_path / "twice.npz", **md17(R=base["R"][[0, 1, 2, 3, 1]]))
     with pytest.warns(UserWarning, match="snapshot 5: .* snapshot 2;"):
         read_molecules(tmp_path / "twice.npz")

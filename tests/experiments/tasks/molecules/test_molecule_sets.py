@@ -133,14 +133,14 @@ def test_splits_of_their_own_are_not_cut_from_the_training_set(tmp_path):
 
 def test_sets_in_one_archive_are_told_apart_by_the_ends_of_their_names(tmp_path):
     water, rng = molecule("H2O"), np.random.default_rng(0)
-    shape = water.positions[None] + 0.01 * rng.normal(size=(12, 3, 3))
+    shapes = water.positions + 0.05 * rng.normal(size=(3, 12, 3, 3))
     forces, dipoles = np.zeros((2, 12, 3, 3)), rng.normal(size=(12, 3))
     forces[:, :, 0, 0] = np.arange(24).reshape(2, 12)
     both = {"z": water.numbers, "mu_train": dipoles, "mu_test": dipoles}
-    for end, pushed in zip(("train", "test"), forces, strict=True):
+    for end, shape, pushed in zip(("train", "test"), shapes[:2], forces, strict=True):
         both |= {f"R_{end}": shape, f"E_{end}": np.zeros(12), f"F_{end}": pushed}
     np.savez(tmp_path / "both.npz", **both)
-    np.savez(tmp_path / "plain.npz", z=water.numbers, R=shape, E=np.zeros(12), F=forces[1])
+    np.savez(tmp_path / "plain.npz", z=water.numbers, R=shapes[2], E=np.zeros(12), F=forces[1])
     path, plain = tmp_path / "both.npz", str(tmp_path / "plain.npz")
 
     order = np.random.default_rng(0).permutation(12)
@@ -462,7 +462,11 @@ def test_qm7_is_cut_in_one_random_order():
     path = shared("qm7_qml.npz")
     qm7 = {"energy_key": "hof_pbe0_tzvp", "energy_unit": "kcal/mol", "targets": "energy"}
 
-    splits, facts = loaded(path, **qm7, num_train=5000, num_valid=1000, num_test=1101)
+    with pytest.warns(UserWarning) as caught:
+        splits, facts = loaded(path, **qm7, num_train=5000, num_valid=1000, num_test=1101)
+    # QM7 has molecules twice, in another orientation.
+    ends = [str(warning.message).partition("; ")[2] for warning in caught]
+    assert ends == [f"{part} snapshots are such copies" for part in ("2 of 1000", "6 of 1101")]
 
     assert facts.elements == (1, 6, 7, 8, 16)
     with np.load(path) as file:
