@@ -16,7 +16,7 @@ from symjax_frames.frames import ScoredKind
 Logits = Float[Array, " classes"]
 Image = Float[Array, "height width 1"]
 
-ACTIONS: dict[str, Any] = {"in_actions": sf.images, "out_actions": None}
+ACTIONS: dict[str, Any] = {"in_actions": (sf.images,), "out_actions": None}
 """How the plane moves an image and its logits, which are invariant."""
 CLASSES = 10
 _HIDDEN = 64

@@ -65,7 +65,11 @@ class Digits(Task):
         self.splits = load_digits(**config.data.model_dump())
         weights = None if config.model.pretrained is None else pretrained(config.model)
         self.model = DigitsModel(config.model, weights)
-        self._errors = jax.jit(self._equivariance)
+        self._predict = jax.jit(
+            lambda params, images: jax.vmap(evaluated(self.model.network(params), config.model))(
+                images
+            )
+        )
         self._turned_errors = jax.jit(self._turned_error)
 
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
@@ -93,7 +97,7 @@ class Digits(Task):
 
     def predict(self, params: PyTree[Array], batch: Batch) -> Float[Array, "examples classes"]:
         """The logits of the classes, of the symmetrized classifier."""
-        return jax.vmap(evaluated(self.model.network(params), self.config.model))(batch["image"])
+        return self._predict(params, batch["image"])
 
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
         """For each image, 100 if the most likely class is wrong and 0 if not; the cross-entropy."""
@@ -107,15 +111,14 @@ class Digits(Task):
         self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]
     ) -> dict[str, float]:
         """Relative invariance errors of the logits under C4 and SO(2): median and worst image."""
-        keys = jax.random.split(key, len(batch["label"]))
-        return median_and_worst(self._errors(params, keys, batch["image"]))
-
-    def _equivariance(
-        self, params: PyTree[Array], keys: Key[Array, " examples"], images: Array
-    ) -> dict[str, Float[Array, " examples"]]:
-        model = evaluated(self.model.network(params), self.config.model)
-        groups = {"C4": sf.cyclic(4), "SO(2)": sf.special_orthogonal(2)}
-        return equivariance_errors(model, (images,), keys, groups, **ACTIONS)
+        errors = equivariance_errors(
+            lambda images: self._predict(params, images),
+            (batch["image"],),
+            jax.random.split(key, len(batch["label"])),
+            {"C4": sf.cyclic(4), "SO(2)": sf.special_orthogonal(2)},
+            **ACTIONS,
+        )
+        return median_and_worst(errors)
 
     @functools.cached_property
     def _upright(self) -> dict[str, np.ndarray]:

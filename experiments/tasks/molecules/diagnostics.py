@@ -1,22 +1,18 @@
 """Laws of forces that a trained model is held to: they come from an energy and turn nothing."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-import symjax_frames as sf
 from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.potential import Potential, forces_of
 from symjax_frames.linalg import safe_norm
 
 Batch = dict[str, Array]
 
-_DRAWS = 4
-"""Elements of a group that a model is tried on, for each molecule."""
 _AT_A_TIME = 10
 """Molecules whose energies are differentiated at once."""
 _STEP = 1e-4
@@ -93,46 +89,3 @@ def _energies_and_forces(
     return jax.lax.map(
         lambda molecule: model(*molecule), (positions, species), batch_size=_AT_A_TIME
     )
-
-
-def equivariance_errors(
-    predict: Callable[[Batch], Array],
-    batch: Batch,
-    keys: Key[Array, " examples"],
-    group: sf.Group,
-    action: sf.Action | None,
-    floor: float,
-) -> Float[np.ndarray, " examples"]:
-    r"""How far the prediction for each molecule is from turning with the molecule.
-
-    Formula: $\max_g |\phi(g x) - \rho(g) \phi(x)|_\infty / \max(|\phi(x)|_\infty, c)$, as
-    `symjax_frames.testing.equivariance_error`, with calls of one compiled program.
-
-    Args:
-      predict: a batch to an array with one row a molecule.
-      batch: `positions` and `species` of molecules.
-      keys: draw the elements.
-      group: where they are drawn from.
-      action: how they act on a row, not at all if `None`.
-      floor: $c$, so that an energy near zero, which is arbitrary, makes no error large.
-    """
-    still, positions = predict(batch), batch["positions"]
-    axes = tuple(range(1, still.ndim))
-
-    def largest(values: Array) -> np.ndarray:
-        return np.max(np.abs(np.asarray(values)), axis=axes)
-
-    @jax.jit
-    @functools.partial(jax.vmap, in_axes=(0, None, 0, 0))
-    def move(key: Array, draw: Array, positions: Array, still: Array) -> tuple[Array, Array]:
-        element = group.draw(jax.random.fold_in(key, draw), positions.dtype)
-        expected = still if action is None else action.push(element, still)
-        return sf.points.push(element, positions), expected
-
-    worst = np.zeros(len(still))
-    for draw in range(_DRAWS):
-        moved, expected = move(keys, jnp.asarray(draw, jnp.int32), positions, still)
-        turned = predict(batch | {"positions": moved})
-        size = np.maximum(largest(expected), floor)
-        worst = np.maximum(worst, largest(turned - expected) / size)
-    return worst

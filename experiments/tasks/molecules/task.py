@@ -12,14 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
-from experiments.tasks.equivariance import median_and_worst
+from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
-from experiments.tasks.molecules.diagnostics import (
-    consistency_errors,
-    equivariance_errors,
-    net_torque,
-)
+from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.potential import Committee, Potential, forces_of
 from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
 from experiments.tasks.molecules.report import draw_report
@@ -167,16 +163,18 @@ class MoleculesTask(Task):
         keys = jax.random.split(key, len(batch["species"]))
         name = self.judged
         inputs = batch["positions"], batch["species"]
-        by_law: dict[str, np.ndarray | Array] = {}
-        for title, group in {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}.items():
-            by_law[title] = equivariance_errors(
-                lambda batch: self.predict_in_turn(params, batch)[name],
-                batch,
-                keys,
-                group,
-                QUANTITIES[name].action,
-                floor=self.set_facts.scale,
-            )
+        errors = equivariance_errors(
+            lambda positions, _: self.predict_in_turn(params, batch | {"positions": positions})[
+                name
+            ],
+            inputs,
+            keys,
+            {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)},
+            in_actions=(sf.points, None),
+            out_actions=QUANTITIES[name].action,
+            floor=self.set_facts.scale,
+        )
+        by_law: dict[str, np.ndarray | Array] = dict(errors)
         if self.config.model.frame == "robust":
             dropped = np.asarray(self._dropped(*inputs))
             by_law["dropped weight"] = dropped

@@ -51,7 +51,9 @@ class NBody(Task):
         self.splits = load_nbody(**config.data.model_dump())
         network = nnx.eval_shape(lambda: Network(config.model, rngs=nnx.Rngs(0)))
         self._graph = nnx.graphdef(network)
-        self._errors = jax.jit(self._equivariance)
+        self._predict = jax.jit(
+            lambda params, inputs: jax.vmap(evaluated(self.network(params), config.model))(*inputs)
+        )
 
     def network(self, params: PyTree[Array]) -> Network:
         """The backbone with the given parameters."""
@@ -70,7 +72,7 @@ class NBody(Task):
 
     def predict(self, params: PyTree[Array], batch: Batch) -> Float[Array, "examples bodies 3"]:
         """The positions after the time step, averaged over the whole frame."""
-        return jax.vmap(evaluated(self.network(params), self.config.model))(*_inputs(batch))
+        return self._predict(params, _inputs(batch))
 
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
         """The mean squared error of each system, over bodies and coordinates."""
@@ -81,15 +83,14 @@ class NBody(Task):
         self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]
     ) -> dict[str, float]:
         """Relative equivariance errors under SE(3) and E(3): the median and the worst system."""
-        keys = jax.random.split(key, len(batch["target"]))
-        return median_and_worst(self._errors(params, keys, batch))
-
-    def _equivariance(
-        self, params: PyTree[Array], keys: Key[Array, " examples"], batch: Batch
-    ) -> dict[str, Float[Array, " examples"]]:
-        model = evaluated(self.network(params), self.config.model)
-        groups = {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)}
-        return equivariance_errors(model, _inputs(batch), keys, groups, **ACTIONS)
+        errors = equivariance_errors(
+            lambda *inputs: self._predict(params, inputs),
+            _inputs(batch),
+            jax.random.split(key, len(batch["target"])),
+            {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)},
+            **ACTIONS,
+        )
+        return median_and_worst(errors)
 
     def audited(self, params: PyTree[Array]) -> Audited:
         """The model as it is evaluated, on the first test systems."""

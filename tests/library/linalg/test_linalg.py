@@ -6,12 +6,16 @@ import pytest
 from symjax_frames.linalg import eigh, safe_norm, safe_normalize
 from symjax_frames.linalg._closed_form import separated_vector
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
+# Compiled as users do, where roundings are counted.
+counts_roundings = pytest.mark.usefixtures("optimized")
 COUNT = 1000
 solve = jax.jit(eigh)
 SIZE = 38 * COUNT  # Matrices of all families: tests of one dimension and dtype share a program.
 DTYPES = (jnp.float32, jnp.float64)
+
+
+def normal(*shape, dtype=jnp.float64):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
 
 
 def rotated(values, rng):
@@ -76,6 +80,7 @@ def symmetric_batch(matrices, dtype=jnp.float64):
     return (matrix + matrix.swapaxes(1, 2)) / 2
 
 
+@counts_roundings
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", (2, 3))
 def test_as_exact_as_lapack(dim, dtype):
@@ -100,6 +105,7 @@ def test_as_exact_as_lapack(dim, dtype):
     assert set(np.unique(np.abs(vectors[start : start + COUNT]))) == {0.0, 1.0}
 
 
+@counts_roundings
 def test_worst_separated_eigenvalue_first_is_bad():
     """The same adjugate formula, given an eigenvalue that has a close neighbour."""
     eps = float(jnp.finfo(jnp.float32).eps)
@@ -127,18 +133,19 @@ def test_worst_separated_eigenvalue_first_is_bad():
 
 
 @pytest.mark.parametrize("dim", (1, 4, 5))
-def test_other_dimensions(dim, keys):
-    factor = jax.random.normal(next(keys), (7, dim, dim))
+def test_other_dimensions(dim):
+    factor = normal(7, dim, dim)
     matrix = factor + factor.swapaxes(1, 2)
     values, vectors = solve(matrix)
     np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix), atol=1e-13)
     assert max(map(np.max, errors(matrix, values, vectors))) < 1e-14
 
 
+@counts_roundings
 @pytest.mark.parametrize("dim", (2, 3, 4))
-def test_scale_changes_nothing_but_the_scale(dim, keys):
+def test_scale_changes_nothing_but_the_scale(dim):
     count = SIZE if dim < 4 else 50
-    factor = jax.random.normal(next(keys), (count, dim, dim), jnp.float32)
+    factor = normal(count, dim, dim, dtype=jnp.float32)
     values, vectors = solve(factor + factor.swapaxes(1, 2))
     for exponent in (-100, 100, 120):
         scale = jnp.float32(2.0**exponent)
@@ -148,8 +155,8 @@ def test_scale_changes_nothing_but_the_scale(dim, keys):
 
 
 @pytest.mark.parametrize("dim", (2, 3))
-def test_batch_vmap_and_single_agree(dim, keys):
-    factor = jax.random.normal(next(keys), (2, 3, dim, dim))
+def test_batch_vmap_and_single_agree(dim):
+    factor = normal(2, 3, dim, dim)
     batch = solve(factor)
     mapped = jax.jit(jax.vmap(jax.vmap(eigh)))(factor)
     # Without jit in two dimensions only: every operation is compiled for itself.
@@ -163,8 +170,8 @@ def test_batch_vmap_and_single_agree(dim, keys):
     assert empty[0].shape == (0, dim) and empty[1].shape == (0, dim, dim)
 
 
-def test_only_the_symmetric_part_is_seen(keys):
-    factor = jax.random.normal(next(keys), (20, 2, 2))
+def test_only_the_symmetric_part_is_seen():
+    factor = normal(20, 2, 2)
     for left, right in zip(solve(factor), solve(symmetric_batch(factor)), strict=True):
         np.testing.assert_allclose(left, right, atol=1e-13)
     gradient = jax.jit(jax.grad(lambda matrix: jnp.sum(eigh(matrix)[1] ** 3)))(factor)
@@ -279,6 +286,7 @@ def test_repeated_eigenvalues_break_the_usual_derivative(dim):
     assert not np.all(np.isfinite(jax.jit(jax.grad(invariant(jnp.linalg.eigh)))(matrix)))
 
 
+@counts_roundings
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_derivative_within_a_repeated_eigenvalue_is_zero(dtype):
     """And the others are exact: the far vector turns as first-order perturbation theory says."""
@@ -318,9 +326,10 @@ def norms(x):
     return safe_norm(x), kept, safe_normalize(x), norm_gradient, unit_gradient, plain
 
 
+@counts_roundings
 @pytest.mark.parametrize("scale", (1e-25, 1.0, 1e25))
-def test_safe_norm_at_every_scale(scale, keys):
-    x = jnp.float32(scale) * jax.random.normal(next(keys), (40, 3), jnp.float32)
+def test_safe_norm_at_every_scale(scale):
+    x = jnp.float32(scale) * normal(40, 3, dtype=jnp.float32)
     wide = np.asarray(x).astype(np.float64)
     expected = np.linalg.norm(wide, axis=-1)
     direction = wide / expected[:, None]
@@ -337,6 +346,7 @@ def test_safe_norm_at_every_scale(scale, keys):
     assert np.allclose(plain, expected, rtol=tolerance, atol=0) is (scale == 1.0)
 
 
+@counts_roundings
 @pytest.mark.parametrize("scale", (1e38, 2e-38))
 def test_safe_norm_at_both_ends_of_the_floats(scale):
     """Where a compiler that divides by multiplying needs a reciprocal that is not flushed."""
@@ -364,8 +374,8 @@ def test_safe_norm_is_flat_at_zero():
     assert np.all(np.isnan(jax.grad(total(jnp.linalg.norm))(zero)))
 
 
-def test_safe_norm_second_derivative(keys):
-    x, direction = jax.random.normal(next(keys), (2, 5, 3))
+def test_safe_norm_second_derivative():
+    x, direction = normal(2, 5, 3)
     hessian = jax.jit(jax.vmap(jax.hessian(safe_norm)))(x)
     norm = np.linalg.norm(x, axis=-1)[:, None, None]
     unit = np.asarray(x)[:, :, None] / norm
