@@ -55,7 +55,8 @@ class Evaluator:
         value_and_slope_of = value_and_slope(potential.energy(params))
 
         def evaluate(positions: Array, species: Array) -> tuple[Any, Any]:
-            return value_and_slope_of(positions, species), potential.dropped(positions, species)
+            dropped = potential.dropped(centred(positions), species)
+            return value_and_slope_of(positions, species), dropped
 
         self._evaluate = jax.jit(jax.vmap(evaluate))
         # Large molecules have lists of neighbours, and the elements of a frame take turns.

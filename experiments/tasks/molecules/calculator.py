@@ -134,7 +134,7 @@ class SymmetrizedCalculator(Calculator):
         """Fills in the energy in eV and the forces in eV an angstrom."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
-        label, numbers = self.atoms.get_chemical_formula() or "atoms", self.atoms.numbers
+        label, numbers = _name(self.atoms), self.atoms.numbers
         if np.any(self.atoms.pbc):
             raise UsageError(
                 f"{label}: atoms.pbc must be False, as for a molecule, got periodic atoms, pbc = "
@@ -168,12 +168,21 @@ class SymmetrizedCalculator(Calculator):
         """The energy and its gradient; compiles again if the room for neighbours was too small."""
         while True:
             result = self._evaluate(positions, species, self._capacity, self._dtype)
-            if result.neighbours <= self._capacity:
+            needed = int(result.neighbours)
+            if needed <= self._capacity:
                 return result
-            grown = int(1.25 * int(result.neighbours))
+            grown = int(1.25 * needed)
             warnings.warn(
-                f"an atom has {result.neighbours} neighbours and there was room for "
+                f"an atom has {needed} neighbours and there was room for "
                 f"{self._capacity}; compiling again with room for {grown}",
                 stacklevel=3,
             )
             self._capacity = grown
+
+
+def _name(atoms: Atoms) -> str:
+    """What atoms are called in errors, whatever is wrong with them."""
+    try:
+        return atoms.get_chemical_formula() or "atoms"
+    except (IndexError, KeyError):  # Of what is no element.
+        return "atoms"

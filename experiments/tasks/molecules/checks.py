@@ -7,6 +7,7 @@ from experiments.data.npz import DataError
 from experiments.tasks.molecules.data.coincident import refuse_coincident
 from experiments.tasks.molecules.data.units import check_declared, stated_units
 
+_UNITS = stated_units()
 MOST_DROPPED = 1e-3
 """Of the weight of a frame: what is averaged over the rest is invariant to about that degree."""
 
@@ -37,7 +38,7 @@ def refuse_unfit(label: str, atoms: Atoms) -> None:
             f"{label}: the position of atom {atom + 1} must be finite, got "
             f"{positions[atom].tolist()} (if dynamics ended so, shorten the time step)"
         )
-    check_declared(label, atoms.info, stated_units(), ["positions"])
+    check_declared(label, atoms.info, _UNITS, ["positions"])
     refuse_coincident(numbers[None], positions[None], [label])
 
 

@@ -98,7 +98,7 @@ class CompiledEnergy:
 
         @functools.partial(jax.jit, static_argnames="capacity")
         def evaluate(positions: Array, species: Array, capacity: int) -> Evaluation:
-            lost = 0.0 if dropped is None else dropped(positions, species)
+            lost = 0.0 if dropped is None else dropped(centred(positions), species)
             if neighbours is None:
                 return Evaluation(*value_and_slope_of(positions, species), 0, lost)
             graph, needed = neighbours(positions, species, capacity=capacity)

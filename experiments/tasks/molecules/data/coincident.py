@@ -1,5 +1,6 @@
 """Atoms that are at one point: found in memory that grows with the atoms, not with their pairs."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,12 +52,21 @@ def refuse_coincident(
 
 def _in_pairs(species: np.ndarray, positions: np.ndarray) -> tuple[int, int, int] | None:
     """The first molecule with two such atoms, and these, among all pairs."""
-    first, second = np.triu_indices(species.shape[1], k=1)
+    first, second = _pairs(species.shape[1])
     with np.errstate(over="ignore"):
-        squares = np.sum((positions[:, first] - positions[:, second]) ** 2, axis=-1)
+        arms = positions[:, first] - positions[:, second]
+        close = np.einsum("mpx,mpx->mp", arms, arms) < _COINCIDENT**2
+    if not close.any():
+        return None
     # Padding comes last, so a pair is real if its second atom is.
-    near = np.argwhere((squares < _COINCIDENT**2) & (species[:, second] > 0))
+    near = np.argwhere(close & (species[:, second] > 0))
     return (int(near[0, 0]), int(first[near[0, 1]]), int(second[near[0, 1]])) if len(near) else None
+
+
+@functools.cache
+def _pairs(atoms: int) -> tuple[np.ndarray, np.ndarray]:
+    first, second = np.triu_indices(atoms, k=1)
+    return first, second
 
 
 def _in_trees(species: np.ndarray, positions: np.ndarray) -> tuple[int, int, int] | None:

@@ -228,8 +228,8 @@ def test_what_cannot_be_calculated_is_one_error():
     for atoms, message in [
         (Atoms("HHe", positions), "element 2 was not trained on"),
         (Atoms("H2", positions, pbc=[True, False, False]), "atoms.pbc .*True, False, False"),
-        (Atoms("H2", [positions[0], [0, np.nan, 0]]), "atom 2 of H2 .*nan"),
-        (Atoms("H2", [[np.inf, 0, 0], positions[0]]), "atom 1 of H2"),
+        (Atoms("H2", [positions[0], [0, np.nan, 0]]), "H2: the position of atom 2 .*nan"),
+        (Atoms("H2", [[np.inf, 0, 0], positions[0]]), "H2: the position of atom 1"),
         (Atoms(), "at least one atom"),
     ]:
         atoms.calc = calculator
