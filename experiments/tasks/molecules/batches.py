@@ -163,10 +163,10 @@ def failure(label: str, atoms: Atoms, error: Exception) -> DataError:
       atoms: the molecule.
       error: what was raised.
     """
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if isinstance(error, UsageError | CalculationFailed):
         text = str(error)
         return DataError(text if text.startswith(label) else f"{label}: {text}")
     if isinstance(error, MemoryError):
-        return DataError(f"{label}: {len(atoms)} atoms need more memory than there is: {reason}")
-    return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated: {reason}")
+        return DataError(f"{label}: {len(atoms)} atoms need more memory than there is ({reason})")
+    return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated ({reason})")
