@@ -12,7 +12,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, per_atom_properties
 
+from experiments.data.npz import DataError
 from experiments.tasks.molecules.batches import Labelled
+from experiments.tasks.molecules.data.units import check_declared, stated_units
 
 _PREDICTED = {"energy", "free_energy", "energies", "forces", "stress", "stresses"}
 """What would be taken for predictions."""
@@ -21,6 +23,7 @@ _OWN = {"source_snapshot", "cell_ignored", "Properties", "Lattice", "pbc"}
 _OWN |= {"source_frame"}
 _OF_ATOMS = {"numbers", "symbols", "species", "Z", "positions", "pos", "move_mask", "charge"}
 """Names of columns that ASE takes for something else, or writes itself."""
+_UNITS = stated_units()
 _DECIMALS = 8
 """Of columns, as ASE writes them."""
 
@@ -50,47 +53,44 @@ def as_extended_xyz(number: int, prediction: Labelled) -> Written:
       prediction: the snapshot, and what was predicted of it.
     """
     source = prediction.atoms
+    columns, info = _said_of(source)
+    units = _units_in({name: value for name, value in info.items() if not _is_replaced(name)})
+    replaced = [name for name in (*columns, *info) if _is_replaced(name) or name in units]
+    for name in replaced:
+        columns.pop(name, None)
+        info.pop(name, None)
     atoms = Atoms(source.numbers, source.positions, pbc=source.pbc)
-    lost = []
+    atoms.info = {"source_snapshot": number, **_kept(info)}
+    if source.pbc.any():
+        atoms.info["cell_ignored"] = True
+    arrays = _writable(columns, len(source), {name: source.arrays[name] for name in atoms.arrays})
+    atoms.arrays |= arrays
+    fixed = [one for one in source.constraints if isinstance(one, FixAtoms | FixCartesian)]
+    atoms.set_constraint(fixed)
+    lost = [
+        *(name for name in info if name not in atoms.info),
+        *(name for name in columns if name not in arrays),
+        *(f"{name} (what is below 1e-{_DECIMALS})" for name in arrays if _is_rounded(arrays[name])),
+        *(type(one).__name__ for one in source.constraints if one not in fixed),
+    ]
     if np.all(np.isfinite(source.cell)):
         atoms.cell = source.cell
     else:
         lost.append("cell")
-    results = {**getattr(source.calc, "results", {})}
-    columns = {
-        **{name: column for name, column in source.arrays.items() if name not in atoms.arrays},
-        **{name: value for name, value in results.items() if name in per_atom_properties},
-    }
-    info = {
-        **_flat(source.info),
-        **{name: value for name, value in results.items() if name not in per_atom_properties},
-    }
-    replaced = [name for name in (*columns, *info) if _is_replaced(name)]
-    own = {"source_snapshot": number, **({"cell_ignored": True} if source.pbc.any() else {})}
-    kept = _kept({name: value for name, value in info.items() if name not in replaced})
-    lost += [name for name in info if name not in replaced and name not in kept]
-    atoms.info = {**own, **kept}
-    # Columns of more than one number have names with a digit in what ASE reads them into.
-    taken = {f"{name}{axis}" for name in ("positions", "forces") for axis in range(3)}
-    for name, value in columns.items():
-        if name in replaced:
-            continue
-        column = _column(name, value, len(atoms))
-        fields = _fields(name, column)
-        if column is None or taken & fields or name in kept:
-            lost.append(name)
-            continue
-        taken |= fields
-        atoms.arrays[name] = column
-        if column.dtype.kind == "f" and _is_rounded(column):
-            lost.append(f"{name} (what is below 1e-{_DECIMALS})")
-    writable = [fixed for fixed in source.constraints if isinstance(fixed, FixAtoms | FixCartesian)]
-    atoms.set_constraint(writable)
-    lost += [type(fixed).__name__ for fixed in source.constraints if fixed not in writable]
     atoms.calc = SinglePointCalculator(atoms, energy=prediction.energy, forces=prediction.forces)
     text = io.StringIO()
     ase.io.write(text, atoms, format="extxyz")
     return Written(text.getvalue(), tuple(replaced), tuple(lost))
+
+
+def _said_of(source: Atoms) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns and the info of a snapshot, each with the results of its calculator."""
+    results = {**getattr(source.calc, "results", {})}
+    of_atoms = {name: results.pop(name) for name in per_atom_properties if name in results}
+    columns = {name: source.arrays[name] for name in source.arrays}
+    for name in ("numbers", "positions"):
+        del columns[name]
+    return columns | of_atoms, _flat(source.info) | results
 
 
 def _flat(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +104,25 @@ def _flat(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_replaced(name: str) -> bool:
     return name in _PREDICTED | _OWN or str(name).lower().endswith(("unit", "units"))
+
+
+def _units_in(info: Mapping[str, Any]) -> set[str]:
+    """The names of entries that declare other units than those of predictions."""
+    named = {name: value for name, value in info.items() if isinstance(name, str)}
+    units = {name for name, value in named.items() if _declares_another({name: value})}
+    others = {name: value for name, value in named.items() if name not in units}
+    if _declares_another(others):
+        # In a plain comment line a word of its own is a key whose value is true.
+        units |= {name for name, value in others.items() if value is True}
+    return units
+
+
+def _declares_another(info: Mapping[str, Any]) -> bool:
+    try:
+        check_declared("", info, _UNITS, ("positions", "energies", "forces"))
+    except DataError:
+        return True
+    return False
 
 
 def _column(name: str, value: Any, atoms: int) -> np.ndarray | None:
@@ -128,6 +147,8 @@ def _column(name: str, value: Any, atoms: int) -> np.ndarray | None:
 
 
 def _is_rounded(column: np.ndarray) -> bool:
+    if column.dtype.kind != "f":
+        return False
     error = np.max(np.abs(column.round(_DECIMALS) - column))
     return bool(error > 1e-5 * np.max(np.abs(column)))
 
@@ -136,8 +157,23 @@ def _is_word(text: str) -> bool:
     return re.fullmatch(r"[^\s\0\ud800-\udfff]+", text) is not None
 
 
-def _fields(name: str, column: np.ndarray | None) -> set[str]:
-    if column is None or column.ndim == 1 or column.shape[1] == 1:
+def _writable(
+    columns: Mapping[str, Any], atoms: int, own: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The columns that ASE can write and read beside its own and each other."""
+    written: dict[str, np.ndarray] = {}
+    taken = {*_fields("forces", own["positions"])}.union(*(_fields(*item) for item in own.items()))
+    for name, value in columns.items():
+        column = _column(name, value, atoms)
+        if column is not None and not taken & _fields(name, column):
+            written[name] = column
+            taken |= _fields(name, column)
+    return written
+
+
+def _fields(name: str, column: np.ndarray) -> set[str]:
+    """What ASE calls the numbers of a column: those of a vector have names with a digit."""
+    if column.ndim == 1 or column.shape[1] == 1:
         return {name}
     return {f"{name}{axis}" for axis in range(column.shape[1])}
 

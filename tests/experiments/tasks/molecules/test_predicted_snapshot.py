@@ -9,6 +9,8 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 
+from experiments.data.npz import DataError
+from experiments.tasks.molecules import predicted_snapshot
 from experiments.tasks.molecules.batches import Labelled
 from experiments.tasks.molecules.data.read import read_molecules
 from experiments.tasks.molecules.predicted_snapshot import as_extended_xyz
@@ -127,6 +129,21 @@ def test_what_the_format_cannot_hold_is_named_and_harms_nothing_else():
         np.testing.assert_array_equal(back.arrays[name], column)
     assert not {*map(str, LOST), "pair"} & back.arrays.keys() - {"pair1"}
     assert back.constraints[0].index.tolist() == [2]
+
+
+def test_entries_that_declare_other_units_than_those_of_predictions_are_left_out(monkeypatch):
+    def declared(where, info, units, read):
+        if info.get("note") == "kcal/mol" or {"in", "kcal"} <= info.keys():
+            raise DataError("units")
+
+    monkeypatch.setattr(predicted_snapshot, "check_declared", declared)
+    atoms = snapshot()
+    atoms.info = {"note": "kcal/mol", "E": True, "in": True, "kcal": True, "name": "one"}
+    found = written(atoms)
+    assert {"note", "in", "kcal"} <= set(found.replaced)
+    assert read(found.text).info.keys() == {"name", "source_snapshot", "cell_ignored"}
+    del atoms.info["in"], atoms.info["note"]
+    assert {"E", "kcal", "name"} <= read(written(atoms).text).info.keys()
 
 
 @pytest.mark.parametrize("fixed", [FixAtoms([0, 2]), FixCartesian(1, [True, False, True])])
