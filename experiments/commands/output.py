@@ -12,14 +12,16 @@ class Output:
 
     Args:
       stream: what is written to.
+      told: whether the first failure is told on standard error.
 
     Attributes:
       failure: the first failure to write to it, if there was one.
     """
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], told: bool) -> None:
         self.failure: OSError | None = None
         self._stream = stream
+        self._told = told
 
     def __getattr__(self, name: str) -> Any:
         """What else a stream has is that of the stream."""
@@ -46,7 +48,7 @@ class Output:
                 os.dup2(nothing.fileno(), self._stream.fileno())
             if self.failure is None:
                 self.failure = error
-                if sys.stdout is self:
+                if self._told:
                     print(_explanation(error), file=sys.stderr)
 
 
@@ -58,8 +60,8 @@ def lasting_output() -> Iterator[list[Output]]:
       A context of the two streams, or of fewer if the process was started without.
     """
     # Either is None where the process was started with it closed.
-    output = None if sys.stdout is None else Output(sys.stdout)
-    errors = None if sys.stderr is None else Output(sys.stderr)
+    output = None if sys.stdout is None else Output(sys.stdout, told=True)
+    errors = None if sys.stderr is None else Output(sys.stderr, told=False)
     wrapped = [stream for stream in (output, errors) if stream is not None]
     with (
         contextlib.redirect_stderr(cast(IO[str], errors)),
