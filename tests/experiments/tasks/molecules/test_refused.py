@@ -128,6 +128,9 @@ def test_trees_find_the_close_pairs_that_all_pairs_find(monkeypatch):
             trees = verdict(numbers, positions)
         # Of several pairs of a molecule either may be named.
         assert trees.partition(":")[0] == pairs.partition(":")[0], (pairs, trees)
+        for message in filter(None, (pairs, trees)):
+            first, second = map(int, re.findall(r"atoms (\d+) and (\d+)", message)[0])
+            assert first < second
         found += bool(pairs)
     assert 10 < found
 
@@ -150,7 +153,7 @@ def test_the_check_of_a_large_molecule_takes_little_memory(last):
 
 def test_atoms_at_one_point_and_infinitely_far_apart_are_no_harder():
     everything = verdict(np.ones((1, 5000), int), np.zeros((1, 5000, 3)))
-    assert "must be at least 0.05 Angstrom apart, got 0 " in everything
+    assert re.search("atoms 1 and [2-9].* must be at least 0.05 Angstrom apart, got 0 ", everything)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         far = 1e300 * np.random.default_rng(0).normal(size=(1, 60, 3))
