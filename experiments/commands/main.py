@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from experiments.commands import audit, benchmark, evaluate, report, train
+from experiments.commands.output import lasting_output
 from experiments.errors import ExperimentError, InterruptedRunError
 from experiments.tasks.registry import task_commands
 
@@ -16,10 +17,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
       arguments: what follows the program's name; by default what the process was started with.
 
+    When nobody reads what it prints any more, it says so and goes on.
+
     Returns:
-      The exit code: 0 when all went well, 2 for a mistake in what was asked, 3 for a run whose loss
-      stopped being finite, 130 for one that was interrupted.
+      The exit code: 0 when all went well, 1 also if the output could not be written, 2 for a
+      mistake in what was asked, 3 for a run whose loss stopped being finite, 130 for one that was
+      interrupted.
     """
+    with lasting_output() as streams:
+        code = _run(arguments)
+    failures = [stream.failure for stream in streams if stream.failure is not None]
+    # That the reader has gone is no failure: it had read enough.
+    lost = any(not isinstance(failure, BrokenPipeError) for failure in failures)
+    return code or int(lost)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
@@ -31,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ExperimentError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError as error:
+        print(
+            f"error: there is not enough memory: {error or 'nothing more is known'}",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("stopped at once; what was saved before is kept", file=sys.stderr)
         return 130

@@ -81,6 +81,11 @@ def _audit(what: Audited, options: argparse.Namespace, dtype: Any) -> Audit:
         )
     except ValueError as error:
         raise UsageError(f"{options.target}: {error}") from error
+    except SystemExit as error:
+        raise UsageError(
+            f"{options.target}: must return what is audited, got a function that ends the "
+            f"process, {_ended(error)}"
+        ) from error
 
 
 def _function(options: argparse.Namespace) -> Audited:
@@ -95,6 +100,12 @@ def _function(options: argparse.Namespace) -> Audited:
         module = _import(module_name)
     except UsageError:
         raise
+    except SystemExit as error:
+        raise UsageError(
+            f"{module_name}: must be a module that can be imported, got a script that ends the "
+            f"process, {_ended(error)} (what it does when it is run must stand below `if __name__ "
+            '== "__main__":`)'
+        ) from error
     except Exception as error:
         # Whatever the module raises as it is imported.
         raise UsageError(
@@ -107,6 +118,10 @@ def _function(options: argparse.Namespace) -> Audited:
         raise UsageError(f"{options.target}: must be a function, got a {type(fn).__name__}")
     returns = _RETURNS[options.returns or "scalars"]
     return Audited(fn, None, None, sf.points, returns, "E")
+
+
+def _ended(error: SystemExit) -> str:
+    return f"by sys.exit({'' if error.code is None else repr(error.code)})"
 
 
 def _import(module_name: str) -> Any:

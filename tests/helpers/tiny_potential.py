@@ -80,3 +80,7 @@ class TinyPotential:
     def neighbours(self, positions, species, *, capacity):
         del positions, capacity
         return (), jnp.zeros((), species.dtype)
+
+    def dropped(self, positions, species):
+        del species
+        return jnp.zeros((), positions.dtype)

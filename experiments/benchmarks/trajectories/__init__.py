@@ -23,8 +23,9 @@ from experiments.benchmarks.trajectories.report import table_of, write_trajector
 from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
 from experiments.table import number
-from experiments.tasks.molecules.calculator import Precision, SymmetrizedCalculator, enabled
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.data.names import read_molecule
+from experiments.tasks.molecules.energies import Precision, enabled
 
 _HALVED = 2.0
 """Picoseconds that are run again with half the time step."""

@@ -11,8 +11,8 @@ from jaxtyping import Array, PyTree
 
 from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
-from experiments.tasks.molecules.calculator import Precision, enabled
 from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.energies import Precision, enabled
 from experiments.tasks.molecules.potential import Potential
 from experiments.tasks.molecules.stored import load_potential
 from experiments.tasks.registry import make_task

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 import symjax_frames as sf
 from experiments.benchmarks.trajectories.bonds import bonds_of
-from experiments.tasks.molecules.calculator import Energy, Precision, enabled, value_and_slope
+from experiments.tasks.molecules.energies import Energy, Precision, enabled, value_and_slope
 
 _HBAR = units._hbar * units.J * units.second
 

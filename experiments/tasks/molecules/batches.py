@@ -1,7 +1,7 @@
 """Energies and forces of many molecules: those of one size together, large ones one by one."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,20 +11,17 @@ from jaxtyping import Array, Float, PyTree
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
-from experiments.tasks.molecules.calculator import (
-    PotentialLike,
-    Precision,
-    SymmetrizedCalculator,
-    enabled,
-    value_and_slope,
-)
+from experiments.memory import free_memory
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.centred import centred
-from experiments.tasks.molecules.data.read import Molecules, refuse_coincident
-from experiments.tasks.molecules.data.units import check_declared, stated_units
+from experiments.tasks.molecules.checks import refuse_dropped, refuse_unfit
+from experiments.tasks.molecules.energies import PotentialLike, Precision, enabled, value_and_slope
 
 PAIRS = 8192
 """Pairs of atoms that are evaluated at once: a bound of the memory that is needed."""
 _MOST_ROWS = 64
+LARGE = 1000
+"""Atoms above which a machine may lack the memory for one molecule."""
 
 
 class Labelled(NamedTuple):
@@ -55,7 +52,13 @@ class Evaluator:
     ) -> None:
         self._potential = potential
         self._dtype = dtype
-        self._evaluate = jax.jit(jax.vmap(value_and_slope(potential.energy(params))))
+        value_and_slope_of = value_and_slope(potential.energy(params))
+
+        def evaluate(positions: Array, species: Array) -> tuple[Any, Any]:
+            dropped = potential.dropped(centred(positions), species)
+            return value_and_slope_of(positions, species), dropped
+
+        self._evaluate = jax.jit(jax.vmap(evaluate))
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
         self._calculator = SymmetrizedCalculator.of(potential, params, dtype=dtype)
 
@@ -73,9 +76,8 @@ class Evaluator:
         for index, (label, atoms) in enumerate(molecules):
             try:
                 species = self._checked(label, atoms)
-            except UsageError as error:
-                text = str(error)
-                results[index] = DataError(text if text.startswith(label) else f"{label}: {text}")
+            except Exception as error:
+                results[index] = failure(label, atoms, error)
             else:
                 sizes.setdefault(len(atoms), []).append((index, species))
         for size, members in sizes.items():
@@ -89,34 +91,19 @@ class Evaluator:
         return [results[index] for index in range(len(molecules))]
 
     def _checked(self, label: str, atoms: Atoms) -> np.ndarray:
-        if len(atoms) == 0 or np.any(atoms.numbers < 1):
-            raise DataError(
-                f"{label}: atomic numbers must be at least 1, of at least one atom, got "
-                f"{atoms.numbers.tolist()}"
-            )
-        wrong = ~np.all(np.isfinite(atoms.positions), axis=1)
-        if np.any(wrong):
-            atom = int(np.argmax(wrong))
-            raise DataError(
-                f"{label}: the position of atom {atom + 1} must be finite, got "
-                f"{atoms.positions[atom].tolist()}"
-            )
-        check_declared(label, atoms.info, stated_units(), ["positions"])
-        numbers = atoms.numbers.astype(np.int32)
-        molecules = Molecules(numbers[None], atoms.positions[None], None, None, None)
-        refuse_coincident(molecules, [label])
-        return np.asarray(self._potential.species_of(numbers), np.int32)
+        refuse_unfit(label, atoms)
+        return np.asarray(self._potential.species_of(atoms.numbers.astype(np.int32)), np.int32)
 
     def _alone(self, label: str, atoms: Atoms) -> Labelled | DataError:
         # Cells are ignored.
         molecule = Atoms(atoms.numbers, atoms.positions)
         try:
+            if jax.default_backend() == "cpu" and len(atoms) > LARGE:
+                _refuse_too_large(self._calculator.memory(molecule))
             energy = self._calculator.get_potential_energy(molecule)
             return Labelled(atoms, energy, self._calculator.get_forces(molecule))
-        except CalculationFailed as error:
-            return DataError(f"{label}: {error}")
-        except (ValueError, RuntimeError) as error:
-            return _too_large(label, atoms, error)
+        except Exception as error:
+            return failure(label, atoms, error)
 
     def _batch(
         self,
@@ -126,34 +113,60 @@ class Evaluator:
     ) -> dict[int, Labelled | DataError]:
         # Always as many rows, or each number of them would be compiled for.
         filled = [members[min(row, len(members) - 1)] for row in range(rows)]
-        with np.errstate(over="ignore"):
-            from_centre = [centred(molecules[index][1].positions) for index, _ in filled]
-            positions = np.stack(from_centre).astype(self._dtype)
-        species = np.stack([of_molecule for _, of_molecule in filled])
         try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                from_centre = [centred(molecules[index][1].positions) for index, _ in filled]
+                positions = np.stack(from_centre).astype(self._dtype)
+            species = np.stack([of_molecule for _, of_molecule in filled])
             with enabled(self._dtype):
-                values, slopes = self._evaluate(positions, species)
+                (values, slopes), lost = self._evaluate(positions, species)
                 energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
-        except (ValueError, RuntimeError) as error:
-            return {index: _too_large(*molecules[index], error) for index, _ in members}
-        return {
-            index: self._labelled(*molecules[index], float(energies[row]), forces[row])
-            for row, (index, _) in enumerate(members)
-        }
+                dropped = np.asarray(lost, float)
+        except (MemoryError, RuntimeError):
+            # JAX has no type of its own for want of memory, of which each by itself needs less.
+            return {index: self._alone(*molecules[index]) for index, _ in members}
+        except Exception as error:
+            return {index: failure(*molecules[index], error) for index, _ in members}
+        results: dict[int, Labelled | DataError] = {}
+        for row, (index, _) in enumerate(members):
+            label, atoms = molecules[index]
+            try:
+                refuse_dropped(label, dropped[row])
+                energy = self._total(label, atoms, energies[row], forces[row])
+                results[index] = Labelled(atoms, energy, forces[row])
+            except Exception as error:
+                results[index] = failure(label, atoms, error)
+        return results
 
-    def _labelled(
-        self, label: str, atoms: Atoms, energy: float, forces: np.ndarray
-    ) -> Labelled | DataError:
+    def _total(self, label: str, atoms: Atoms, energy: float, forces: np.ndarray) -> float:
         largest = float(np.max(np.abs(forces)))
         if not np.isfinite(energy) or not np.isfinite(largest):
-            return DataError(
+            raise DataError(
                 f"{label}: the predicted energy and forces must be finite, got {energy} eV and a "
                 f"largest force of {largest} eV/Angstrom (is it unlike the training molecules?)"
             )
-        return Labelled(atoms, energy + float(self._potential.reference(atoms.numbers)), forces)
+        return float(energy) + float(self._potential.reference(atoms.numbers))
 
 
-def _too_large(label: str, atoms: Atoms, error: Exception) -> DataError:
-    """The error for an exception of JAX, when memory does not suffice, or of the model."""
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated: {reason}")
+def _refuse_too_large(needed: int) -> None:
+    # Where memory is lent without being there, the system kills who asks for too much.
+    free = free_memory()
+    if free is not None and needed > free:
+        raise MemoryError(f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+
+
+def failure(label: str, atoms: Atoms, error: Exception) -> DataError:
+    """What is wrong with a molecule, whatever was raised: of JAX, of the model, for want of memory.
+
+    Args:
+      label: what the molecule is called.
+      atoms: the molecule.
+      error: what was raised.
+    """
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if isinstance(error, UsageError | CalculationFailed):
+        text = str(error)
+        return DataError(text if text.startswith(label) else f"{label}: {text}")
+    if isinstance(error, MemoryError):
+        return DataError(f"{label}: {len(atoms)} atoms need more memory than there is ({reason})")
+    return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated ({reason})")

@@ -1,54 +1,30 @@
 """A potential in ASE: optimisation, vibrations and dynamics with any energy written in JAX."""
 
-import contextlib
-import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, get_args
+from typing import get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, PyTree
 
 from experiments.errors import UsageError
 from experiments.tasks.molecules.centred import centred
-
-Energy = Callable[..., Float[Array, ""]]
-"""Potential energy in eV of positions in angstrom and of species, which are integers; and, where
-there are neighbour lists, of a graph."""
-
-Neighbours = Callable[..., tuple[Any, Int[Array, ""]]]
-"""`(positions, species, capacity=...)` to a graph and the capacity that it takes to be whole."""
-
-Precision = Literal["float32", "float64"]
+from experiments.tasks.molecules.checks import refuse_dropped, refuse_unfit
+from experiments.tasks.molecules.energies import (
+    CompiledEnergy,
+    Dropped,
+    Energy,
+    EnergyAlone,
+    Evaluation,
+    Neighbours,
+    PotentialLike,
+    Precision,
+)
 
 _CAPACITY = 48
 """Neighbours that an atom has room for at first: about those within 5 Angstrom in a liquid."""
-
-
-class PotentialLike(Protocol):
-    """What the calculator and the command `predict` need of a potential."""
-
-    def energy(self, params: PyTree[Array]) -> Energy:
-        """The energy above the reference, as a function of positions and species."""
-
-    def alone(self, params: PyTree[Array]) -> Energy:
-        """The same energy, for one molecule at a time; it may be differentiable only once."""
-
-    def species_of(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
-        """The species of atomic numbers; a `UsageError` for an element it was not trained on."""
-
-    def reference(self, numbers: Int[np.ndarray, " atoms"]) -> float:
-        """The energy in eV of these atoms by themselves."""
-
-    def determined(self, numbers: Int[np.ndarray, " atoms"]) -> bool:
-        """Whether the training molecules determine that energy."""
-
-    def neighbours(self, positions: Array, species: Array, *, capacity: int) -> tuple[Any, Array]:
-        """The graph that the energy takes, and the capacity that it takes to be whole."""
 
 
 class SymmetrizedCalculator(Calculator):
@@ -56,7 +32,8 @@ class SymmetrizedCalculator(Calculator):
 
     Energies are those of the molecule about the mean of its atoms, $E(x - \bar x)$, so that nothing
     is lost to rounding far from the origin, and forces are minus their gradient: they conserve
-    energy whatever the function is. It is compiled once for each number of atoms.
+    energy whatever the function is. It is compiled once for each number of atoms. It can be pickled
+    if its functions can, as those of a trained run; what is compiled is not stored.
 
     Example:
       >>> import jax.numpy as jnp
@@ -74,11 +51,15 @@ class SymmetrizedCalculator(Calculator):
       reference: atomic numbers to an energy that is added in double precision; by default zero.
       neighbours: makes the graph that `energy` takes for its third argument; by default it
         takes two.
+      dropped: tells of positions and species how much weight of a frame had no room; by default
+        nothing is asked.
       dtype: what positions are handed over in: `"float32"`, or `"float64"` for noiseless forces.
 
     Raises:
-      UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none,
-        are periodic, have positions that are not finite, or elements that `species_of` refuses.
+      UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none
+        or periodic, if one is no element, is not at a finite position, or is where another one is,
+        if their info declares another unit of length, if `species_of` refuses an element, or if
+        `dropped` is more than a thousandth.
       CalculationFailed: when atoms are to be calculated, if the energy or a force is not finite.
     """
 
@@ -91,6 +72,7 @@ class SymmetrizedCalculator(Calculator):
         species_of: Callable[[np.ndarray], np.ndarray] | None = None,
         reference: Callable[[np.ndarray], float] | None = None,
         neighbours: Neighbours | None = None,
+        dropped: Dropped | None = None,
         dtype: Precision = "float32",
     ) -> None:
         for name, function in (
@@ -98,6 +80,7 @@ class SymmetrizedCalculator(Calculator):
             ("species_of", species_of),
             ("reference", reference),
             ("neighbours", neighbours),
+            ("dropped", dropped),
         ):
             if function is not None and not callable(function):
                 raise UsageError(f"{name} must be a function, got {function!r}")
@@ -109,16 +92,7 @@ class SymmetrizedCalculator(Calculator):
         self._reference = reference
         self._dtype = dtype
         self._capacity = _CAPACITY
-        value_and_slope_of = value_and_slope(energy)
-
-        @functools.partial(jax.jit, static_argnames="capacity")
-        def evaluate(positions: Array, species: Array, capacity: int) -> Any:
-            if neighbours is None:
-                return *value_and_slope_of(positions, species), 0
-            graph, needed = neighbours(positions, species, capacity=capacity)
-            return *value_and_slope_of(positions, species, graph), needed
-
-        self._evaluate = evaluate
+        self._evaluate = CompiledEnergy(energy, neighbours, dropped)
 
     @classmethod
     def of(
@@ -132,10 +106,11 @@ class SymmetrizedCalculator(Calculator):
           dtype: what positions are handed over in.
         """
         return cls(
-            potential.alone(params),
+            EnergyAlone(potential, params),
             species_of=potential.species_of,
             reference=potential.reference,
             neighbours=potential.neighbours,
+            dropped=potential.dropped,
             dtype=dtype,
         )
 
@@ -159,82 +134,55 @@ class SymmetrizedCalculator(Calculator):
         """Fills in the energy in eV and the forces in eV an angstrom."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
-        positions, numbers = self.atoms.positions, self.atoms.numbers
-        _check(self.atoms)
-        species = numbers if self._species_of is None else self._species_of(numbers)
-        value, slope = self._with_all_neighbours(
-            centred(positions).astype(self._dtype), np.asarray(species, np.int32)
-        )
+        label, numbers = _name(self.atoms), self.atoms.numbers
+        if np.any(self.atoms.pbc):
+            raise UsageError(
+                f"{label}: atoms.pbc must be False, as for a molecule, got periodic atoms, pbc = "
+                f"{self.atoms.pbc.tolist()}"
+            )
+        refuse_unfit(label, self.atoms)
+        value, slope, _, dropped = self._with_all_neighbours(*self._inputs(self.atoms))
+        refuse_dropped(label, float(dropped))
         energy, forces = float(value), -np.asarray(slope, np.float64)
         if not np.isfinite(energy) or not np.all(np.isfinite(forces)):
             raise CalculationFailed(
-                f"the energy and the forces of {self.atoms.symbols} must be finite, got {energy} "
-                f"eV and a largest force of {np.max(np.abs(forces))} eV/Angstrom"
+                f"the energy and the forces of {label} must be finite, got {energy} eV and a "
+                f"largest force of {np.max(np.abs(forces))} eV/Angstrom"
             )
         if self._reference is not None:
             energy += float(self._reference(numbers))
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
 
-    def _with_all_neighbours(
-        self, positions: np.ndarray, species: np.ndarray
-    ) -> tuple[Array, Array]:
+    def memory(self, atoms: Atoms) -> int:
+        """The bytes that the energy of these atoms takes, with the room for neighbours as it is."""
+        return self._evaluate.memory(*self._inputs(atoms), self._capacity, self._dtype)
+
+    def _inputs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+        numbers = atoms.numbers
+        species = numbers if self._species_of is None else self._species_of(numbers)
+        # What is too far away has no finite energy, which is said then.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return centred(atoms.positions).astype(self._dtype), np.asarray(species, np.int32)
+
+    def _with_all_neighbours(self, positions: np.ndarray, species: np.ndarray) -> Evaluation:
         """The energy and its gradient; compiles again if the room for neighbours was too small."""
         while True:
-            with enabled(self._dtype):
-                value, slope, needed = self._evaluate(positions, species, capacity=self._capacity)
+            result = self._evaluate(positions, species, self._capacity, self._dtype)
+            needed = int(result.neighbours)
             if needed <= self._capacity:
-                return value, slope
-            grown = int(1.25 * int(needed))
+                return result
+            grown = int(1.25 * needed)
             warnings.warn(
-                f"an atom has {needed} neighbours and there was room for {self._capacity}; "
-                f"compiling again with room for {grown}",
+                f"an atom has {needed} neighbours and there was room for "
+                f"{self._capacity}; compiling again with room for {grown}",
                 stacklevel=3,
             )
             self._capacity = grown
 
 
-def enabled(dtype: Precision) -> contextlib.AbstractContextManager[None]:
-    """A context in which JAX computes in the given precision: double is off by default."""
-    return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
-
-
-def value_and_slope(
-    energy: Energy,
-) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:
-    """The energy about the mean of the atoms, and its gradient.
-
-    Args:
-      energy: a function of positions and whatever else.
-
-    Returns:
-      A function of the same, for one molecule without padding; it raises a `UsageError` if what is
-      returned is not one number.
-    """
-
-    def about_mean(positions: Float[Array, "atoms 3"], *rest: Any) -> Float[Array, ""]:
-        value = energy(centred(positions), *rest)
-        if jnp.shape(value) != ():
-            raise UsageError(
-                "energy must return one number, as a potential that was trained on energies does, "
-                f"got shape {jnp.shape(value)}"
-            )
-        return value
-
-    return jax.value_and_grad(about_mean)
-
-
-def _check(atoms: Atoms) -> None:
-    if len(atoms) == 0:
-        raise UsageError("atoms must be at least one atom, got none")
-    if np.any(atoms.pbc):
-        raise UsageError(
-            "atoms.pbc must be False, as for a molecule, got periodic atoms, pbc = "
-            f"{atoms.pbc.tolist()}"
-        )
-    wrong = ~np.all(np.isfinite(atoms.positions), axis=1)
-    if np.any(wrong):
-        atom = int(np.argmax(wrong))
-        raise UsageError(
-            f"the position of atom {atom + 1} of {atoms.symbols} must be finite, got "
-            f"{atoms.positions[atom].tolist()} (if dynamics ended so, shorten the time step)"
-        )
+def _name(atoms: Atoms) -> str:
+    """What atoms are called in errors, whatever is wrong with them."""
+    try:
+        return atoms.get_chemical_formula() or "atoms"
+    except (IndexError, KeyError):  # Of what is no element.
+        return "atoms"

@@ -54,6 +54,10 @@ class Potential:
         self._action = QUANTITIES[returned].action
         self._graph = nnx.graphdef(nnx.eval_shape(lambda: self._network(nnx.Rngs(0))))
 
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        """What it is pickled as: what it is made of. The functions in a network cannot be."""
+        return type(self), (self.config, self.facts, self.targets)
+
     def _network(self, rngs: nnx.Rngs) -> Network:
         return Network(self.config, len(self.facts.elements), self.targets, rngs=rngs)
 

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +12,11 @@ from rich.console import Console
 
 from experiments.data.npz import DataError
 from experiments.errors import ExperimentError, InterruptedRunError, UsageError
-from experiments.tasks.molecules.batches import PAIRS, Evaluator, Labelled
-from experiments.tasks.molecules.calculator import PotentialLike, Precision
+from experiments.tasks.molecules.batches import LARGE, PAIRS, Evaluator, failure
 from experiments.tasks.molecules.data.stream import stream_snapshots
+from experiments.tasks.molecules.data.xyz import Snapshots
+from experiments.tasks.molecules.energies import PotentialLike, Precision
+from experiments.tasks.molecules.predicted_snapshot import as_extended_xyz
 from experiments.tasks.molecules.prediction_file import PredictionFile, refuse_output
 from experiments.training.interrupt import Interrupt
 
@@ -42,9 +44,10 @@ def predict(
 ) -> None:
     """Writes the energy and forces of every molecule of a file, in its order.
 
-    A snapshot that cannot be read or predicted is left out, and costs no other. What is done is in
-    `output.part`, which holds whole snapshots however the process ends; it becomes `output` at the
-    end. Each snapshot has its number in the file, from 1, as `source_snapshot`.
+    A snapshot that cannot be read, predicted or written is left out, and costs no other. What is
+    done is in `output.part`, which holds whole snapshots however the process ends; it becomes
+    `output` at the end. Each snapshot has its number in the file, from 1, as `source_snapshot`, and
+    what the file says of it: columns, info, constraints and cell.
 
     Args:
       potential: the energy, its elements and references.
@@ -64,11 +67,13 @@ def predict(
     """
     source, target = Path(path), Path(output)
     refuse_output(source, target, overwrite)
-    snapshots = stream_snapshots(source, split)
+    snapshots = _contained(source, stream_snapshots(source, split))
     evaluate = Evaluator(potential, params, dtype)
     failures: list[_Failure] = []
     periodic: list[str] = []
     undetermined: list[str] = []
+    replaced: dict[str, None] = {}
+    lost: dict[str, str] = {}
     total = 0
     with (
         Interrupt() as interrupt,
@@ -80,16 +85,24 @@ def predict(
 
         def write_window() -> None:
             results = evaluate([(label, atoms) for _, label, atoms in window])
-            predicted: list[tuple[int, Labelled]] = []
+            texts = []
             for (number, label, atoms), result in zip(window, results, strict=True):
-                if isinstance(result, Labelled):
-                    predicted.append((number, result))
-                    if not potential.determined(atoms.numbers):
-                        undetermined.append(label)
-                else:
-                    failures.append(_Failure(number, str(result)))
+                try:
+                    if isinstance(result, DataError):
+                        raise result
+                    written = as_extended_xyz(number, result)
+                    known = potential.determined(atoms.numbers)
+                except Exception as error:
+                    failures.append(_Failure(number, str(failure(label, atoms, error))))
+                    continue
+                texts.append(written.text)
+                replaced.update(dict.fromkeys(written.replaced))
+                for name in written.lost:
+                    lost.setdefault(name, label)
+                if not known:
+                    undetermined.append(label)
             try:
-                file.append(predicted)
+                file.append(texts)
             except UsageError as error:
                 raise UsageError("\n".join([str(error), *_listed(source, failures)])) from error
             window.clear()
@@ -101,6 +114,10 @@ def predict(
             else:
                 if snapshot.pbc.any():
                     periodic.append(label)
+                if len(snapshot) > LARGE:
+                    # Should the system kill the process for it, the others are written.
+                    write_window()
+                    pairs = 0
                 window.append((total, label, snapshot))
                 pairs += len(snapshot) ** 2
             if len(window) == _WINDOW or pairs > 16 * PAIRS or interrupt.received:
@@ -128,7 +145,7 @@ def predict(
     if periodic:
         warnings.warn(
             f"{periodic[0]}: is periodic ({len(periodic)} of {total} snapshots are); cells are "
-            "ignored",
+            "ignored: the energy is that of the atoms by themselves",
             stacklevel=2,
         )
     if undetermined:
@@ -138,10 +155,24 @@ def predict(
             "is the same for all molecules of its composition",
             stacklevel=2,
         )
+    if lost:
+        warnings.warn(
+            f"{next(iter(lost.values()))}: cannot be written as extended XYZ with all that the file "
+            f"says of its snapshots; left out: {', '.join(map(str, lost))}",
+            stacklevel=2,
+        )
     if file.snapshots:
         console.print(
             f"wrote {target}: energies (eV) and forces (eV/Angstrom) of {file.snapshots} of "
             f"{total} snapshots",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+    if replaced:
+        console.print(
+            "not taken over from the file, as it would be mistaken for predictions and their units: "
+            f"{', '.join(replaced)}",
             soft_wrap=True,
             highlight=False,
             markup=False,
@@ -155,6 +186,25 @@ def predict(
         raise ExperimentError(
             f"{source}: {len(failures)} of {total} snapshots could not be predicted; {rest}\n"
             + "\n".join(_listed(source, failures))
+        )
+
+
+def _contained(source: Path, snapshots: Snapshots) -> Iterator[tuple[str, Atoms | DataError]]:
+    """The same snapshots; where reading ends with an exception, that is what is wrong there."""
+    read = 0
+    try:
+        for snapshot in snapshots:
+            read += 1
+            yield snapshot
+    except Exception as error:
+        label = f"{source}: snapshot {read + 1}"
+        reason = " ".join(str(error).split())[:300]
+        yield (
+            label,
+            DataError(
+                f"{label}: must be one that can be read, got one that cannot, nor can what follows "
+                f"it ({type(error).__name__}: {reason})"
+            ),
         )
 
 

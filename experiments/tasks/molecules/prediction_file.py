@@ -1,26 +1,13 @@
 """The file that predictions are written to, which holds whole snapshots at any time."""
 
 import fcntl
-import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import ase.io
-import numpy as np
-from ase import Atoms
-from ase.calculators.calculator import all_properties
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
+from typing import Self
 
 from experiments.errors import UsageError
-from experiments.tasks.molecules.batches import Labelled
-
-_RESERVED = {*all_properties, "Properties", "Lattice", "pbc", "source_snapshot"}
-# What the number of a snapshot was called in files of older versions.
-_RESERVED |= {"source_frame"}
 
 
 def refuse_output(source: Path, target: Path, overwrite: bool) -> None:
@@ -116,19 +103,16 @@ class PredictionFile:
             self.part.unlink(missing_ok=True)
         self._file.close()
 
-    def append(self, predictions: Sequence[tuple[int, Labelled]]) -> None:
+    def append(self, snapshots: Sequence[str]) -> None:
         """Adds snapshots, on the disk when this returns; all of them or, where it fails, none.
 
         Args:
-          predictions: numbers of snapshots and what was predicted.
+          snapshots: each in extended XYZ.
 
         Raises:
           UsageError: the disk is full, or the file was removed.
         """
-        text = io.StringIO()
-        for number, prediction in predictions:
-            _write(text, number, prediction)
-        content = memoryview(text.getvalue().encode())
+        content = memoryview("".join(snapshots).encode())
         size = self._size + len(content)
         self._refuse_gone()
         try:
@@ -144,7 +128,7 @@ class PredictionFile:
                 ) from error
             raise
         self._size = size
-        self.snapshots += len(predictions)
+        self.snapshots += len(snapshots)
 
     def finish(self) -> None:
         """Gives the file its name."""
@@ -174,40 +158,3 @@ def _left(part: Path) -> UsageError:
 
 def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
-
-
-def _write(text: io.StringIO, number: int, prediction: Labelled) -> None:
-    atoms = Atoms(prediction.atoms.numbers, prediction.atoms.positions)
-    atoms.info = {"source_snapshot": number, **_kept(prediction.atoms.info)}
-    atoms.calc = SinglePointCalculator(atoms, energy=prediction.energy, forces=prediction.forces)
-    ase.io.write(text, atoms, format="extxyz")
-
-
-def _kept(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The words and numbers in the info of a snapshot, without predictions and their units."""
-    kept = {}
-    for key, value in info.items():
-        if (
-            isinstance(value, str | int | float | np.integer | np.bool_)
-            and key not in _RESERVED
-            and not key.lower().endswith(("unit", "units"))
-        ):
-            # ASE escapes quotes, and writes a backslash as if it escaped what follows.
-            written = value.replace("\\", "\\\\") if isinstance(value, str) else value
-            if _reads_back(key, written, value):
-                kept[key] = written
-    return kept
-
-
-def _reads_back(key: str, written: Any, value: Any) -> bool:
-    """Whether an entry of a comment line is read as it was written, and the next one too."""
-    comment = f"{key_val_dict_to_str({key: written})} after=1"
-    try:
-        comment.encode()
-        entries = key_val_str_to_dict(comment)
-    except (ValueError, IndexError, KeyError, TypeError):
-        return False
-    if {"\n", "\r", "\0"} & set(comment) or list(entries) != [key, "after"]:
-        return False
-    # A text of digits is read as a number, which is no loss.
-    return not isinstance(entries[key], str) or entries[key] == value

@@ -25,14 +25,20 @@ def broken(x):
 class Holder:
     energy = staticmethod(energy)
 
+def ending(x):
+    raise SystemExit(0)
+
 number = 3
 """
+SCRIPT = "import sys\ndef energy(x): return x.sum()\nsys.exit({})\n"
 
 
 @pytest.fixture
 def module(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(MODULE)
+    (tmp_path / "well.py").write_text(SCRIPT.format(0))
+    (tmp_path / "ill.py").write_text(SCRIPT.format("'no data'"))
     return path
 
 
@@ -76,6 +82,9 @@ def test_a_function_is_audited_bare_and_averaged(module, one_cloud, tmp_path, ca
         ("{folder}/mine.py:forces", "has no forces"),
         ("{folder}/mine.py:number", "mine.py:number: must be a function, got a int"),
         ("{folder}/mine.py:broken", "cloud 'four points': a mistake of the user"),
+        ("{folder}/mine.py:ending", "mine.py:ending: must return what is audited, got a function"),
+        ("{folder}/well.py:energy", "well.py: must be a module that can be imported, got a script"),
+        ("{folder}/ill.py:energy", "that ends the process, by sys.exit('no data')"),
         ("{folder}", "{folder}: must be the folder of a run"),
     ],
 )

@@ -87,7 +87,7 @@ def stack_snapshots(
     for index, (image, location) in enumerate(zip(images, locations, strict=True)):
         values = _values(image)
         check_declared(location, image.info | values, units, ["positions", *wanted], wanted)
-        if len(image) == 0 or np.any(image.numbers < 1):
+        if len(image) == 0 or np.any((image.numbers < 1) | (image.numbers > 118)):
             received = "none" if len(image) == 0 else f"the atomic numbers {image.numbers.tolist()}"
             raise DataError(f"{location}: atoms must be one or more, of elements, got {received}")
         species[index, : len(image)] = image.numbers

@@ -12,16 +12,14 @@ from jaxtyping import Float64, Int32
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.ase_files import read_snapshots, stack_snapshots
+from experiments.tasks.molecules.data.coincident import refuse_coincident
 from experiments.tasks.molecules.data.npz_files import read_arrays
 from experiments.tasks.molecules.data.stream import refuse_options_of_arrays
 from experiments.tasks.molecules.data.units import stated_units
 
 _QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities")
-# Far below every bond, also of a file whose lengths are in nanometres.
-_COINCIDENT = 0.05
 _ASYMMETRY = 0.01
 """Relative to the largest entry of a polarizability: more than programs round to."""
-_PAIRS_AT_A_TIME = 1_000_000
 
 
 class Molecules(NamedTuple):
@@ -128,7 +126,7 @@ def read_molecules(
     molecules = Molecules(
         arrays["species"], arrays["positions"], *(arrays.get(name) for name in _QUANTITIES)
     )
-    refuse_coincident(molecules, locations)
+    refuse_coincident(molecules.species, molecules.positions, locations)
     _refuse_asymmetric(molecules, locations)
     _warn_of_duplicates(molecules, locations)
     return molecules
@@ -145,36 +143,6 @@ def _refuse_not_finite(
             f"{locations[snapshot]}: {name}{atom} must be finite numbers, got "
             f"{received[tuple(wrong[0])]}"
         )
-
-
-def refuse_coincident(molecules: Molecules, locations: Sequence[str]) -> None:
-    """Refuses molecules with two atoms at one point.
-
-    Args:
-      molecules: their species and positions.
-      locations: of the molecules, for errors.
-
-    Raises:
-      DataError: there are such atoms.
-    """
-    species, positions, *_ = molecules
-    snapshots, atoms = species.shape
-    first, second = np.triu_indices(atoms, k=1)
-    chunk = max(1, _PAIRS_AT_A_TIME // max(1, len(first)))
-    for start in range(0, snapshots, chunk):
-        part = positions[start : start + chunk]
-        with np.errstate(over="ignore"):
-            near = np.sum((part[:, first] - part[:, second]) ** 2, axis=-1) < _COINCIDENT**2
-        # Padding comes last, so a pair is real if its second atom is.
-        pairs = np.argwhere(near & (species[start : start + chunk, second] > 0))
-        if len(pairs):
-            snapshot, pair = pairs[0]
-            one, other = int(first[pair]), int(second[pair])
-            distance = np.linalg.norm(part[snapshot, one] - part[snapshot, other])
-            raise DataError(
-                f"{locations[start + snapshot]}: atoms {one + 1} and {other + 1} must be at least "
-                f"{_COINCIDENT} Angstrom apart, got {distance:.3g} (is length_unit too small?)"
-            )
 
 
 def _refuse_asymmetric(molecules: Molecules, locations: Sequence[str]) -> None:

@@ -1,4 +1,6 @@
+import copy
 import functools
+import pickle
 import warnings
 
 import jax
@@ -228,8 +230,8 @@ def test_what_cannot_be_calculated_is_one_error():
     for atoms, message in [
         (Atoms("HHe", positions), "element 2 was not trained on"),
         (Atoms("H2", positions, pbc=[True, False, False]), "atoms.pbc .*True, False, False"),
-        (Atoms("H2", [positions[0], [0, np.nan, 0]]), "atom 2 of H2 .*nan"),
-        (Atoms("H2", [[np.inf, 0, 0], positions[0]]), "atom 1 of H2"),
+        (Atoms("H2", [positions[0], [0, np.nan, 0]]), "H2: the position of atom 2 .*nan"),
+        (Atoms("H2", [[np.inf, 0, 0], positions[0]]), "H2: the position of atom 1"),
         (Atoms(), "at least one atom"),
     ]:
         atoms.calc = calculator
@@ -243,6 +245,37 @@ def test_what_cannot_be_calculated_is_one_error():
     vanishing = SymmetrizedCalculator(lambda positions, species: jnp.log(-jnp.sum(positions**2)))
     with pytest.raises(CalculationFailed, match="H2 .*nan eV"):
         Atoms("H2", positions, calculator=vanishing).get_forces()
+
+
+def test_copies_share_what_is_compiled_and_pickles_have_none_of_it():
+    potential = TinyPotential()
+    calculator = SymmetrizedCalculator.of(potential, 1.0)
+    empty = pickle.dumps(calculator)
+    atoms = water(calculator)
+    forces = atoms.get_forces()
+    for copied in (copy.copy(calculator), copy.deepcopy(calculator)):
+        # Not what was calculated before, which is copied too.
+        copied.reset()
+        np.testing.assert_array_equal(water(copied).get_forces(), forces)
+    assert potential.traces == 1
+    other = pickle.loads(pickle.dumps(atoms))
+    # The positions, the results and the names of classes: a program would be many times as much.
+    assert len(pickle.dumps(calculator)) < len(empty) + 2000
+    assert other.calc is not calculator
+    other.calc.reset()
+    np.testing.assert_array_equal(other.get_forces(), forces)
+    other.positions[0, 0] += 0.1
+    assert np.abs(other.get_forces() - forces).max() > 1e-2
+    assert potential.traces == 1 == other.calc._evaluate._functions[0].potential.traces - 1
+
+
+def test_a_calculator_of_a_function_that_cannot_be_pickled_says_which():
+    def energy(positions, species):
+        return jnp.sum(positions**2)
+
+    assert pickle.loads(pickle.dumps(SymmetrizedCalculator(pairs)))._dtype == "float32"
+    with pytest.raises((AttributeError, pickle.PicklingError), match="energy"):
+        pickle.dumps(SymmetrizedCalculator(energy))
 
 
 def test_arguments_of_another_kind_are_refused():

@@ -3,11 +3,16 @@
 import contextlib
 import io
 import json
+import os
+import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import ase.io
+import jax
 import numpy as np
 import pytest
 from ase import Atoms
@@ -19,7 +24,10 @@ from experiments.commands.main import main
 from experiments.results.report import comparison
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
+from experiments.tasks.molecules.potential import Committee
 from experiments.tasks.molecules.stored import load_potential
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_potential import TinyPotential
 from tests.helpers.toy_task import config as toy_config
 
 # ASE sets shapes of arrays in a way that NumPy advises against.
@@ -293,6 +301,57 @@ def test_what_is_no_trained_potential_is_one_message(
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and words in captured.err
     assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+ELSEWHERE = """\
+import pickle, sys
+stored = pickle.load(sys.stdin.buffer)
+for atoms in stored["atoms"]:
+    for calculator in stored["calculators"]:
+        forces = calculator.get_forces(atoms)
+        print(calculator.get_potential_energy(atoms).hex(), *(x.hex() for x in forces.flat))
+"""
+
+
+def test_calculators_of_a_run_travel_to_other_processes_which_need_no_folder(trained, images):
+    calculators = [
+        SymmetrizedCalculator.of(*load_potential(RunFolder(trained))),
+        SymmetrizedCalculator.of(TinyPotential(), 1.0, dtype="float64"),
+    ]
+    text = io.StringIO()
+    for atoms in images[:2]:
+        for calculator in calculators:
+            forces = calculator.get_forces(atoms)
+            energy = calculator.get_potential_energy(atoms)
+            print(energy.hex(), *(number.hex() for number in forces.flat), file=text)
+    stored = pickle.dumps({"atoms": images[:2], "calculators": calculators})
+    hidden = trained.with_name("hidden")
+    trained.rename(hidden)
+    # As this process computes, to the last bit.
+    settings = {"JAX_ENABLE_X64": "1", "JAX_NUM_CPU_DEVICES": "2"}
+    try:
+        found = subprocess.run(
+            [sys.executable, "-c", ELSEWHERE],
+            cwd=ROOT,
+            env=os.environ | settings,
+            input=stored,
+            capture_output=True,
+            check=True,
+        )
+    finally:
+        hidden.rename(trained)
+    lines = text.getvalue().splitlines()
+    assert found.stdout.decode().splitlines() == lines
+    assert len(set(lines)) == 4
+
+
+def test_the_mean_of_all_seeds_is_pickled_as_what_it_is_made_of(trained):
+    potential, params = load_potential(RunFolder(trained), "all")
+    other, others = pickle.loads(pickle.dumps((potential, params)))
+    assert type(other) is type(potential) is Committee
+    assert (other.config, other.targets) == (potential.config, potential.targets)
+    assert other.facts == potential.facts
+    jax.tree.map(np.testing.assert_array_equal, others, params)
 
 
 def test_errors_by_shape_add_up_to_those_of_the_evaluation(trained, tmp_path):

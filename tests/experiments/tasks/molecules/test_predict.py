@@ -1,4 +1,5 @@
 import io
+import itertools
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import ase.db
 import ase.io
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from experiments.tasks.molecules import batches
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.data.read import read_molecules
 from experiments.tasks.molecules.predict import predict
+from experiments.tasks.molecules.predicted_snapshot import as_extended_xyz
 from experiments.tasks.molecules.prediction_file import PredictionFile
 from tests.helpers.tiny_potential import TinyPotential, network
 
@@ -189,6 +192,101 @@ def test_every_defect_is_explained_and_all_other_snapshots_are_written(tmp_path)
         np.testing.assert_allclose(atoms.positions[0, 2], height, atol=1e-12)
 
 
+class Greedy(TinyPotential):
+    """Has no memory for four atoms, nor for more than one molecule of two."""
+
+    def energy(self, params):
+        usual = super().energy(params)
+
+        def energy(positions, species, graph=None):
+            if len(positions) == 4:
+                raise MemoryError("Unable to allocate 17 TiB")
+            if len(positions) == 2 and graph is None:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
+            return usual(positions, species)
+
+        return energy
+
+
+def test_a_want_of_memory_costs_the_snapshot_that_has_it_alone(tmp_path, monkeypatch):
+    large, pair = "4\n\nH 0 0 0\nH 0 0 1\nH 0 1 0\nH 1 0 0\n", "2\n\nH 0 0 0\nH 0 0 {}\n"
+    texts = [waters(1)[0], large, pair.format(0.7), pair.format(0.9), *waters(2)]
+    path = written(tmp_path / "in.xyz", texts)
+    message = failing(Greedy(), path, tmp_path / "out.xyz")
+    assert "1 of 6 snapshots" in message and message.count("\n") == 1
+    assert "\n  snapshot 2, line 7: 4 atoms need more memory than there is (Mem" in message
+    assert sources(tmp_path / "out.xyz") == [1, 3, 4, 5, 6]
+    near, far = snapshots(tmp_path / "out.xyz")[1:3]
+    assert near.get_potential_energy() < far.get_potential_energy()
+
+
+def test_memory_that_is_not_there_is_not_asked_for(tmp_path, monkeypatch):
+    """The system would kill the process, and the other snapshots with it."""
+    for module in (experiments.tasks.molecules.predict, batches):
+        monkeypatch.setattr(module, "LARGE", 3)
+    # As if four atoms were too many to evaluate two molecules at once.
+    monkeypatch.setattr(batches, "PAIRS", 16)
+    asked, free = [], {"bytes": 100}
+
+    def free_memory():
+        asked.append(len(ase.io.read(tmp_path / "out.xyz.part", ":", format="extxyz")))
+        return free["bytes"]
+
+    monkeypatch.setattr(batches, "free_memory", free_memory)
+    large = "4\n\nH 0 0 0\nH 0 0 1\nH 0 1 0\nH 1 0 0\n"
+    path = written(tmp_path / "in.xyz", [*waters(2), large, waters(1)[0]])
+    potential = TinyPotential()
+    message = failing(potential, path, tmp_path / "out.xyz")
+    assert "snapshot 3, line 12: 4 atoms need more memory" in message and "GB are free" in message
+    assert sources(tmp_path / "out.xyz") == [1, 2, 4]
+    # What came before is written by then.
+    assert asked == [2]
+    free["bytes"] = 10**9
+    run(potential, path, tmp_path / "out.xyz", overwrite=True)
+    assert sources(tmp_path / "out.xyz") == [1, 2, 3, 4]
+
+
+def test_where_reading_or_writing_fails_the_other_snapshots_are_there(
+    tmp_path, potential, monkeypatch
+):
+    stream, write = experiments.tasks.molecules.predict.stream_snapshots, as_extended_xyz
+
+    def ends(path, split):
+        yield from itertools.islice(stream(path, split), 3)
+        raise MemoryError("of the reader")
+
+    def fails(number, prediction):
+        if number == 2:
+            raise RuntimeError("of the\nwriter")
+        return write(number, prediction)
+
+    monkeypatch.setattr(experiments.tasks.molecules.predict, "stream_snapshots", ends)
+    monkeypatch.setattr(experiments.tasks.molecules.predict, "as_extended_xyz", fails)
+    path = written(tmp_path / "in.xyz", waters(5))
+    message = failing(potential, path, tmp_path / "out.xyz")
+    _, second, last = message.splitlines()
+    assert second.startswith("  snapshot 2, line 7: 3 atoms ") and "of the writer" in second
+    assert last.startswith("  snapshot 4: ") and "(MemoryError: of the reader)" in last
+    assert sources(tmp_path / "out.xyz") == [1, 3]
+
+
+def test_what_a_file_says_is_kept_and_what_is_replaced_is_named(tmp_path, potential):
+    atoms = molecule("H2O")
+    atoms.set_tags([3, 4, 5])
+    atoms.arrays["REF_forces"] = np.ones((3, 3))
+    atoms.info = {"name": "one", "energy_unit": "eV"}
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    ase.io.write(tmp_path / "in.xyz", [atoms, atoms], format="extxyz")
+    said = run(potential, tmp_path / "in.xyz", tmp_path / "out.xyz")
+    (line,) = [line for line in said.splitlines() if line.startswith("not taken over")]
+    assert line.endswith(": energy_unit, energy")
+    for index, found in enumerate(snapshots(tmp_path / "out.xyz"), start=1):
+        assert found.info == {"source_snapshot": index, "name": "one"}
+        assert found.get_tags().tolist() == [3, 4, 5]
+        np.testing.assert_array_equal(found.arrays["REF_forces"], 1)
+        assert found.get_potential_energy() < -100
+
+
 def test_an_integer_in_a_comment_is_not_taken_for_a_snapshot(tmp_path, potential):
     texts = [text.replace("\n\n", f"\n{1 + index}\n", 1) for index, text in enumerate(waters(4))]
     texts[1] = "7" + texts[1][1:]
@@ -279,7 +377,8 @@ def test_what_a_snapshot_says_of_itself_is_kept_or_left_out_but_harms_no_energy(
     atoms = molecule("H2O")
     atoms.info = dict(info)
     ase.io.write(tmp_path / "in.traj", atoms)
-    run(potential, tmp_path / "in.traj", tmp_path / "out.xyz")
+    with pytest.warns(UserWarning, match="left out: empty, two, lines, k=ey, half$"):
+        run(potential, tmp_path / "in.traj", tmp_path / "out.xyz")
     (found,) = snapshots(tmp_path / "out.xyz")
     assert np.isfinite(found.get_potential_energy())
     kept = {key: info[key] for key in ("smiles", "folder", "quoted", "count")}
@@ -519,7 +618,8 @@ def test_cells_are_ignored_with_one_warning_and_tables_alone_are_read(tmp_path, 
     ):
         run(potential, path, tmp_path / "out.xyz")
     first, second = snapshots(tmp_path / "out.xyz")
-    assert not second.pbc.any() and second.cell.rank == 0
+    np.testing.assert_array_equal(second.cell, 9 * np.eye(3))
+    assert second.pbc.all() and second.info["cell_ignored"] and "cell_ignored" not in first.info
     assert first.get_potential_energy() == second.get_potential_energy()
 
     bare = written(tmp_path / "bare.xyz", waters(1)[0].split("\n\n")[1])

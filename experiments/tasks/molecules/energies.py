@@ -1,0 +1,164 @@
+"""An energy in JAX as a program: with its gradient, in a stated precision, and able to travel."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from experiments.errors import UsageError
+from experiments.tasks.molecules.centred import centred
+
+Energy = Callable[..., Float[Array, ""]]
+"""Potential energy in eV of positions in angstrom and of species, which are integers; and, where
+there are neighbour lists, of a graph."""
+
+Neighbours = Callable[..., tuple[Any, Int[Array, ""]]]
+"""`(positions, species, capacity=...)` to a graph and the capacity that it takes to be whole."""
+
+Dropped = Callable[[Array, Array], Float[Array, ""]]
+"""`(positions, species)` to the weight of the elements of a frame that had no room."""
+
+Precision = Literal["float32", "float64"]
+
+
+class PotentialLike(Protocol):
+    """What the calculator and the command `predict` need of a potential."""
+
+    def energy(self, params: PyTree[Array]) -> Energy:
+        """The energy above the reference, as a function of positions and species."""
+
+    def alone(self, params: PyTree[Array]) -> Energy:
+        """The same energy, for one molecule at a time; it may be differentiable only once."""
+
+    def species_of(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
+        """The species of atomic numbers; a `UsageError` for an element it was not trained on."""
+
+    def reference(self, numbers: Int[np.ndarray, " atoms"]) -> float:
+        """The energy in eV of these atoms by themselves."""
+
+    def determined(self, numbers: Int[np.ndarray, " atoms"]) -> bool:
+        """Whether the training molecules determine that energy."""
+
+    def neighbours(self, positions: Array, species: Array, *, capacity: int) -> tuple[Any, Array]:
+        """The graph that the energy takes, and the capacity that it takes to be whole."""
+
+    def dropped(self, positions: Array, species: Array) -> Float[Array, ""]:
+        """The weight of the elements of its frame that had no room, of one in all."""
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyAlone:
+    """`potential.alone(params)`, which can be pickled, as what that returns often cannot."""
+
+    potential: PotentialLike
+    params: PyTree[Array]
+
+    def __call__(self, *arguments: Any) -> Float[Array, ""]:
+        """The energy of positions and whatever else it takes."""
+        return self.potential.alone(self.params)(*arguments)
+
+
+class Evaluation(NamedTuple):
+    """What a compiled energy returns.
+
+    Attributes:
+      energy: in eV.
+      slope: its gradient in eV/Angstrom.
+      neighbours: the capacity that the neighbour list takes to be whole; zero without a list.
+      dropped: the weight of the elements of the frame that had no room; zero if nobody asked.
+    """
+
+    energy: Float[Array, ""]
+    slope: Float[Array, "atoms 3"]
+    neighbours: Int[Array, ""] | int
+    dropped: Float[Array, ""] | float
+
+
+class CompiledEnergy:
+    """An energy and its gradient, compiled once for each number of atoms.
+
+    It is pickled as the functions it is made of, and compiled anew where it is read. Copies in one
+    process share what is compiled.
+
+    Args:
+      energy: of positions, species and, if there is `neighbours`, a graph.
+      neighbours: makes the graph.
+      dropped: what to report as the weight that had no room.
+    """
+
+    def __init__(self, energy: Energy, neighbours: Neighbours | None, dropped: Dropped | None):
+        self._functions = energy, neighbours, dropped
+        value_and_slope_of = value_and_slope(energy)
+
+        @functools.partial(jax.jit, static_argnames="capacity")
+        def evaluate(positions: Array, species: Array, capacity: int) -> Evaluation:
+            lost = 0.0 if dropped is None else dropped(centred(positions), species)
+            if neighbours is None:
+                return Evaluation(*value_and_slope_of(positions, species), 0, lost)
+            graph, needed = neighbours(positions, species, capacity=capacity)
+            return Evaluation(*value_and_slope_of(positions, species, graph), needed, lost)
+
+        self._evaluate = evaluate
+
+    def __call__(
+        self, positions: np.ndarray, species: np.ndarray, capacity: int, dtype: Precision
+    ) -> Evaluation:
+        """The energy and its gradient, with room for `capacity` neighbours of each atom."""
+        with enabled(dtype):
+            return self._evaluate(positions, species, capacity=capacity)
+
+    def memory(
+        self, positions: np.ndarray, species: np.ndarray, capacity: int, dtype: Precision
+    ) -> int:
+        """The bytes that a call with the same arguments takes; zero if the backend cannot tell."""
+        with enabled(dtype):
+            lowered = self._evaluate.lower(positions, species, capacity=capacity)
+            stats = lowered.compile().memory_analysis()
+        if stats is None:
+            return 0
+        kinds = ("temp", "argument", "output")
+        return sum(getattr(stats, f"{kind}_size_in_bytes") for kind in kinds)
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        """What it is pickled as."""
+        return CompiledEnergy, self._functions
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CompiledEnergy":
+        """Itself: nothing in it changes, and to compile takes seconds."""
+        return self
+
+
+def enabled(dtype: Precision) -> contextlib.AbstractContextManager[None]:
+    """A context in which JAX computes in the given precision: double is off by default."""
+    return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
+
+
+def value_and_slope(
+    energy: Energy,
+) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:
+    """The energy about the mean of the atoms, and its gradient.
+
+    Args:
+      energy: a function of positions and whatever else.
+
+    Returns:
+      A function of the same, for one molecule without padding; it raises a `UsageError` if what is
+      returned is not one number.
+    """
+
+    def about_mean(positions: Float[Array, "atoms 3"], *rest: Any) -> Float[Array, ""]:
+        value = energy(centred(positions), *rest)
+        if jnp.shape(value) != ():
+            raise UsageError(
+                "energy must return one number, as a potential that was trained on energies does, "
+                f"got shape {jnp.shape(value)}"
+            )
+        return value
+
+    return jax.value_and_grad(about_mean)
