@@ -75,7 +75,7 @@ def assert_equivariant(
 
     The error is the `equivariance_error`, but for an output that is a sum whose terms cancel: the
     relative error of what is left would be that of rounding. Errors are therefore relative to at
-    least a hundredth of the terms, $0.01 \max \sum_i |t_i|$, where the output is $\sum_i t_i$: a
+    least a tenth of the terms, $0.1 \max \sum_i |t_i|$, where the output is $\sum_i t_i$: a
     zero is equivariant, and a small function that is no sum has to be as exact as a large one.
 
     An average that vanishes has lost its function, often by parity. Over a group with reflections
