@@ -92,7 +92,7 @@ def _error(
     kwargs: dict[str, Any],
     law: Law,
     key: Key[Array, ""],
-    moved: dict[int, Array],
+    moved: dict[int, Any],
     floored: bool,
 ) -> Float[Array, ""]:
     dtype = moved_dtype(law.in_actions, args)
@@ -106,7 +106,7 @@ def _error(
 
     def evaluate(now: dict[int, Array]) -> PyTree[Array]:
         given = [now.get(index, leaf) for index, leaf in enumerate(leaves)]
-        return fn(*tree.unflatten(given), **kwargs)
+        return fn(*jax.tree.unflatten(tree, given), **kwargs)
 
     def push(g: Any, outputs: PyTree[Array]) -> PyTree[Array]:
         return map_actions(

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 from jaxtyping import Array, PyTree
 
@@ -50,8 +51,8 @@ def with_terms(fn: Callable[..., PyTree[Array]]) -> Callable[..., tuple[PyTree, 
         _set_terms(steps, outputs)
         tree = jax.tree.structure(shapes)
         return (
-            tree.unflatten([output.array for output in outputs]),
-            tree.unflatten([output.size() for output in outputs]),
+            jax.tree.unflatten(tree, [output.array for output in outputs]),
+            jax.tree.unflatten(tree, [output.size() for output in outputs]),
         )
 
     return both
@@ -77,13 +78,14 @@ class _Step:
 
     def sums(self) -> bool:
         """Whether the size of the output follows from those of the inputs."""
-        name, floats = self.equation.primitive.name, [*self.inputs, self.output]
-        if any(jnp.issubdtype(value.array.dtype, jnp.complexfloating) for value in floats):
+        name = self.equation.primitive.name
+        if name not in {"add", "add_any", "sub", "neg", "mul", "div", "dot_general"} | _ARRANGED:
             return False
-        if name == "mul":
-            return not all(value.varies for value in self.inputs)
-        known = {"add", "add_any", "sub", "neg", "div", "dot_general"} | _ARRANGED
-        return name in known and jnp.issubdtype(self.output.array.dtype, jnp.floating)
+        if name == "mul" and all(value.varies for value in self.inputs):
+            return False
+        dtypes = [value.array.dtype for value in (*self.inputs, self.output)]
+        complex_ones = any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes)
+        return not complex_ones and jnp.issubdtype(dtypes[-1], jnp.floating)
 
     def terms(self) -> Any:
         name, first = self.equation.primitive.name, self.inputs[0]
@@ -111,11 +113,10 @@ def _evaluate(
     known |= dict(zip(jaxpr.invars, inputs, strict=True))
 
     def read(atom: Any) -> _Value:
-        return (
-            _Value(jnp.asarray(atom.val, atom.aval.dtype), False)
-            if isinstance(atom, Literal)
-            else known[atom]
-        )
+        if not isinstance(atom, Literal):
+            return known[atom]
+        aval: Any = atom.aval
+        return _Value(np.asarray(atom.val, aval.dtype), varies=False)
 
     for equation in jaxpr.eqns:
         given = [read(atom) for atom in equation.invars]

@@ -31,9 +31,10 @@ def symmetry_errors(subject: Subject) -> dict[str, float]:
     for row, turn in enumerate(turns.values()):
         linear[row], shift[row] = turn, subject.centre - turn @ subject.centre
     shift[2], order[3:] = shifts, orders
-    rows = {"linear": linear, "shift": shift, "order": order}
     values = subject.values(
-        **{name: some.reshape(-1, *some.shape[2:]) for name, some in rows.items()}
+        linear=linear.reshape(-1, dim, dim),
+        shift=shift.reshape(-1, dim),
+        order=order.reshape(-1, count),
     )
     errors = np.max(subject.change(values, subject.base).reshape(len(names), -1), axis=1)
     return dict(zip(names, map(float, errors), strict=True))

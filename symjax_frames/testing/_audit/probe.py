@@ -235,8 +235,9 @@ class Probe:
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
                 return leaf
             leaf = leaf.astype(self.dtype)
-            unmoved = action is None or g is None
-            return leaf if unmoved else apply_action(action.pull, g, leaf, name)
+            if action is None or g is None:
+                return leaf
+            return apply_action(action.pull, g, leaf, name)
 
         leaves = jax.tree.leaves(map_actions(pull, self.out_actions, outputs, "output"))
         return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]

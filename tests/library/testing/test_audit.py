@@ -1,5 +1,6 @@
 """The audit finds what is wrong, and nothing where nothing is."""
 
+import dataclasses
 import functools
 import json
 
@@ -67,6 +68,20 @@ def test_a_generic_backbone_breaks_every_symmetry_but_that_of_points():
     assert max(cloud.jump, cloud.crossing, cloud.gradient, cloud.asymmetry) < 1e-7
     assert cloud.nonfinite_values == cloud.nonfinite_gradients == 0
     assert found.separates_mirror_images is None and found.keeps_dtype and found.retraces == 0
+
+
+def test_it_is_shown_in_one_line_and_printed_as_tables():
+    found, _ = bare()
+    line, errors, degrees = str(found).split("\n\n")
+    assert line == repr(found) and "\n" not in line and len(line) < 120
+    worst = max(("rotations", "reflections", "shifts", "net force"), key=lambda word: word in line)
+    assert (
+        f"<Audit of 1 cloud, E, float64: 5 times a law is broken, most by generic: {worst}" in line
+    )
+    assert [text.split()[0] for text in errors.splitlines()] == ["cloud", "generic"]
+    assert len({len(text) for text in degrees.splitlines()}) == 1 and "l = 4" in degrees
+    clean = dataclasses.replace(found, clouds=())
+    assert repr(clean) == "<Audit of 0 clouds, E, float64: no law is broken>"
 
 
 def test_an_average_breaks_none_but_jumps_at_the_crossing():
@@ -189,7 +204,8 @@ def test_dtypes_and_retraces_are_reported():
         return jax.jit(lambda y: jnp.sum(y) * 2.0)(x)
 
     found = audit(again, generic(), key=KEY)
-    assert found.retraces == 2 and calls >= 4
+    # Called as it is four times, and traced once for all that is measured.
+    assert found.retraces == 2 and calls == 5
     assert any("traced again" in line for line in found.failures())
 
 
