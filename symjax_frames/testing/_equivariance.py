@@ -73,10 +73,10 @@ def assert_equivariant(
 ) -> None:
     r"""Asserts that a function is equivariant, to `tolerance`.
 
-    The error is the `equivariance_error`, but for an output that is a sum whose terms cancel: the
-    relative error of what is left would be that of rounding. Errors are therefore relative to at
-    least a tenth of the terms, $0.1 \max \sum_i |t_i|$, where the output is $\sum_i t_i$: a
-    zero is equivariant, and a small function that is no sum has to be as exact as a large one.
+    The error is the `equivariance_error`, but for an output that is a sum whose terms cancel: what
+    is left of them may be rounding, whose relative error means nothing. Errors are therefore
+    relative to at least $0.03 \max \sum_i |t_i|$, where the output is $\sum_i t_i$. So a zero is
+    equivariant, and a small function that is no such sum has to be as exact as a large one.
 
     An average that vanishes has lost its function, often by parity. Over a group with reflections
     (O, E), an invariant average keeps of a network of points only the part that an inversion

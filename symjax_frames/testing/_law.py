@@ -15,7 +15,7 @@ from symjax_frames._weighted_sum import apply_action
 from symjax_frames.groups import Group, check_group
 from symjax_frames.testing._terms import with_terms
 
-_CANCELLED = 0.1
+_CANCELLED = 0.03
 """Of an output below this part of its terms, errors are relative to this part of the terms."""
 
 

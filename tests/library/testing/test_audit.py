@@ -123,11 +123,21 @@ def test_a_field_of_vectors_is_told_from_forces():
     assert pulling.net_force > 1e-2
 
 
-def test_labels_on_points_break_permutations():
-    _, cloud = look(lambda x: jnp.sum(x[0] ** 2))
-    assert cloud.permutation > 1e-2
-    _, cloud = look(lambda x: jnp.sum(x[0] ** 2), permutes=False)
-    assert cloud.permutation is None
+@pytest.mark.parametrize(
+    ("measure", "fn"),
+    [
+        ("translation", lambda x: jnp.tanh(jnp.sum(jnp.mean(x, axis=0)) + 0.5)),
+        ("permutation", lambda x: jnp.sum((x[0] - x[1]) ** 2)),
+    ],
+)
+def test_a_law_that_is_broken_alone_is_found_alone(measure, fn):
+    _, cloud = look(fn)
+    laws = ("proper", "improper", "translation", "permutation")
+    errors = {law: getattr(cloud, law) for law in laws}
+    assert errors.pop(measure) > 1e-2
+    assert max(errors.values()) < ROUNDING
+    if measure == "permutation":
+        assert look(fn, permutes=False)[1].permutation is None
 
 
 def test_arguments_are_permuted_with_the_points():
