@@ -8,3 +8,4 @@ from symjax_frames.testing._clouds import generic_cloud as generic_cloud
 from symjax_frames.testing._clouds import hard_clouds as hard_clouds
 from symjax_frames.testing._equivariance import assert_equivariant as assert_equivariant
 from symjax_frames.testing._equivariance import equivariance_error as equivariance_error
+from symjax_frames.testing._packed_group import packed_group as packed_group

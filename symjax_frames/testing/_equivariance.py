@@ -3,16 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from symjax_frames._checks import check_positive
-from symjax_frames._trees import argument_actions, check_actions, map_actions, moved_dtype
+from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action
-from symjax_frames._weighted_sum import apply_action
-from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group, check_group
+from symjax_frames.groups import Group
+from symjax_frames.testing._law import check_law, law_error
+from symjax_frames.testing._quick import quick_jit
 
 
 def equivariance_error(
@@ -44,6 +42,7 @@ def equivariance_error(
       fn: the function under test, called with `args` and `kwargs`.
       *args: its positional arguments.
       group: where the elements are drawn from; for E, SE and T with standard normal translations.
+        A `packed_group` moves every graph of a packed batch by an element of its own.
       in_actions: how the group moves `args`, a pytree prefix as in `frame_average`.
       out_actions: how it moves the outputs.
       key: draws the elements.
@@ -52,41 +51,13 @@ def equivariance_error(
 
     Returns:
       The error, a scalar; around the machine epsilon times the conditioning for an equivariant
-      function, of order one for a generic one.
+      function, of order one for a generic one, and for one whose output vanishes up to rounding.
 
     Raises:
       ValueError: if the actions do not fit the arguments or outputs.
     """
-    check_group("group", group)
-    check_positive("num_samples", num_samples)
-    in_actions = argument_actions(in_actions)
-    check_actions(out_actions, "out_actions")
-    dtype = moved_dtype(in_actions, args)
-
-    def move(g: Isometry, actions: PyTree, tree: PyTree, name: str) -> PyTree:
-        return map_actions(
-            lambda action, leaf, leaf_name: (
-                leaf if action is None else apply_action(action.push, g, leaf, leaf_name)
-            ),
-            actions,
-            tree,
-            name,
-        )
-
-    def error(draw: Key[Array, ""]) -> Float[Array, ""]:
-        g = group.draw(draw, dtype)
-        moved_first = fn(*move(g, in_actions, args, "argument"), **kwargs)
-        moved_last = move(g, out_actions, fn(*args, **kwargs), "output")
-        leaves = zip(jax.tree.leaves(moved_first), jax.tree.leaves(moved_last), strict=True)
-        return jnp.max(jnp.stack([_relative(a, b) for a, b in leaves]))
-
-    return jnp.max(jax.vmap(error)(jax.random.split(key, num_samples)))
-
-
-def _relative(value: Array, reference: Array) -> Float[Array, ""]:
-    distance = jnp.max(jnp.abs(value - reference))
-    size = jnp.maximum(jnp.max(jnp.abs(reference)), jnp.finfo(reference.dtype).tiny)
-    return (distance / size).astype(float)
+    law = check_law(group, in_actions, out_actions, num_samples)
+    return law_error(fn, args, kwargs, law, key, floored=False)
 
 
 def assert_equivariant(
@@ -100,7 +71,27 @@ def assert_equivariant(
     tolerance: float | None = None,
     **kwargs: Any,
 ) -> None:
-    """Asserts that `equivariance_error` is at most `tolerance`.
+    r"""Asserts that a function is equivariant, to `tolerance`.
+
+    The error is the `equivariance_error`, but for an output that is a sum whose terms cancel: what
+    is left of them may be rounding, whose relative error means nothing. Errors are therefore
+    relative to at least $0.03 \max \sum_i |t_i|$, where the output is $\sum_i t_i$. So a zero is
+    equivariant, and a small function that is no such sum has to be as exact as a large one.
+
+    An average that vanishes has lost its function, often by parity. Over a group with reflections
+    (O, E), an invariant average keeps of a network of points only the part that an inversion
+    leaves alone. An odd network, such as layers of `tanh` without biases, has no such part, and its
+    average is zero: add a bias, or average over the rotations (SO, SE) alone.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
+      >>> from symjax_frames.testing import assert_equivariant
+      >>> odd = sf.frame_average(
+      ...     lambda x: jnp.sum(jnp.tanh(x)), sf.pca_frame, in_actions=sf.points, out_actions=None
+      ... )
+      >>> law = dict(group=sf.euclidean(3), in_actions=sf.points, out_actions=None)
+      >>> cloud = jax.random.normal(jax.random.key(0), (5, 3))
+      >>> assert_equivariant(odd, cloud, key=jax.random.key(1), **law)
 
     Args:
       fn: as in `equivariance_error`.
@@ -109,28 +100,20 @@ def assert_equivariant(
       in_actions: as in `equivariance_error`.
       out_actions: as in `equivariance_error`.
       key: as in `equivariance_error`.
-      num_samples: as in `equivariance_error`.
+      num_samples: the number of elements. One call with many costs less than many calls: each call
+        compiles.
       tolerance: the largest relative error allowed; 1000 machine epsilons of the data by default,
         room for a network's depth and a frame's conditioning.
       **kwargs: keyword arguments of `fn`.
 
     Raises:
       AssertionError: if the error is larger or not finite.
+      ValueError: as `equivariance_error`.
     """
+    law = check_law(group, in_actions, out_actions, num_samples)
     if tolerance is None:
-        tolerance = 1000 * float(jnp.finfo(moved_dtype(in_actions, args)).eps)
-    error = float(
-        equivariance_error(
-            fn,
-            *args,
-            group=group,
-            in_actions=in_actions,
-            out_actions=out_actions,
-            key=key,
-            num_samples=num_samples,
-            **kwargs,
-        )
-    )
+        tolerance = 1000 * float(jnp.finfo(moved_dtype(law.in_actions, args)).eps)
+    error = float(law_error(fn, args, kwargs, law, key, floored=True, jit=quick_jit))
     if not error <= tolerance:
         raise AssertionError(
             f"relative equivariance error {error:.2e} under {group.name} exceeds {tolerance:.2e}"

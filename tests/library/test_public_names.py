@@ -98,6 +98,6 @@ import symjax_frames.testing
 def test_audit_is_the_function_however_it_is_imported():
     internals = importlib.import_module("symjax_frames.testing._audit.laws")
     testing = importlib.import_module("symjax_frames.testing")
-    assert callable(testing.audit) and internals.largest_jump
+    assert callable(testing.audit) and internals.largest_jumps
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("symjax_frames.testing.audit")

@@ -74,10 +74,11 @@ def measure_all(
     for name, (wrap, wrap_tensors) in methods.items():
         run = compiled(wrap(backbone), dtype)
         run_tensors = run if wrap_tensors is None else compiled(wrap_tensors(backbone), dtype)
+        along = compiled(wrap(backbone), dtype, energy_alone=True)
         results[name] = FrameResult(
             laws=measure(run, run_tensors, clouds, dtype, samples),
-            jumps=jumps(run, paths),
-            energies=energies(run, shown, shown_times()[None])[0],
+            jumps=jumps(along, paths),
+            energies=energies(along, shown, shown_times()[None])[0],
         )
     return results
 

@@ -112,17 +112,19 @@ METHODS: Mapping[str, Method] = {
 """From the bare backbone to the exact average, by name."""
 
 
-def compiled(function: _Function, dtype: Any) -> Run:
+def compiled(function: _Function, dtype: Any, *, energy_alone: bool = False) -> Run:
     """The outputs of a function, and the forces that its energy exerts.
 
     Args:
       function: the backbone, or its average.
       dtype: what it computes in.
+      energy_alone: whether there is no other output, and no gradient is taken.
 
     Returns:
       A function of any number of clouds, compiled once. All lengths are in the units of the clouds.
     """
-    run = jax.jit(jax.vmap(functools.partial(outputs, function)))
+    shown = energy if energy_alone else outputs
+    run = jax.jit(jax.vmap(functools.partial(shown, function)))
 
     def chunk(leaves: list[np.ndarray]) -> Outputs:
         spare = _CHUNK - len(leaves[0])
@@ -155,3 +157,10 @@ def outputs(
 
     (value, (vectors, tensor)), slopes = jax.value_and_grad(energy, has_aux=True)(points)
     return {"values": value, "vectors": vectors, "forces": -slopes * unit, "rank 2": tensor}
+
+
+def energy(
+    function: _Function, points: Array, mask: Array, species: Array, unit: Array
+) -> dict[str, Array]:
+    """The energy of one cloud."""
+    return {"values": function(points, mask, species, unit)[0]}

@@ -1,6 +1,6 @@
 """The laws that the values of a function under audit have to obey: symmetry, and no jumps."""
 
-from typing import Literal
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,34 +14,40 @@ _SPARED_BITS = 10
 """Bits of a coordinate that halving stops short of: below it, all change is rounding."""
 
 
-def orthogonal_error(subject: Subject, kind: Literal["proper", "improper"]) -> float:
-    """The relative error under random rotations, or rotary reflections, about the centre."""
-    dim = len(subject.centre)
-    linear = draw_orthogonal(subject.rng, _SAMPLES, dim, kind)
-    shift = subject.centre - linear @ subject.centre
-    return float(np.max(subject.change(subject.values(linear=linear, shift=shift), subject.base)))
+def symmetry_errors(subject: Subject) -> dict[str, float]:
+    """The relative errors by the names of the moves, all evaluated at once.
+
+    The moves are random rotations, and rotary reflections, about the centre; random shifts, about as
+    long as the size of the cloud; and random orders of the points, if these are to change nothing.
+    """
+    rng, (count, dim) = subject.rng, subject.cloud.shape
+    turns = {kind: draw_orthogonal(rng, _SAMPLES, dim, kind) for kind in ("proper", "improper")}
+    shifts = size_of(subject.moved[0]) * rng.normal(size=(_SAMPLES, dim))
+    orders = rng.permuted(np.tile(np.arange(count), (_SAMPLES, 1)), axis=1)
+    names = [*turns, "translation", *(["permutation"] if subject.probe.permutes else [])]
+    linear = np.tile(np.eye(dim), (len(names), _SAMPLES, 1, 1))
+    shift = np.zeros((len(names), _SAMPLES, dim))
+    order = np.tile(np.arange(count), (len(names), _SAMPLES, 1))
+    for row, turn in enumerate(turns.values()):
+        linear[row], shift[row] = turn, subject.centre - turn @ subject.centre
+    shift[2], order[3:] = shifts, orders
+    values = subject.values(
+        linear=linear.reshape(-1, dim, dim),
+        shift=shift.reshape(-1, dim),
+        order=order.reshape(-1, count),
+    )
+    errors = np.max(subject.change(values, subject.base).reshape(len(names), -1), axis=1)
+    return dict(zip(names, map(float, errors), strict=True))
 
 
-def translation_error(subject: Subject) -> float:
-    """The relative error under random shifts, about as long as the size of the cloud."""
-    shift = size_of(subject.moved[0]) * subject.rng.normal(size=(_SAMPLES, len(subject.centre)))
-    return float(np.max(subject.change(subject.values(shift=shift), subject.base)))
-
-
-def permutation_error(subject: Subject) -> float:
-    """The relative error under random orders of the points."""
-    points = np.tile(np.arange(len(subject.cloud)), (_SAMPLES, 1))
-    order = subject.rng.permuted(points, axis=1)
-    return float(np.max(subject.change(subject.values(order=order), subject.base)))
-
-
-def largest_jump(subject: Subject, paths: list[Path]) -> float:
-    """The largest change of the output between neighbouring points of paths.
+def largest_jumps(subject: Subject, kinds: Mapping[str, list[Path]]) -> dict[str, float]:
+    """The largest change of the output between neighbouring points of each kind of paths.
 
     Every path is cut into segments. Each segment is halved many times, down to the rounding of the
     coordinates, and the half with the larger change is kept. The change of a continuous function
-    then shrinks to nothing, that of a jump stays.
+    then shrinks to nothing, that of a jump stays. A kind without paths is left out.
     """
+    paths = [path for some in kinds.values() for path in some]
     grid = np.linspace(0, 1, _SEGMENTS + 1)
     low, high = (np.tile(ends, (len(paths), 1)) for ends in (grid[:-1], grid[1:]))
 
@@ -64,4 +70,6 @@ def largest_jump(subject: Subject, paths: list[Path]) -> float:
         second = second.reshape(middle.shape)
         low, high = np.where(second, middle, low), np.where(second, high, middle)
     change = subject.change(at_high, at_low)
-    return float(np.max(change, initial=0.0, where=np.isfinite(change)))
+    change = np.where(np.isfinite(change), change, 0.0).reshape(low.shape)
+    owners = np.repeat(list(kinds), [len(some) for some in kinds.values()])
+    return {kind: float(np.max(change[owners == kind])) for kind, some in kinds.items() if some}

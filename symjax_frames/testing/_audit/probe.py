@@ -14,6 +14,10 @@ from symjax_frames._trees import argument_actions, check_actions, map_actions
 from symjax_frames._types import Action
 from symjax_frames._weighted_sum import apply_action
 from symjax_frames.elements import Isometry
+from symjax_frames.testing._quick import quick_jit
+
+_SLOPES_AT_ONCE = 16
+"""Derivatives are wanted at one input or a few, and those of a batch are always computed."""
 
 Permute = bool | Callable[[Any, tuple], tuple]
 """Whether fn commutes with relabelling the points, or how its arguments are relabelled."""
@@ -89,19 +93,21 @@ class Probe:
         dtype: Any,
         batch_size: int,
     ):
-        self.fn = fn
         self.in_actions = argument_actions(in_actions)
         check_actions(out_actions, "out_actions")
         self.out_actions = out_actions
         self.permutes = permutes
         self.dtype = dtype
         self.batch_size = batch_size
-        self._values = jax.jit(
+        # Traced once for each shape, whatever is made of it.
+        self._traced = jax.jit(
+            lambda layout, arrays: fn(*layout.join([], arrays)), static_argnums=0
+        )
+        self._values = quick_jit(
             jax.vmap(self._outputs, in_axes=(None, 0, None, 0, 0, 0)), static_argnums=0
         )
-        slopes = jax.grad(self._projection, argnums=(1, 4, 5))
-        self._slopes = jax.jit(
-            jax.vmap(slopes, in_axes=(None, 0, None, None, None, None, None)), static_argnums=0
+        self._slopes = quick_jit(
+            jax.vmap(self._derivatives, in_axes=(None, 0, None, None, None)), static_argnums=0
         )
 
     def split(self, args: tuple) -> tuple[Layout, list[np.ndarray], list[Any]]:
@@ -113,9 +119,7 @@ class Probe:
         leaves, tree = jax.tree.flatten(args)
         moved = [index for index, action in enumerate(actions) if action is not None]
         arrays = [
-            index
-            for index, leaf in enumerate(leaves)
-            if index not in moved and isinstance(leaf, jax.Array | np.ndarray | np.generic)
+            index for index, leaf in enumerate(leaves) if index not in moved and _is_array(leaf)
         ]
         constants = [
             leaf for index, leaf in enumerate(leaves) if index not in moved and index not in arrays
@@ -138,7 +142,7 @@ class Probe:
 
         layout, moved, fixed = self.split(args)
         shapes = jax.eval_shape(
-            lambda moved, fixed: self.fn(*layout.join(moved, fixed)), moved, fixed
+            lambda moved, fixed: self._call(layout.join(moved, fixed)), moved, fixed
         )
         map_actions(collect, self.out_actions, shapes, "output")
         if not floating:
@@ -159,7 +163,7 @@ class Probe:
     ) -> list[np.ndarray]:
         """The outputs at `rho_in(g) x`, moved back by `rho_out(g)^-1`: a float64 row per input."""
         parts = []
-        for batch in self._batches([*moved, linear, shift, order]):
+        for batch in self._batches([*moved, linear, shift, order], self.batch_size):
             *some, linears, shifts, orders = batch
             parts.append(self._values(layout, some, fixed, linears, shifts, orders))
         return self._gather(parts, len(order))
@@ -173,19 +177,17 @@ class Probe:
         centre: np.ndarray,
     ) -> Slopes:
         """The derivatives of the sum of all outputs times their `cotangents`."""
-        dim = len(centre)
-        centre, turn = centre.astype(self.dtype), np.zeros((dim, dim), self.dtype)
+        centre = centre.astype(self.dtype)
         cotangents = [cotangent.astype(self.dtype) for cotangent in cotangents]
         parts = []
-        for batch in self._batches(moved):
-            slopes = self._slopes(layout, batch, fixed, cotangents, turn, turn[0], centre)
+        for batch in self._batches(moved, min(self.batch_size, _SLOPES_AT_ONCE)):
+            slopes = self._slopes(layout, batch, fixed, cotangents, centre)
             parts.append(jax.tree.leaves(slopes))
         *by_moved, by_turn, by_step = self._gather(parts, len(moved[0]))
         return Slopes(by_moved, by_turn, by_step)
 
-    def _batches(self, arrays: list[np.ndarray]) -> list[list[np.ndarray]]:
+    def _batches(self, arrays: list[np.ndarray], size: int) -> list[list[np.ndarray]]:
         # Whole batches only: another size would be compiled once more.
-        size = self.batch_size
         rows = np.arange(-(-len(arrays[0]) // size) * size).clip(max=len(arrays[0]) - 1)
         return [
             [
@@ -211,26 +213,41 @@ class Probe:
         self, layout: Layout, moved: Any, fixed: Any, linear: Any, shift: Any, order: Any
     ) -> list[Any]:
         g = Isometry(linear, shift)
+        args = self._pushed(g, layout.join(moved, fixed))
+        leaves = self._floating(self._call(self._permuted(args, order)), g)
+        if self.permutes:
+            back = jnp.argsort(order)
+            rows = zip(leaves, layout.row_outputs, strict=True)
+            leaves = [leaf[back] if by_point else leaf for leaf, by_point in rows]
+        return [leaf.ravel() for leaf in leaves]
 
+    def _pushed(self, g: Isometry, args: tuple) -> tuple:
         def push(action: Action | None, leaf: Any, name: str) -> Any:
             return leaf if action is None else apply_action(action.push, g, leaf, name)
+
+        return map_actions(push, self.in_actions, args, "argument")
+
+    def _floating(self, outputs: PyTree, g: Isometry | None = None) -> list[Any]:
+        """The floating outputs in the dtype of the audit, moved back by an element if there is one."""
 
         def pull(action: Action | None, leaf: Any, name: str) -> Any:
             leaf = jnp.asarray(leaf)
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
                 return leaf
             leaf = leaf.astype(self.dtype)
-            return leaf if action is None else apply_action(action.pull, g, leaf, name)
+            if action is None or g is None:
+                return leaf
+            return apply_action(action.pull, g, leaf, name)
 
-        args = map_actions(push, self.in_actions, layout.join(moved, fixed), "argument")
-        outputs = self.fn(*self._permuted(args, order))
         leaves = jax.tree.leaves(map_actions(pull, self.out_actions, outputs, "output"))
-        leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        if self.permutes:
-            back = jnp.argsort(order)
-            rows = zip(leaves, layout.row_outputs, strict=True)
-            leaves = [leaf[back] if by_point else leaf for leaf, by_point in rows]
-        return [leaf.ravel() for leaf in leaves]
+        return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+    def _call(self, args: tuple) -> Any:
+        leaves, tree = jax.tree.flatten(args)
+        arrays = [index for index, leaf in enumerate(leaves) if _is_array(leaf)]
+        constants = tuple(leaf for leaf in leaves if not _is_array(leaf))
+        layout = Layout(tree, (), tuple(arrays), constants)
+        return self._traced(layout, [leaves[index] for index in arrays])
 
     def _permuted(self, args: tuple, order: Any) -> tuple:
         if callable(self.permutes):
@@ -241,18 +258,27 @@ class Probe:
             lambda leaf: leaf[order] if np.shape(leaf)[:1] == order.shape else leaf, args
         )
 
-    def _projection(
-        self,
-        layout: Layout,
-        moved: Any,
-        fixed: Any,
-        cotangents: Any,
-        turn: Any,
-        step: Any,
-        centre: Any,
-    ) -> Any:
-        linear = jnp.eye(len(centre), dtype=self.dtype) + turn
-        shift = step + centre - apply(linear, centre)
-        order = jnp.arange(moved[0].shape[0])
-        outputs = self._outputs(layout, moved, fixed, linear, shift, order)
-        return sum(jnp.sum(c * leaf) for c, leaf in zip(cotangents, outputs, strict=True))
+    def _derivatives(
+        self, layout: Layout, moved: Any, fixed: Any, cotangents: Any, centre: Any
+    ) -> tuple[Any, Any, Any]:
+        def projection(moved: Any) -> Any:
+            leaves = self._floating(self._call(layout.join(moved, fixed)))
+            return sum(
+                jnp.sum(c * leaf.ravel()) for c, leaf in zip(cotangents, leaves, strict=True)
+            )
+
+        def pushed(turn: Any, step: Any) -> list[Any]:
+            linear = jnp.eye(len(centre), dtype=self.dtype) + turn
+            g = Isometry(linear, step + centre - apply(linear, centre))
+            leaves = jax.tree.leaves(self._pushed(g, layout.join(moved, fixed)))
+            return [leaves[index] for index in layout.moved]
+
+        # The function is differentiated by its arguments alone, and these by the element.
+        by_moved = jax.grad(projection)(moved)
+        still = jnp.zeros_like(centre)
+        by_element = jax.vjp(pushed, jnp.outer(still, still), still)[1](by_moved)
+        return by_moved, *by_element
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -79,9 +79,16 @@ class CloudAudit:
     nonfinite_gradients: int
 
 
-@dataclasses.dataclass(frozen=True)
+class _Breach(NamedTuple):
+    """A line that says what breaks a law, and how many times as large it is as allowed."""
+
+    line: str
+    times: float
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Audit:
-    """The measurements that `audit` makes of a function.
+    """The measurements that `audit` makes of a function; `print` shows them as tables.
 
     Attributes:
       group: the name of the group that it is to be equivariant to.
@@ -101,6 +108,21 @@ class Audit:
     retraces: int
     separates_mirror_images: bool | None
     clouds: tuple[CloudAudit, ...]
+
+    def __repr__(self) -> str:
+        """One line: how often a law is broken, and where the most."""
+        broken = self._broken(None)
+        found = "no law is broken"
+        if broken:
+            worst = max(broken, key=lambda breach: breach.times)
+            found = f"{len(broken)} times a law is broken, most by {worst.line}"
+        count = f"{len(self.clouds)} cloud" + ("" if len(self.clouds) == 1 else "s")
+        return f"<Audit of {count}, {self.group}, {self.dtype}: {found}>"
+
+    def __str__(self) -> str:
+        """The line of `repr` and all tables."""
+        tables = [self.table(), self.degree_table()]
+        return "\n\n".join([repr(self), *(_aligned(*table) for table in tables if table)])
 
     @property
     def keeps_dtype(self) -> bool:
@@ -152,20 +174,27 @@ class Audit:
           A sentence for each measure of each cloud that is too large, for a dtype that is not kept,
           and for functions that are traced again; empty if all is well.
         """
+        return [breach.line for breach in self._broken(tolerance)]
+
+    def _broken(self, tolerance: float | None) -> list[_Breach]:
         eps = float(jnp.finfo(self.dtype).eps)
         tolerance = 1000 * eps if tolerance is None else tolerance
-        lines = []
+        found = []
+
+        def note(line: str, times: float = math.inf) -> None:
+            found.append(_Breach(line, times))
+
         if not self.keeps_dtype:
-            lines.append(f"outputs are {', '.join(self.output_dtypes)} for {self.dtype} clouds")
+            note(f"outputs are {', '.join(self.output_dtypes)} for {self.dtype} clouds")
         if self.retraces:
-            lines.append(f"{self.retraces} functions are traced again in every call")
+            note(f"{self.retraces} functions are traced again in every call")
         for cloud in self.clouds:
             for kind, count in (
                 ("values", cloud.nonfinite_values),
                 ("gradients", cloud.nonfinite_gradients),
             ):
                 if count:
-                    lines.append(f"{cloud.name}: {count} {kind} are not finite")
+                    note(f"{cloud.name}: {count} {kind} are not finite")
             for measure, word in MEASURES.items():
                 error = getattr(cloud, measure)
                 if error is None or self.group not in _BY_GROUP.get(measure, (self.group,)):
@@ -176,8 +205,22 @@ class Audit:
                 if measure in _BY_DIFFERENCES:
                     allowed = math.sqrt(allowed)
                 if not error <= allowed:
-                    lines.append(f"{cloud.name}: {word} {error:.2e} exceeds {allowed:.2e}")
-        return lines
+                    line = f"{cloud.name}: {word} {error:.2e} exceeds {allowed:.2e}"
+                    note(line, error / allowed if allowed and not math.isnan(error) else math.inf)
+        return found
+
+
+def _aligned(columns: list[str], rows: list[list[str]]) -> str:
+    """A table as plain text: the first column to the left, the others to the right."""
+    lines = [columns, *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
 
 
 def _short(value: float | None) -> str:

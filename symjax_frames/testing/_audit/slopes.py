@@ -18,14 +18,15 @@ _STEPS = (10.0, 1.0, 0.1, 0.01)
 
 def slope_norm(subject: Subject) -> float:
     """The length of the gradient of the projected output, by coordinates in units of their size."""
-    slopes = subject.slopes([leaf[None] for leaf in subject.moved])
-    parts = [size_of(x) * leaf for x, leaf in zip(subject.moved, slopes.moved, strict=True)]
+    parts = [
+        size_of(x) * leaf for x, leaf in zip(subject.moved, subject.base_slopes.moved, strict=True)
+    ]
     return float(np.sqrt(sum(np.sum(part**2) for part in parts)))
 
 
 def gradient_error(subject: Subject) -> float:
     """How far derivatives are from central differences: the best step, the worst direction."""
-    slopes = subject.slopes([leaf[None] for leaf in subject.moved])
+    slopes = subject.base_slopes
     eps = float(jnp.finfo(subject.probe.dtype).eps)
     lengths = np.repeat(eps ** (1 / 3) * np.array(_STEPS), _DIRECTIONS)
     steps = []
@@ -34,9 +35,12 @@ def gradient_error(subject: Subject) -> float:
         drawn = np.tile(drawn, (len(_STEPS), *[1] * leaf.ndim))
         steps.append(lengths.reshape(-1, *[1] * leaf.ndim) * drawn)
     plus, minus = subject.around(steps)
-    after, before = subject.values(plus), subject.values(minus)
+    both = subject.values([np.concatenate(pair) for pair in zip(plus, minus, strict=True)])
     differences = sum(
-        (a - b) @ c for a, b, c in zip(after, before, subject.cotangents, strict=True)
+        (after - before) @ cotangent
+        for (after, before), cotangent in zip(
+            (np.split(leaf, 2) for leaf in both), subject.cotangents, strict=True
+        )
     )
     # Rounding changes the steps: what counts are those that were taken.
     expected = sum(
@@ -86,7 +90,7 @@ def balance(subject: Subject, forces: Forces) -> tuple[float, float]:
     size = size_of(subject.moved[0])
     if forces.output is None:
         # Derivatives by the group element: velocities and all other arguments that move take part.
-        slopes = subject.slopes(now)
+        slopes = subject.base_slopes
         field, turn, step = -size * slopes.moved[0][0], slopes.turn[0], size * slopes.step[0]
         floor = subject.slope_size
         arms = [subject.cloud - subject.centre, *subject.moved[1:]]

@@ -1,6 +1,7 @@
 """One cloud under audit: its arguments and outputs, and the sizes that errors are relative to."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -107,6 +108,11 @@ class Subject:
         )
         self.nonfinite_values += _nonfinite(values)
         return values
+
+    @functools.cached_property
+    def base_slopes(self) -> Slopes:
+        """The derivatives at the cloud as it is."""
+        return self.slopes([leaf[None] for leaf in self.moved])
 
     def slopes(self, moved: list[np.ndarray]) -> Slopes:
         """Derivatives of the sum of the outputs times the cotangents, which has no unit."""

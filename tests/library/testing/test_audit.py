@@ -1,5 +1,6 @@
 """The audit finds what is wrong, and nothing where nothing is."""
 
+import dataclasses
 import functools
 import json
 
@@ -69,6 +70,18 @@ def test_a_generic_backbone_breaks_every_symmetry_but_that_of_points():
     assert found.separates_mirror_images is None and found.keeps_dtype and found.retraces == 0
 
 
+def test_it_is_shown_in_one_line_and_printed_as_tables():
+    found, _ = bare()
+    line, errors, degrees = str(found).split("\n\n")
+    assert line == repr(found)
+    worst = max(found.failures(), key=lambda failure: float(failure.split()[-3]))
+    assert line == f"<Audit of 1 cloud, E, float64: 5 times a law is broken, most by {worst}>"
+    assert [text.split()[0] for text in errors.splitlines()] == ["cloud", "generic"]
+    assert len({len(text) for text in degrees.splitlines()}) == 1 and "l = 4" in degrees
+    clean = dataclasses.replace(found, clouds=())
+    assert repr(clean) == "<Audit of 0 clouds, E, float64: no law is broken>"
+
+
 def test_an_average_breaks_none_but_jumps_at_the_crossing():
     found, cloud = average()
     errors = (cloud.proper, cloud.improper, cloud.translation, cloud.permutation)
@@ -110,11 +123,21 @@ def test_a_field_of_vectors_is_told_from_forces():
     assert pulling.net_force > 1e-2
 
 
-def test_labels_on_points_break_permutations():
-    _, cloud = look(lambda x: jnp.sum(x[0] ** 2))
-    assert cloud.permutation > 1e-2
-    _, cloud = look(lambda x: jnp.sum(x[0] ** 2), permutes=False)
-    assert cloud.permutation is None
+@pytest.mark.parametrize(
+    ("measure", "fn"),
+    [
+        ("translation", lambda x: jnp.tanh(jnp.sum(jnp.mean(x, axis=0)) + 0.5)),
+        ("permutation", lambda x: jnp.sum((x[0] - x[1]) ** 2)),
+    ],
+)
+def test_a_law_that_is_broken_alone_is_found_alone(measure, fn):
+    _, cloud = look(fn)
+    laws = ("proper", "improper", "translation", "permutation")
+    errors = {law: getattr(cloud, law) for law in laws}
+    assert errors.pop(measure) > 1e-2
+    assert max(errors.values()) < ROUNDING
+    if measure == "permutation":
+        assert look(fn, permutes=False)[1].permutation is None
 
 
 def test_arguments_are_permuted_with_the_points():
@@ -189,7 +212,8 @@ def test_dtypes_and_retraces_are_reported():
         return jax.jit(lambda y: jnp.sum(y) * 2.0)(x)
 
     found = audit(again, generic(), key=KEY)
-    assert found.retraces == 2 and calls >= 4
+    # Called as it is four times, and traced once for all that is measured.
+    assert found.retraces == 2 and calls == 5
     assert any("traced again" in line for line in found.failures())
 
 
