@@ -26,9 +26,11 @@ def check_actions(actions: PyTree, name: str) -> None:
     """Raises unless every leaf of `actions` is an `Action` or `None`."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(actions, is_leaf=_is_action)[0]:
         if not _is_action(leaf):
+            got, maker = repr(leaf), getattr(leaf, "__name__", "")
+            if callable(leaf) and maker:
+                got = f"the function {maker}; call it, as {maker}(...), if it makes an action"
             raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} must be an Action or None (invariant), got "
-                f"{leaf!r}"
+                f"{name}{jax.tree_util.keystr(path)} must be an Action or None (invariant), got {got}"
             )
 
 
@@ -86,6 +88,8 @@ def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
 def _outline(node: Any) -> str:
     if hasattr(node, "shape") and hasattr(node, "dtype"):
         return f"an array of shape {node.shape}"
+    if isinstance(node, Action):
+        return repr(node)
     kind = type(node).__name__
     if isinstance(node, dict):
         return f"{kind} with keys {sorted(map(str, node))}"

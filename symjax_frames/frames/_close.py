@@ -67,11 +67,12 @@ def close(
         raise ValueError(f"group {group} acts in {group.dim} dimensions, the frame has {dim}")
     steps = jnp.asarray(matrices, linear.dtype).reshape(1, order, *[1] * len(graphs), dim, dim)
     product = multiply(linear[:, None], steps)
-    return Frame(
-        Isometry(
-            product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)
-        ),
-        jnp.repeat(frame.weights / order, order, axis=0),
+    elements = Isometry(
+        product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)
+    )
+    # A rule of quadrature stays one.
+    return frame._replace(
+        elements=elements, weights=jnp.repeat(frame.weights / order, order, axis=0)
     )
 
 

@@ -17,6 +17,7 @@ from symjax_frames.groups._finite import tetrahedral as tetrahedral
 from symjax_frames.groups._group import Group as Group
 from symjax_frames.groups._group import check_group as check_group
 from symjax_frames.groups._group import finite_group as finite_group
+from symjax_frames.groups._quadrature import QuadratureRule as QuadratureRule
 from symjax_frames.groups._quadrature import quadrature as quadrature
 from symjax_frames.groups._table import quotient_table as quotient_table
 from symjax_frames.groups._table import right_cosets as right_cosets

@@ -18,14 +18,14 @@ def _rotations(n: int) -> np.ndarray:
 @functools.cache
 def cyclic(n: int) -> Group:
     """C_n: the `n` rotations of the plane by multiples of `2 pi / n` radians."""
-    check_positive("n", n)
+    n = check_positive("n", n)
     return make_finite(f"C{n}", _exact(_rotations(n)))
 
 
 @functools.cache
 def dihedral(n: int) -> Group:
     """D_n: the `2 n` symmetries of the regular n-gon, C_n first, then C_n times `y -> -y`."""
-    check_positive("n", n)
+    n = check_positive("n", n)
     turns = _rotations(n)
     return make_finite(f"D{n}", _exact(np.concatenate([turns, turns @ np.diag([1.0, -1.0])])))
 
@@ -106,7 +106,7 @@ def _proper(matrices: np.ndarray, proper: bool) -> np.ndarray:
 @functools.cache
 def signs(dim: int, *, proper: bool = False) -> Group:
     """{+-1}^dim: the `2^dim` diagonal sign matrices; with `proper` the `2^(dim-1)` rotations."""
-    check_positive("dim", dim)
+    dim = check_positive("dim", dim)
     name = f"signs({dim})" + ("+" if proper else "")
     return make_finite(name, _proper(_sign_matrices(dim), proper))
 
@@ -114,7 +114,7 @@ def signs(dim: int, *, proper: bool = False) -> Group:
 @functools.cache
 def permutations(dim: int, *, proper: bool = False) -> Group:
     """S_dim: the `dim!` permutations of the axes; with `proper` the even ones."""
-    check_positive("dim", dim)
+    dim = check_positive("dim", dim)
     orders = np.array(list(itertools.permutations(range(dim))))
     matrices = np.eye(dim)[orders]
     name = f"permutations({dim})" + ("+" if proper else "")
@@ -124,7 +124,7 @@ def permutations(dim: int, *, proper: bool = False) -> Group:
 @functools.cache
 def signed_permutations(dim: int, *, proper: bool = False) -> Group:
     """The `2^dim dim!` symmetries of the hypercube; with `proper` the rotations among them."""
-    check_positive("dim", dim)
+    dim = check_positive("dim", dim)
     flips, orders = _sign_matrices(dim), permutations(dim).elements.linear  # type: ignore[union-attr]
     matrices = np.einsum("aij,bjk->abik", flips, orders).reshape(-1, dim, dim)
     name = f"signed_permutations({dim})" + ("+" if proper else "")

@@ -96,6 +96,7 @@ def finite_group(name: str, matrices: np.ndarray) -> Group:
 def check_group(name: str, group: Any) -> None:
     """Raises unless `group` is a `Group`."""
     if not isinstance(group, Group):
-        raise ValueError(
-            f"{name} must be a Group such as dihedral(4) or euclidean(3), got {group!r}"
-        )
+        got, maker = repr(group), getattr(group, "__name__", "")
+        if callable(group) and maker:
+            got = f"the function {maker}; call it, as {maker}(...), if it makes a group"
+        raise ValueError(f"{name} must be a Group such as dihedral(4) or euclidean(3), got {got}")

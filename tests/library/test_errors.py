@@ -80,8 +80,8 @@ def test_packed_arguments():
             r"argument\[1\] has an action but is no floating array, got int64 array",
         ),
         (
-            lambda: average(in_actions=(sf.points, sf.vectors))(CLOUD, CLOUD.astype("float32")),
-            r"argument\[1\]: vectors of dtype float32 .* dtype float64",
+            lambda: average(in_actions=(sf.points, sf.vectors))(CLOUD.astype("float32"), CLOUD),
+            r"argument\[1\]: vectors of dtype float64 .* dtype float32",
         ),
         (
             lambda: average(in_actions=(sf.points, sf.vectors))(CLOUD, jnp.ones((5, 2))),
