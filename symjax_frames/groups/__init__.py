@@ -14,6 +14,7 @@ from symjax_frames.groups._finite import permutations as permutations
 from symjax_frames.groups._finite import signed_permutations as signed_permutations
 from symjax_frames.groups._finite import signs as signs
 from symjax_frames.groups._finite import tetrahedral as tetrahedral
+from symjax_frames.groups._generated import from_generators as from_generators
 from symjax_frames.groups._group import Group as Group
 from symjax_frames.groups._group import check_group as check_group
 from symjax_frames.groups._group import finite_group as finite_group

@@ -73,6 +73,8 @@ def make_finite(name: str, matrices: np.ndarray) -> Group:
 def finite_group(name: str, matrices: np.ndarray) -> Group:
     """A finite group of one's own, from its orthogonal matrices of shape `(order, dim, dim)`.
 
+    `from_generators` makes one from a few of them.
+
     Raises:
       ValueError: if the matrices do not start with the identity, or are not orthogonal, distinct
         and closed under products.
