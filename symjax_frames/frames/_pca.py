@@ -101,7 +101,9 @@ def packed_pca_frame(
     """
     check_cloud(points, mask)
     check_group_name(group, points)
-    num_segments = check_positive("num_segments", num_segments)
+    symbolic = jax.export.is_symbolic_dim(num_segments)
+    if not symbolic:
+        num_segments = check_positive("num_segments", num_segments)
     shape = getattr(segment_ids, "shape", None)
     if shape != points.shape[:1] or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
         raise ValueError(

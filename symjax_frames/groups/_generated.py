@@ -42,7 +42,7 @@ def from_generators(
     max_order = check_positive("max_order", max_order)
     matrices = [np.asarray(generator, dtype=np.float64) for generator in generators]
     shapes = {matrix.shape for matrix in matrices}
-    shape = next(iter(shapes), ())
+    shape: tuple[int, ...] = next(iter(shapes), ())
     if len(shapes) != 1 or len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
         raise ValueError(
             "generators must be one or more matrices of one shape (dim, dim), got shapes "
