@@ -1,4 +1,4 @@
-"""A warning for clouds whose padding takes part in their frame."""
+"""Warnings of padding that takes part in a frame, and of points that are taken for padding."""
 
 import inspect
 import warnings
@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from symjax_frames._checks import concrete
 
@@ -42,6 +42,23 @@ def warn_of_padding(points: Any, others: PyTree) -> None:
                 f"{len(rows)} of {len(cloud)} points look like padding, which a boolean argument marks "
                 "as False, but the frame is not given that argument, and so is made of the padding "
                 "too; select both by frame_argnums, as frame_argnums=(0, 1)",
-                stacklevel=3,
+                stacklevel=4,
             )
             return
+
+
+def warn_of_strays(
+    points: Array, segment_ids: Array, num_segments: int, mask: Array | None
+) -> None:
+    """Warns if nodes that are in no graph differ from each other, as padding does not."""
+    ids, cloud = concrete(segment_ids), concrete(points)
+    real = np.ones(np.shape(points)[:1], bool) if mask is None else concrete(mask)
+    if ids is None or cloud is None or real is None:
+        return
+    rows = cloud[real & ((ids < 0) | (ids >= num_segments))]
+    if len(rows) > 1 and (rows != rows[0]).any():
+        warnings.warn(
+            f"{len(rows)} nodes are in none of the num_segments={num_segments} graphs, which have "
+            f"segment_ids from 0 to {num_segments - 1}, though they do not look like padding",
+            stacklevel=3,
+        )

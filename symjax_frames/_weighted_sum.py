@@ -101,9 +101,10 @@ def _parts(result: Any, has_aux: bool) -> tuple[PyTree[Array], PyTree]:
     if not has_aux:
         return result, None
     if not isinstance(result, tuple) or len(result) != 2:
+        got = type(result).__name__
+        got += f" of length {len(result)}" if isinstance(result, tuple) else ""
         raise ValueError(
-            "with has_aux=True the function must return a pair (outputs, aux), got "
-            f"{type(result).__name__}"
+            f"with has_aux=True the function must return a pair (outputs, aux), got {got}"
         )
     return result
 

@@ -72,5 +72,5 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
 
     if action is None:
         return Action(lambda g, x: x, lambda g, x: x, scale, "packed(None)")
-    name = f"packed({action.name or action!r})"
-    return Action(move(action.push), move(action.pull), scale, name)
+    inner = action.name or repr(action)
+    return Action(move(action.push), move(action.pull), scale, f"packed({inner})")

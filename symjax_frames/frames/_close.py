@@ -9,6 +9,7 @@ import numpy as np
 from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Frame
+from symjax_frames._wrapping import named_after
 from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, right_cosets
 
@@ -58,7 +59,7 @@ def close(
         def closed(*args: Any, **kwargs: Any) -> Frame:
             return close(frame(*args, **kwargs), group, already=already)
 
-        return closed
+        return named_after(frame, closed)
 
     linear, shift = frame.elements.linear, frame.elements.shift
     count, *graphs, dim = shift.shape
