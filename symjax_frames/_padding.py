@@ -52,7 +52,7 @@ def warn_of_strays(
 ) -> None:
     """Warns if nodes that are in no graph differ from each other, as padding does not."""
     ids, cloud = concrete(segment_ids), concrete(points)
-    real = np.ones(np.shape(points)[:1], bool) if mask is None else concrete(mask)
+    real = np.True_ if mask is None else concrete(mask)
     if ids is None or cloud is None or real is None:
         return
     rows = cloud[real & ((ids < 0) | (ids >= num_segments))]

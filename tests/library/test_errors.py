@@ -117,7 +117,10 @@ def test_transforms_name_the_place(call, message):
     "call,message",
     [
         (lambda: average(frame=sf.euclidean(3)), "frame must be a function.*got Group"),
-        (lambda: average(frame=sf.pca_frame(CLOUD)), "frame must be a function.*got Frame"),
+        (
+            lambda: average(frame=sf.pca_frame(CLOUD)),
+            "frame must be a function.*got Frame.*one input.*give the function that makes it",
+        ),
         (lambda: average(frame="pca"), "frame must be a function.*got str"),
         (lambda: average(frame=lambda x: (x, x))(CLOUD), "must return a Frame, got tuple"),
         (
