@@ -43,16 +43,12 @@ def joint_cloud(
     squares of the arms $x_i - c$ and of the vectors, and $s'$ likewise, so units do not matter.
 
     Example:
-      >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> def frame(points, normals):
       ...     return sf.robust_frame(*sf.frames.joint_cloud(points, normals))
-      >>> average = sf.frame_average(
-      ...     lambda points, normals: jnp.sum(jnp.sin(1 + points) * normals),
-      ...     frame,
-      ...     in_actions=(sf.points, sf.vectors),
-      ...     out_actions=None,
-      ...     frame_argnums=(0, 1),
-      ... )
+      >>> law = dict(in_actions=(sf.points, sf.vectors), out_actions=None, frame_argnums=(0, 1))
+      >>> flux = lambda points, normals: jnp.sum(jnp.sin(1 + points) * normals)
+      >>> average = jax.jit(sf.frame_average(flux, frame, **law))
       >>> line, normals = jnp.outer(jnp.arange(4.0), jnp.ones(3)), jnp.eye(4, 3)
       >>> turn = sf.orthogonal(3).draw(jax.random.key(0), float)
       >>> turned = sf.points.push(turn, line), sf.vectors.push(turn, normals)
