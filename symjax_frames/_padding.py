@@ -28,18 +28,19 @@ def warn_of_padding(points: Any, others: PyTree) -> None:
     same: two rows or more, or one that is zero. Points of a real cloud do not coincide, so a choice
     of some of them is not taken for a mask. Nothing is seen while values are traced.
     """
-    cloud = None
+    cloud, rows = None, getattr(points, "shape", ())[:1]
     for leaf in jax.tree.leaves(others):
-        if getattr(leaf, "dtype", None) != np.dtype(bool) or leaf.shape != np.shape(points)[:1]:
+        fits = rows and getattr(leaf, "shape", ()) == rows
+        if not fits or getattr(leaf, "dtype", None) != np.dtype(bool):
             continue
         mask = concrete(leaf)
         cloud = concrete(points) if cloud is None else cloud
         if mask is None or cloud is None or mask.all() or not mask.any():
             continue
-        rows = cloud[~mask]
-        if (rows == rows[0]).all() and (len(rows) > 1 or not rows.any()):
+        hidden = cloud[~mask]
+        if (hidden == hidden[0]).all() and (len(hidden) > 1 or not hidden.any()):
             warnings.warn(
-                f"{len(rows)} of {len(cloud)} points look like padding, which a boolean argument marks "
+                f"{len(hidden)} of {len(cloud)} points look like padding, which a boolean argument marks "
                 "as False, but the frame is not given that argument, and so is made of the padding "
                 "too; select both by frame_argnums, as frame_argnums=(0, 1)",
                 stacklevel=4,

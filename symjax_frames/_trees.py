@@ -1,5 +1,6 @@
 """Applying a pytree prefix of actions to a tree of data, with errors that name the leaf."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -73,7 +74,7 @@ def map_actions(move: Move, actions: PyTree, tree: PyTree, name: str) -> PyTree:
 
 
 def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
-    """The dtype of the first floating argument that moves; the actions check the others."""
+    """The floating dtype that holds every argument that moves; the actions check the others."""
     dtypes: list[Any] = []
 
     def collect(action: Action | None, leaf: Any, _: str) -> None:
@@ -82,7 +83,10 @@ def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
 
     map_actions(collect, argument_actions(in_actions), args, "argument")
     floating = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
-    return jax.dtypes.canonicalize_dtype(floating[0]) if floating else jnp.result_type(float)
+    if not floating:
+        return jnp.result_type(float)
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.dtypes.canonicalize_dtype(functools.reduce(jnp.promote_types, floating))
 
 
 def _outline(node: Any) -> str:

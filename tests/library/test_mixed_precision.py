@@ -1,5 +1,7 @@
 """Data of fewer digits than the frame: moved in the dtype of the frame, returned in their own."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,3 +83,17 @@ def test_actions_keep_the_dtype_of_the_data(action):
     halves = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), g)
     with pytest.raises(ValueError, match="bfloat16 cannot be moved.*float16"):
         jax.eval_shape(action.push, halves, x)
+
+
+def test_a_group_moves_arguments_of_several_dtypes():
+    law = {"in_actions": (sf.vectors, sf.vectors), "out_actions": sf.vectors}
+    x, v = jnp.ones((6, 2), BF16), jnp.ones((6, 2), jnp.float32)
+    for average in (
+        sf.group_average(lambda x, v: v, sf.cyclic(3), **law),
+        functools.partial(
+            sf.sampled_average(lambda x, v: v, sf.orthogonal(2), **law), jax.random.key(0)
+        ),
+    ):
+        # Whichever of them comes first.
+        for args in ((x, v), (v, x)):
+            assert jax.eval_shape(average, *args).dtype == args[1].dtype

@@ -21,6 +21,7 @@ KEY = jax.random.key(0)
 
 
 def total(x, mask):
+    x = x["x"] if isinstance(x, dict) else x
     return jnp.sum(jnp.where(mask[:, None], jnp.sin(x + 1), 0))
 
 
@@ -82,6 +83,7 @@ def test_what_is_no_forgotten_mask_is_left_alone():
         average(sf.pca_frame, frame_argnums=(0, 1))(PADDED, MASK)
         average(lambda x: sf.pca_frame(x, MASK))(PADDED, MASK)
         average(functools.partial(sf.pca_frame, mask=MASK))(PADDED, MASK)
+        average(lambda tree, mask=None: sf.pca_frame(tree["x"]))({"x": PADDED}, MASK)
         sf.group_average(total, sf.cyclic(3), **LAW)(PADDED, MASK)
         jax.eval_shape(average(sf.pca_frame), PADDED, MASK)
 
