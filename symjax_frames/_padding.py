@@ -40,8 +40,8 @@ def warn_of_padding(points: Any, others: PyTree) -> None:
         hidden = cloud[~mask]
         if (hidden == hidden[0]).all() and (len(hidden) > 1 or not hidden.any()):
             warnings.warn(
-                f"{len(hidden)} of {len(cloud)} points look like padding, which a boolean argument marks "
-                "as False, but the frame is not given that argument, and so is made of the padding "
+                f"{len(hidden)} of {len(cloud)} points look like padding, which a boolean argument "
+                "marks as False, but the frame is not given that argument, and is made of the padding "
                 "too; select both by frame_argnums, as frame_argnums=(0, 1)",
                 stacklevel=4,
             )
