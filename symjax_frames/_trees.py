@@ -1,5 +1,6 @@
 """Applying a pytree prefix of actions to a tree of data, with errors that name the leaf."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +27,11 @@ def check_actions(actions: PyTree, name: str) -> None:
     """Raises unless every leaf of `actions` is an `Action` or `None`."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(actions, is_leaf=_is_action)[0]:
         if not _is_action(leaf):
+            got, maker = repr(leaf), getattr(leaf, "__name__", "")
+            if callable(leaf) and maker:
+                got = f"the function {maker}; call it, as {maker}(...), if it makes an action"
             raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} must be an Action or None (invariant), got "
-                f"{leaf!r}"
+                f"{name}{jax.tree_util.keystr(path)} must be an Action or None (invariant), got {got}"
             )
 
 
@@ -71,7 +74,7 @@ def map_actions(move: Move, actions: PyTree, tree: PyTree, name: str) -> PyTree:
 
 
 def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
-    """The dtype of the first floating argument that moves; the actions check the others."""
+    """The floating dtype that holds every argument that moves; the actions check the others."""
     dtypes: list[Any] = []
 
     def collect(action: Action | None, leaf: Any, _: str) -> None:
@@ -80,12 +83,17 @@ def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
 
     map_actions(collect, argument_actions(in_actions), args, "argument")
     floating = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
-    return jax.dtypes.canonicalize_dtype(floating[0]) if floating else jnp.result_type(float)
+    if not floating:
+        return jnp.result_type(float)
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.dtypes.canonicalize_dtype(functools.reduce(jnp.promote_types, floating))
 
 
 def _outline(node: Any) -> str:
     if hasattr(node, "shape") and hasattr(node, "dtype"):
         return f"an array of shape {node.shape}"
+    if isinstance(node, Action):
+        return repr(node)
     kind = type(node).__name__
     if isinstance(node, dict):
         return f"{kind} with keys {sorted(map(str, node))}"

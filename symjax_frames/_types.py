@@ -29,18 +29,28 @@ def _multiply(weight: Float[Array, ""], value: Array) -> Array:
 class Action:
     """How group elements move one kind of data.
 
-    A pytree without leaves, so it passes through `jax.jit` and `jax.vmap`.
+    A pytree without leaves, so it passes through `jax.jit` and `jax.vmap`. `help` of an action shows
+    the docstring of its `push`.
 
     Attributes:
       push: `(g, x) -> rho(g) x`.
       pull: `(g, x) -> rho(g)^-1 x`, the inverse of `push`; not verified.
       scale: `(weight, x) -> weight x`, how the weight of a frame element multiplies the data. The
         default serves all but packed data, where every graph has weights of its own.
+      name: what the action is called when it is printed, such as `"points"`.
     """
 
     push: Callable[[Any, Any], Any]
     pull: Callable[[Any, Any], Any]
     scale: Callable[[Array, Array], Array] = _multiply
+    name: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if getattr(self.push, "__doc__", None):
+            object.__setattr__(self, "__doc__", self.push.__doc__)
+
+    def __repr__(self) -> str:
+        return f"Action({self.name or getattr(self.push, '__qualname__', repr(self.push))})"
 
 
 class Frame(NamedTuple):

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from symjax_frames._checks import check_positive
+from symjax_frames._checks import check_positive, concrete, holds
 from symjax_frames._trees import argument_actions, check_actions, map_actions
 from symjax_frames._types import Action, Frame
+
+_TOLERANCE = 1e-3
+"""How far the weights of a frame may be from summing to one; those of 16 bits a little further."""
 
 
 def make_average(
@@ -19,6 +22,7 @@ def make_average(
     out_actions: PyTree,
     batch_size: int | None,
     spmd_axis_name: str | None,
+    has_aux: bool,
 ) -> Callable[[Frame, tuple, dict], PyTree[Array]]:
     """The function of `(frame, args, kwargs)` that averages `fn` over the elements of `frame`.
 
@@ -28,6 +32,7 @@ def make_average(
       out_actions: a pytree prefix of the outputs.
       batch_size: the number of elements evaluated at a time.
       spmd_axis_name: the mesh axis that the elements are sharded over.
+      has_aux: whether `fn` returns `(outputs, aux)`.
 
     Raises:
       ValueError: as `frame_average`.
@@ -35,7 +40,7 @@ def make_average(
     in_actions = argument_actions(in_actions)
     check_actions(out_actions, "out_actions")
     if batch_size is not None:
-        check_positive("batch_size", batch_size)
+        batch_size = check_positive("batch_size", batch_size)
         if spmd_axis_name is not None:
             raise ValueError(
                 f"batch_size={batch_size} evaluates elements one batch after the other and "
@@ -48,36 +53,66 @@ def make_average(
         def pull(g: Any, action: Action | None, leaf: Any, name: str) -> Any:
             return leaf if action is None else apply_action(action.pull, g, leaf, name)
 
+        dtypes: dict[str, Any] = {}
+
         def push(g: Any, action: Action | None, leaf: Any, name: str) -> Any:
             _check_averageable(leaf, name)
-            return leaf if action is None else apply_action(action.push, g, leaf, name)
+            dtypes[name] = leaf.dtype
+            if action is None:
+                return leaf
+            # Rounded to the dtype of the output once, after the sum.
+            return apply_action(action.push, g, _widened(leaf, g), name)
 
-        def term(g: Any) -> PyTree[Array]:
+        def term(g: Any) -> tuple[PyTree[Array], PyTree]:
             pulled = map_actions(
                 lambda action, leaf, name: pull(g, action, leaf, name),
                 in_actions,
                 args,
                 "argument",
             )
-            return map_actions(
+            outputs, aux = _parts(fn(*pulled, **kwargs), has_aux)
+            pushed = map_actions(
                 lambda action, leaf, name: push(g, action, leaf, name),
                 out_actions,
-                fn(*pulled, **kwargs),
+                outputs,
                 "output",
             )
+            return pushed, aux
 
         if batch_size is None:
-            terms = jax.vmap(term, spmd_axis_name=spmd_axis_name)(frame.elements)
+            terms, aux = jax.vmap(term, spmd_axis_name=spmd_axis_name)(frame.elements)
         else:
-            terms = jax.lax.map(term, frame.elements, batch_size=batch_size)
-        return map_actions(
-            lambda action, leaf, name: _weighted_sum(action, frame.weights, leaf, name),
+            terms, aux = jax.lax.map(term, frame.elements, batch_size=batch_size)
+        averaged = map_actions(
+            lambda action, leaf, name: _weighted_sum(action, frame.weights, leaf, name).astype(
+                dtypes[name]
+            ),
             out_actions,
             terms,
             "output",
         )
+        return (averaged, aux) if has_aux else averaged
 
     return average
+
+
+def _parts(result: Any, has_aux: bool) -> tuple[PyTree[Array], PyTree]:
+    """The outputs that are averaged, and what is handed through beside them."""
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        got = type(result).__name__
+        got += f" of length {len(result)}" if isinstance(result, tuple) else ""
+        raise ValueError(
+            f"with has_aux=True the function must return a pair (outputs, aux), got {got}"
+        )
+    return result
+
+
+def _widened(leaf: Array, g: Any) -> Array:
+    """The output in the dtype of the group element, if that holds every value of its own."""
+    dtype = jax.tree.leaves(g)[0].dtype
+    return leaf.astype(dtype) if holds(dtype, leaf.dtype) else leaf
 
 
 def _check_frame(frame: Any) -> None:
@@ -88,6 +123,32 @@ def _check_frame(frame: Any) -> None:
         shapes = [leaf.shape for leaf in jax.tree.leaves(frame)]
         raise ValueError(
             f"the elements and weights of a Frame must share a leading frame axis, got {shapes}"
+        )
+    check_weights(frame.weights)
+
+
+def check_weights(weights: Array, *, drawn: bool = False) -> None:
+    """Raises if the values of the weights are known and do not sum to one over the elements.
+
+    Args:
+      weights: those of a frame.
+      drawn: whether elements are drawn with them, for which none may be negative.
+    """
+    values = concrete(weights)
+    if values is None or not jnp.issubdtype(values.dtype, jnp.floating):
+        return
+    totals = np.sum(values.astype(float), axis=0)
+    # Graphs that are padding may have no weight. What is not finite is handed on, as everywhere.
+    wrong = np.abs(totals - 1) > _TOLERANCE + 8 * float(jnp.finfo(values.dtype).eps)
+    wrong &= (totals != 0) | (values.ndim == 1)
+    if wrong.any():
+        raise ValueError(
+            f"the weights of a Frame must sum to 1 over its elements, got {totals[wrong].flat[0]:.6g}"
+        )
+    if drawn and values.min() < 0:
+        raise ValueError(
+            f"elements are drawn with the weights of their frame, which must not be negative, got "
+            f"{values.min():.6g}"
         )
 
 
@@ -102,7 +163,7 @@ def _weighted_sum(action: Action | None, weights: Array, terms: Array, name: str
     with jax.numpy_dtype_promotion("standard"):
         wide = jnp.promote_types(weights.dtype, terms.dtype)
     scaled = jax.vmap(scale)(weights.astype(wide), terms.astype(wide))
-    return jnp.sum(scaled, axis=0).astype(terms.dtype)
+    return jnp.sum(scaled, axis=0)
 
 
 def apply_action(move: Callable, g: Any, leaf: Any, name: str) -> Any:
@@ -125,4 +186,7 @@ def apply_action(move: Callable, g: Any, leaf: Any, name: str) -> Any:
 def _check_averageable(leaf: Any, name: str) -> None:
     if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.inexact):
         kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
-        raise ValueError(f"{name} must be a floating array to be averaged, got {kind}")
+        raise ValueError(
+            f"{name} must be a floating array to be averaged, got {kind}; with has_aux=True the "
+            "function may return a second value, which is not averaged"
+        )

@@ -1,31 +1,34 @@
 """The transforms: a function becomes its average over a frame, a group, or samples of either."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from symjax_frames._checks import check_callable, check_key, check_positive
+from symjax_frames._checks import check_callable, check_key, check_positive, is_integer
+from symjax_frames._padding import could_take_mask, warn_of_padding
 from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
-from symjax_frames._weighted_sum import make_average
+from symjax_frames._weighted_sum import check_weights, make_average
+from symjax_frames._wrapping import named_after
 from symjax_frames.elements import Isometry
-from symjax_frames.groups import Group, check_group, right_cosets
+from symjax_frames.groups import Group, QuadratureRule, check_group, right_cosets
 
 
-def frame_average(
-    fn: Callable[..., PyTree[Array]],
-    frame: Callable[..., Frame],
+def frame_average[**P, R](
+    fn: Callable[P, R],
+    frame: Callable[..., Frame] | QuadratureRule,
     *,
     in_actions: PyTree[Action | None],
     out_actions: PyTree[Action | None],
     frame_argnums: int | Sequence[int] = 0,
     batch_size: int | None = None,
     spmd_axis_name: str | None = None,
-) -> Callable[..., PyTree[Array]]:
+    has_aux: bool = False,
+) -> Callable[P, R]:
     r"""Makes `fn` exactly equivariant by averaging it over a frame of its input.
 
     Formula:
@@ -48,7 +51,8 @@ def frame_average(
     Args:
       fn: any callable on arrays: a plain function, a bound Linen `apply`, an NNX module.
       frame: an equivariant map from the arguments selected by `frame_argnums` to a `Frame`; bind
-        its options with `functools.partial(pca_frame, group="SE")`.
+        its options with `functools.partial(pca_frame, group="SE")`. Or a rule that `quadrature`
+        made, which is the same for every input.
       in_actions: how the group moves the positional arguments: a pytree prefix of their tuple, as
         `in_axes` of `jax.vmap`, whose leaves are actions, or `None` for what it leaves alone.
         Keyword arguments are never moved.
@@ -57,42 +61,59 @@ def frame_average(
       frame_argnums: the positional arguments `frame` is called with, in this order.
       batch_size: the number of elements evaluated at a time, to bound memory; all by default.
       spmd_axis_name: the mesh axis the elements are sharded over, as in `jax.vmap`.
+      has_aux: whether `fn` returns a pair `(outputs, aux)`, as in `jax.grad`. The average then
+        returns one too: `aux` may hold anything that `jax.vmap` can return, integers and graphs
+        too, and comes back as it was in each element, unmoved, with a leading `frame` axis.
 
     Returns:
-      A pure function with the signature of `fn`.
+      A pure function with the signature of `fn`, and its name and docstring.
 
     Raises:
       ValueError: if an option is not of its kind; when called, if the actions do not fit the
         arguments or outputs, or move a leaf that is no floating array. The message names the leaf.
+        So is a frame whose weights do not sum to one, where they are not traced.
+
+    Note:
+      Within `jax.jit` values are not known. Two mistakes are seen outside of it only: weights that
+      do not sum to one, and, as a warning, a mask that the frame could take and that
+      `frame_argnums` does not select. Arguments and outputs of fewer digits than the frame, such as
+      those of a network in bfloat16, are moved in the dtype of the frame and keep their own.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
       arXiv:2110.03336.
     """
-    argnums = _check_argnums(frame_argnums)
-    check_callable("frame", frame)
-    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
+    select = _frame_of_arguments("frame", frame, frame_argnums)
+    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name, has_aux)
 
-    def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
-        return average(frame(*_select(args, argnums)), args, kwargs)
+    def averaged(*args: Any, **kwargs: Any) -> Any:
+        return average(select(args, kwargs), args, kwargs)
 
-    return averaged
+    return named_after(fn, averaged)
 
 
-def group_average(
-    fn: Callable[..., PyTree[Array]],
-    group: Group,
+def group_average[**P, R](
+    fn: Callable[P, R],
+    group: Group | QuadratureRule,
     *,
     in_actions: PyTree[Action | None],
     out_actions: PyTree[Action | None],
     already: Group | None = None,
     batch_size: int | None = None,
     spmd_axis_name: str | None = None,
-) -> Callable[..., PyTree[Array]]:
-    r"""Makes `fn` exactly equivariant to a finite group by averaging it over the whole group.
+    has_aux: bool = False,
+) -> Callable[P, R]:
+    r"""Makes `fn` equivariant to a finite group by averaging it over the whole group.
 
     Formula:
     $$\langle\phi\rangle_G(x) = \frac{1}{|G|} \sum_{g \in G} \rho_{out}(g)\, \phi(\rho_{in}(g)^{-1} x)$$
+
+    The result is exact wherever the actions are: on points, vectors and tensors for every group,
+    and on images for the symmetries of the grid: C4, D4 and their subgroups. Other turns of an image
+    interpolate, so that two of them in a row are not quite their product, and the average over them
+    is equivariant only as far as the pixels resolve the image. Measured with a CNN of two layers
+    over C8 on 28 x 28 pixels: a relative error of 1.2e-2 on smooth images (blobs of 2 to 3 pixels),
+    1.8e-3 with `fields(order=3)`, and 0.3 on noise; 5e-2 and 1.2 without the average.
 
     Example:
       >>> import jax.numpy as jnp, symjax_frames as sf
@@ -107,21 +128,29 @@ def group_average(
 
     Args:
       fn: any callable on arrays.
-      group: a finite group, such as `dihedral(4)` or `icosahedral()`.
+      group: a finite group, such as `dihedral(4)` or `icosahedral()`. Or a rule that `quadrature`
+        made, whose sum is the average over an infinite group up to its degree.
       in_actions: as in `frame_average`.
       out_actions: as in `frame_average`.
       already: a subgroup of `group` that `fn` is equivariant to; the trivial one by default. Not
         verified of `fn`.
       batch_size: as in `frame_average`.
       spmd_axis_name: as in `frame_average`.
+      has_aux: as in `frame_average`.
 
     Returns:
-      A pure function with the signature of `fn`.
+      A pure function with the signature of `fn`, and its name and docstring.
 
     Raises:
       ValueError: if the group is infinite (use `sampled_average`), `already` is no subgroup of
         it, and as in `frame_average`.
     """
+    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name, has_aux)
+    if isinstance(group, QuadratureRule):
+        if already is not None:
+            raise ValueError("already needs a group, and group is a rule of quadrature")
+        rule = group
+        return named_after(fn, lambda *args, **kwargs: average(rule, args, kwargs))
     check_group("group", group)
     if group.elements is None:
         raise ValueError(
@@ -130,9 +159,8 @@ def group_average(
         )
     # One element from each right coset; its inverse is one from each left coset.
     kept = None if already is None else [row[0] for row in right_cosets(group, already, "already")]
-    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name)
 
-    def averaged(*args: Any, **kwargs: Any) -> PyTree[Array]:
+    def averaged(*args: Any, **kwargs: Any) -> Any:
         dtype = moved_dtype(in_actions, args)
         elements = group.cast(dtype)
         if kept is not None:
@@ -142,18 +170,19 @@ def group_average(
         count = len(elements.linear)
         return average(Frame(elements, jnp.full(count, 1 / count, dtype)), args, kwargs)
 
-    return averaged
+    return named_after(fn, averaged)
 
 
-def sampled_average(
-    fn: Callable[..., PyTree[Array]],
-    source: Callable[..., Frame] | Group,
+def sampled_average[**P, R](
+    fn: Callable[P, R],
+    source: Callable[..., Frame] | QuadratureRule | Group,
     *,
     in_actions: PyTree[Action | None],
     out_actions: PyTree[Action | None],
     frame_argnums: int | Sequence[int] = 0,
     num_samples: int = 1,
-) -> Callable[..., PyTree[Array]]:
+    has_aux: bool = False,
+) -> Callable[Concatenate[Key[Array, ""], P], R]:
     r"""An unbiased random estimate of the average of `fn`, at a fraction of its cost.
 
     Draws `num_samples` elements $g_k$ with probability $w_k(x)$ from a frame, or from the Haar
@@ -172,14 +201,15 @@ def sampled_average(
 
     Args:
       fn: any callable on arrays.
-      source: a frame, as in `frame_average`, or a compact group, finite or not.
+      source: a frame or a rule, as in `frame_average`, or a compact group, finite or not.
       in_actions: as in `frame_average`.
       out_actions: as in `frame_average`.
       frame_argnums: the arguments (after the key) a frame is called with.
       num_samples: the number of elements drawn, with replacement.
+      has_aux: as in `frame_average`; `aux` has an entry for each element drawn.
 
     Returns:
-      A pure function of `(key, *args)`, the PRNG key first.
+      A pure function of `(key, *args)`, the PRNG key first, with the name and docstring of `fn`.
 
     Raises:
       ValueError: if the group is not compact, and as in `frame_average`.
@@ -187,18 +217,17 @@ def sampled_average(
     References:
       Duval et al., FAENet, ICML 2023, arXiv:2305.05577.
     """
-    argnums = _check_argnums(frame_argnums)
-    check_positive("num_samples", num_samples)
+    num_samples = check_positive("num_samples", num_samples)
     if not isinstance(source, Group):
-        check_callable("source", source)
+        select = _frame_of_arguments("source", source, frame_argnums)
     elif not source.compact:
         raise ValueError(
             f"source: {source.name} is not compact, so there is no uniform measure to draw from; "
             "center the data (translation frame) and use O or SO"
         )
-    average = make_average(fn, in_actions, out_actions, None, None)
+    average = make_average(fn, in_actions, out_actions, None, None, has_aux)
 
-    def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree[Array]:
+    def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> Any:
         check_key("the first argument of a sampled average", key)
         if isinstance(source, Group):
             dtype = moved_dtype(in_actions, args)
@@ -206,15 +235,16 @@ def sampled_average(
             elements = jax.vmap(lambda one_key: source.draw(one_key, dtype))(keys)
             drawn = Frame(elements, jnp.full(num_samples, 1 / num_samples, dtype))
         else:
-            drawn = _draw(key, source(*_select(args, argnums)), num_samples)
+            drawn = _draw(key, select(args, kwargs), num_samples)
         return average(drawn, args, kwargs)
 
-    return sampled
+    return named_after(fn, sampled, key_first=True)
 
 
 def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
     """Elements drawn with their weights, a packed frame's independently for each graph."""
     constant = jax.lax.stop_gradient(frame.weights)
+    check_weights(frame.weights, drawn=True)
     shape = (num_samples, *frame.weights.shape[1:])
     index = jax.random.categorical(key, jnp.log(constant), axis=0, shape=shape)
 
@@ -229,11 +259,31 @@ def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
     return Frame(jax.tree.map(take, frame.elements), ratio / num_samples)
 
 
+def _frame_of_arguments(
+    name: str, frame: Callable[..., Frame] | QuadratureRule, frame_argnums: int | Sequence[int]
+) -> Callable[[tuple, dict], Frame]:
+    """The frame of `(args, kwargs)`, made of the arguments that `frame_argnums` selects."""
+    argnums = _check_argnums(frame_argnums)
+    if isinstance(frame, QuadratureRule):
+        return lambda args, kwargs: frame
+    check_callable(name, frame)
+    lacks_mask = len(argnums) == 1 and could_take_mask(frame)
+
+    def select(args: tuple, kwargs: dict) -> Frame:
+        selected = _select(args, argnums)
+        if lacks_mask:
+            others = [arg for index, arg in enumerate(args) if index not in argnums]
+            warn_of_padding(selected[0], (others, kwargs))
+        return frame(*selected)
+
+    return select
+
+
 def _check_argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    selected = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
-    if not all(isinstance(index, int) and index >= 0 for index in selected):
+    selected = tuple(argnums) if isinstance(argnums, Sequence | np.ndarray) else (argnums,)
+    if not all(is_integer(index) and index >= 0 for index in selected):
         raise ValueError(f"frame_argnums must be non-negative integers, got {argnums!r}")
-    return selected
+    return tuple(int(index) for index in selected)
 
 
 def _select(args: tuple, argnums: tuple[int, ...]) -> list[Any]:

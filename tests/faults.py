@@ -35,6 +35,20 @@ class Fault(NamedTuple):
 
 FAULTS = (
     Fault(
+        "outputs are rounded before they are moved",
+        "symjax_frames/_weighted_sum.py",
+        "return apply_action(action.push, g, _widened(leaf, g), name)",
+        "return apply_action(action.push, g, leaf, name)",
+        ("tests/library/test_mixed_precision.py",),
+    ),
+    Fault(
+        "a joint cloud lacks the vectors",
+        "symjax_frames/frames/_joint.py",
+        "return vectors / jnp.where(own > 0, own, 1) * size",
+        "return 0 * vectors / jnp.where(own > 0, own, 1) * size",
+        ("tests/library/frames/test_joint_cloud.py",),
+    ),
+    Fault(
         "the pull of vectors is transposed",
         "symjax_frames/actions/_euclidean.py",
         "return _turn(g.linear.T, x, rank)",
@@ -44,8 +58,8 @@ FAULTS = (
     Fault(
         "the push of points forgets the shift",
         "symjax_frames/actions/_euclidean.py",
-        "return _shifted(apply(g.linear, x), g.shift)",
-        "return apply(g.linear, x)",
+        "return _shifted(apply(g.linear, x.astype(g.linear.dtype)), g.shift).astype(x.dtype)",
+        "return apply(g.linear, x.astype(g.linear.dtype)).astype(x.dtype)",
         ("tests/library/actions/test_actions.py",),
     ),
     Fault(

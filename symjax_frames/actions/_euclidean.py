@@ -5,6 +5,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from symjax_frames._checks import check_natural, holds
 from symjax_frames._matrices import apply, determinant
 from symjax_frames._types import Action
 from symjax_frames.elements import Isometry
@@ -22,11 +23,11 @@ def _check(g: Isometry, x: Array, rank: int, kind: str) -> None:
             f"{kind} in {dim} dimensions end in {rank} axis(es) of length {dim}, one row per point; "
             f"got shape {x.shape}"
         )
-    if x.dtype != g.linear.dtype or not jnp.issubdtype(x.dtype, jnp.floating):
+    if not holds(g.linear.dtype, x.dtype):
         raise ValueError(
             f"{kind} of dtype {x.dtype} cannot be moved by group elements of dtype "
-            f"{g.linear.dtype}; everything that moves must have one floating dtype, so convert it, or "
-            "give it the action None"
+            f"{g.linear.dtype}; what moves must be floating, and of no more digits than the elements "
+            "that move it, so convert it, or give it the action None"
         )
 
 
@@ -37,22 +38,23 @@ def _shifted(
 
 
 def _push_point(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    """Moves positions, `x -> R x + t`, rows of shape `(..., dim)`."""
     _check(g, x, 1, "points")
-    return _shifted(apply(g.linear, x), g.shift)
+    return _shifted(apply(g.linear, x.astype(g.linear.dtype)), g.shift).astype(x.dtype)
 
 
 def _pull_point(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     _check(g, x, 1, "points")
-    return apply(g.linear.T, _shifted(x, -g.shift))
+    return apply(g.linear.T, _shifted(x.astype(g.linear.dtype), -g.shift)).astype(x.dtype)
 
 
 def _turn(linear: Float[Array, "dim dim"], x: Array, rank: int) -> Array:
+    turned = x.astype(linear.dtype)
     for axis in range(-rank, 0):
-        x = jnp.moveaxis(apply(linear, jnp.moveaxis(x, axis, -1)), -1, axis)
-    return x
+        turned = jnp.moveaxis(apply(linear, jnp.moveaxis(turned, axis, -1)), -1, axis)
+    return turned.astype(x.dtype)
 
 
-@functools.cache
 def tensors(rank: int) -> Action:
     r"""Action on Cartesian tensors: each of the last `rank` axes turns.
 
@@ -69,11 +71,15 @@ def tensors(rank: int) -> Action:
     Raises:
       ValueError: if `rank` is not a non-negative integer.
     """
-    if not isinstance(rank, int) or rank < 0:
-        raise ValueError(f"rank must be a non-negative integer, got {rank!r}")
+    return _tensors(check_natural("rank", rank))
+
+
+@functools.cache
+def _tensors(rank: int) -> Action:
     kind = "vectors" if rank == 1 else f"tensors of rank {rank}"
 
     def push(g: Isometry, x: Array) -> Array:
+        """Turns the last `rank` axes, `x_i...j -> sum R_ia ... R_jb x_a...b`."""
         _check(g, x, rank, kind)
         return _turn(g.linear, x, rank)
 
@@ -81,24 +87,25 @@ def tensors(rank: int) -> Action:
         _check(g, x, rank, kind)
         return _turn(g.linear.T, x, rank)
 
-    return Action(push, pull)
+    return Action(push, pull, name="vectors" if rank == 1 else f"tensors({rank})")
 
 
 def _push_pseudovector(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    """Moves angular momenta and torques, `v -> det(R) R v`, rows of shape `(..., dim)`."""
     _check(g, x, 1, "pseudovectors")
-    return jnp.sign(determinant(g.linear)) * apply(g.linear, x)
+    return jnp.sign(determinant(g.linear)).astype(x.dtype) * _turn(g.linear, x, 1)
 
 
 def _pull_pseudovector(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     _check(g, x, 1, "pseudovectors")
-    return jnp.sign(determinant(g.linear)) * apply(g.linear.T, x)
+    return jnp.sign(determinant(g.linear)).astype(x.dtype) * _turn(g.linear.T, x, 1)
 
 
-points = Action(_push_point, _pull_point)
+points = Action(_push_point, _pull_point, name="points")
 """Action on positions, `x -> R x + t`, for data of shape `(..., dim)`."""
 
 vectors = tensors(1)
 """Action on velocities, forces and dipoles, `v -> R v`, for data of shape `(..., dim)`."""
 
-pseudovectors = Action(_push_pseudovector, _pull_pseudovector)
+pseudovectors = Action(_push_pseudovector, _pull_pseudovector, name="pseudovectors")
 """Action on angular momenta and torques, `v -> det(R) R v`, for data of shape `(..., dim)`."""

@@ -3,11 +3,13 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from symjax_frames._checks import check_natural
 from symjax_frames._matrices import apply, at_least_float32
 from symjax_frames._types import Action
 from symjax_frames.elements import Isometry
@@ -70,8 +72,7 @@ def fields(
     """
     if channels is not None and not isinstance(channels, Action):
         raise ValueError(f"channels must be an Action or None (invariant), got {channels!r}")
-    if not isinstance(channel_axes, int) or isinstance(channel_axes, bool) or channel_axes < 0:
-        raise ValueError(f"channel_axes must be a non-negative integer, got {channel_axes!r}")
+    channel_axes = check_natural("channel_axes", channel_axes)
     if isinstance(order, bool) or order not in _WEIGHTS:
         raise ValueError(f"order must be 0 (nearest), 1 (linear) or 3 (cubic), got {order!r}")
 
@@ -91,10 +92,18 @@ def fields(
             g = Isometry(g.linear.astype(result.dtype), g.shift.astype(result.dtype))
         return channels.pull(g, result) if inverse else channels.push(g, result)
 
-    return Action(
-        lambda g, x: moved(g, jnp.asarray(x), inverse=False),
-        lambda g, x: moved(g, jnp.asarray(x), inverse=True),
-    )
+    def push(g: Isometry, image: Any) -> Array:
+        """Moves an image and its channels on the grid, `(g.f)(p) = rho(g) f(g^-1 p)`."""
+        return moved(g, jnp.asarray(image), inverse=False)
+
+    def pull(g: Isometry, image: Any) -> Array:
+        return moved(g, jnp.asarray(image), inverse=True)
+
+    options = [] if channels is None else [channels.name or repr(channels)]
+    options += [f"channel_axes={channel_axes}"] if channel_axes != 1 else []
+    options += [f"order={order}"] if order != 1 else []
+    options += [name for name, on in (("disc=True", disc), ("rectangular=True", rectangular)) if on]
+    return Action(push, pull, name=f"fields({', '.join(options)})" if options else "images")
 
 
 def _check(g: Isometry, image: Array, channel_axes: int, order: int, rectangular: bool) -> None:

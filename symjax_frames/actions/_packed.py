@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from symjax_frames._checks import describe
+from symjax_frames._checks import check_segments, describe
 from symjax_frames._types import Action
 
 
@@ -24,11 +24,13 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
 
     Returns:
       The action on data with a leading axis of `len(segment_ids)` rows, for elements and weights
-      with a leading `graphs` axis, as `packed_pca_frame` makes them.
+      with a leading `graphs` axis, as `packed_pca_frame` makes them. A row whose entry is negative
+      or beyond the graphs is padding: an average makes it zero.
 
     Raises:
       ValueError: if `segment_ids` is not a vector of integers; when the action is used, if the data
-        have another number of rows.
+        have another number of rows, or more than one value of `segment_ids` names no graph (one is
+        padding). The values are not known, and not checked, if they are traced by `jax.jit`.
     """
     if getattr(segment_ids, "ndim", None) != 1 or not jnp.issubdtype(
         segment_ids.dtype, jnp.integer
@@ -48,9 +50,12 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
 
     def move(act: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def moved(g: Any, x: Array) -> Array:
+            """Moves every row of packed data by the element of its graph."""
             check(x)
-            if jax.tree.leaves(g)[0].ndim < 3:
+            leaf, *_ = jax.tree.leaves(g)
+            if leaf.ndim < 3:
                 raise ValueError("packed data need a packed frame, with elements for every graph")
+            check_segments("segment_ids", segment_ids, leaf.shape[0])
             rows = jax.tree.map(lambda leaf: leaf[segment_ids], g)
             return jax.vmap(act)(rows, x)
 
@@ -60,9 +65,12 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
         check(x)
         if weights.ndim != 1:
             raise ValueError("packed data need a packed frame, with weights for every graph")
-        rows = weights[segment_ids].reshape((-1,) + (1,) * (x.ndim - 1))
+        check_segments("segment_ids", segment_ids, weights.shape[0])
+        inside = (segment_ids >= 0) & (segment_ids < weights.shape[0])
+        rows = jnp.where(inside, weights[segment_ids], 0).reshape((-1,) + (1,) * (x.ndim - 1))
         return jnp.broadcast_to(rows, x.shape) * x
 
     if action is None:
-        return Action(lambda g, x: x, lambda g, x: x, scale)
-    return Action(move(action.push), move(action.pull), scale)
+        return Action(lambda g, x: x, lambda g, x: x, scale, "packed(None)")
+    inner = action.name or repr(action)
+    return Action(move(action.push), move(action.pull), scale, f"packed({inner})")

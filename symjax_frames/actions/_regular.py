@@ -1,6 +1,7 @@
 """The regular representation of a finite group: features that are functions on the group."""
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -53,10 +54,14 @@ def regular(group: Group) -> Action:
             )
         return x[..., jnp.asarray(rows)[_index(g, group)], :]
 
-    return Action(
-        lambda g, x: moved(g, jnp.asarray(x), table),
-        lambda g, x: moved(g, jnp.asarray(x), inverses),
-    )
+    def push(g: Isometry, x: Any) -> Array:
+        """Permutes the last axis but one, `(g.f)(h) = f(g^-1 h)`."""
+        return moved(g, jnp.asarray(x), table)
+
+    def pull(g: Isometry, x: Any) -> Array:
+        return moved(g, jnp.asarray(x), inverses)
+
+    return Action(push, pull, name=f"regular({group.name})")
 
 
 def _index(g: Isometry, group: Group) -> Int[Array, ""]:

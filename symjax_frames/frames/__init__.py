@@ -8,6 +8,8 @@ from symjax_frames.frames._diagnostics import FrameCapacity as FrameCapacity
 from symjax_frames.frames._diagnostics import FrameDiagnostics as FrameDiagnostics
 from symjax_frames.frames._diagnostics import frame_capacity as frame_capacity
 from symjax_frames.frames._diagnostics import frame_diagnostics as frame_diagnostics
+from symjax_frames.frames._joint import JointCloud as JointCloud
+from symjax_frames.frames._joint import joint_cloud as joint_cloud
 from symjax_frames.frames._landmark import centre_of_mass as centre_of_mass
 from symjax_frames.frames._landmark import landmark_frame as landmark_frame
 from symjax_frames.frames._local import LocalDiagnostics as LocalDiagnostics

@@ -1,6 +1,7 @@
 """Canonical frames of point clouds: principal axes whose signs the third moments choose."""
 
 import math
+import numbers
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +102,7 @@ def canonical_frame(
     signs = jnp.diagonal(flips.cast(points.dtype).linear, axis1=1, axis2=2)
     # Logarithms, since every product may underflow where a rotation must go against large moments.
     # The steepness is kept far below the largest float, so that no sum of logarithms is infinite.
-    steepness = min(sharpness, float(jnp.finfo(points.dtype).max) ** 0.5)
+    steepness = min(float(sharpness), float(jnp.finfo(points.dtype).max) ** 0.5)
     odds = jnp.sum(jax.nn.log_sigmoid(steepness * signs * skewness[None]), axis=1)
     weights = jax.nn.softmax(odds)
     return close(base, flips)._replace(
@@ -176,7 +177,7 @@ def _signs(skewness: Float[Array, " dim"], proper: bool) -> Float[Array, " dim"]
 
 
 def _check_sharpness(sharpness: object) -> None:
-    number = isinstance(sharpness, int | float) and not isinstance(sharpness, bool)
+    number = isinstance(sharpness, numbers.Real) and not isinstance(sharpness, bool)
     if not number or not 0 < sharpness < math.inf:  # type: ignore[operator]
         raise ValueError(
             f"sharpness must be a positive finite number, or None for one element, got {sharpness!r}"

@@ -9,6 +9,7 @@ import numpy as np
 from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Frame
+from symjax_frames._wrapping import named_after
 from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, right_cosets
 
@@ -58,7 +59,7 @@ def close(
         def closed(*args: Any, **kwargs: Any) -> Frame:
             return close(frame(*args, **kwargs), group, already=already)
 
-        return closed
+        return named_after(frame, closed)
 
     linear, shift = frame.elements.linear, frame.elements.shift
     count, *graphs, dim = shift.shape
@@ -67,11 +68,12 @@ def close(
         raise ValueError(f"group {group} acts in {group.dim} dimensions, the frame has {dim}")
     steps = jnp.asarray(matrices, linear.dtype).reshape(1, order, *[1] * len(graphs), dim, dim)
     product = multiply(linear[:, None], steps)
-    return Frame(
-        Isometry(
-            product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)
-        ),
-        jnp.repeat(frame.weights / order, order, axis=0),
+    elements = Isometry(
+        product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)
+    )
+    # A rule of quadrature stays one.
+    return frame._replace(
+        elements=elements, weights=jnp.repeat(frame.weights / order, order, axis=0)
     )
 
 

@@ -126,7 +126,7 @@ def _choose(
     best = jnp.where(flat, 1, smooth_maximum(ranks, jnp.zeros_like(floor)))
     scores = (ranks / best - threshold) / (1 - threshold)
     # Where nothing is left, any direction will do, and one is enough.
-    first = (jnp.arange(len(arms)) == 0).astype(arms.dtype)
+    first = (jnp.arange(arms.shape[0]) == 0).astype(arms.dtype)
     weights = jnp.where(flat, first, smooth_step(scores))
     _, index = jax.lax.top_k(jax.lax.stop_gradient(weights), kept)
     spare = jnp.eye(len(axes.T), dtype=arms.dtype)[jnp.argmin(squared_lengths(axes.T))]

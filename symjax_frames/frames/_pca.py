@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames import groups
-from symjax_frames._checks import check_cloud, check_positive, describe
+from symjax_frames._checks import check_cloud, check_positive, check_segments, describe
 from symjax_frames._matrices import determinant
+from symjax_frames._padding import warn_of_strays
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._checks import GroupName, check_group_name
@@ -84,8 +85,9 @@ def packed_pca_frame(
 
     Args:
       points: the nodes of all graphs, one per row.
-      segment_ids: the graph of each node, from 0 to `num_segments - 1`; a node beyond belongs to
-        none.
+      segment_ids: the graph of each node, from 0 to `num_segments - 1`. A node beyond, or with a
+        negative entry, belongs to none, and only padding should. Outside of `jax.jit`, where values
+        are known, nodes of none that differ from each other give a warning.
       num_segments: the number of graphs, static; graphs without nodes get a harmless frame.
       mask: `True` for real nodes.
       group: as in `pca_frame`.
@@ -96,18 +98,22 @@ def packed_pca_frame(
       `(frame, graphs)`.
 
     Raises:
-      ValueError: as `pca_frame`, and if `segment_ids` is no vector of integers, one per node, or
-        `num_segments` is not positive.
+      ValueError: as `pca_frame`, and if `segment_ids` is no vector of integers, one per node,
+        more than one value of it names no graph, or `num_segments` is not positive.
     """
     check_cloud(points, mask)
     check_group_name(group, points)
-    check_positive("num_segments", num_segments)
+    symbolic = jax.export.is_symbolic_dim(num_segments)
+    if not symbolic:
+        num_segments = check_positive("num_segments", num_segments)
     shape = getattr(segment_ids, "shape", None)
     if shape != points.shape[:1] or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
         raise ValueError(
             f"segment_ids must be integers of shape {points.shape[:1]}, one for each node, got "
             f"{describe(segment_ids)}"
         )
+    check_segments("segment_ids", segment_ids, num_segments)
+    warn_of_strays(points, segment_ids, num_segments, mask)
     clouds = by_segment(segment_ids, num_segments)
     return _frame(moments_of(points, mask, group, clouds), group, detach)
 

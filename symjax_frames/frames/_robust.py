@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Real
 
-from symjax_frames._checks import check_cloud, describe
+from symjax_frames._checks import check_cloud, describe, is_integer
 from symjax_frames._matrices import at_least_float32
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
@@ -127,8 +127,13 @@ def robust_bases(
             "pca_frame takes any dimension"
         )
     options = check_options(count, dim, group, capacity, max_elements, threshold, closure)
-    real = jnp.ones(len(points), bool) if mask is None else mask
+    real = jnp.ones(points.shape[:1], bool) if mask is None else mask
     factors = _factors(points, real, attributes)
+    if not is_integer(count):
+        # A number that `jax.export` keeps open: padding makes it at least that of the choices.
+        spare = max(options.capacity)
+        points, real = jnp.pad(points, ((0, spare), (0, 0))), jnp.pad(real, (0, spare))
+        factors = jnp.pad(factors, (0, spare), constant_values=1)
     dtype = points.dtype
     points = at_least_float32(jnp.where(real[:, None], points, 0))
     moments = moments_of(points, real, group)
@@ -157,7 +162,7 @@ def robust_bases(
 def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
     """The factors of squared lengths that attributes make, divided so that they stay small."""
     if attributes is None:
-        return jnp.ones(len(points), at_least_float32(points).dtype)
+        return jnp.ones(points.shape[:1], at_least_float32(points).dtype)
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)
     floating = jnp.issubdtype(dtype, jnp.floating)
     if shape != points.shape[:1] or not (floating or jnp.issubdtype(dtype, jnp.integer)):

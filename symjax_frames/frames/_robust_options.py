@@ -1,12 +1,9 @@
 """The options that robust frames of clouds and of nodes share, and their checks."""
 
-import operator
-from typing import Any, Literal, NamedTuple, get_args
-
-import numpy as np
+from typing import Literal, NamedTuple, get_args
 
 from symjax_frames import groups
-from symjax_frames._checks import check_positive
+from symjax_frames._checks import check_positive, is_integer
 from symjax_frames.groups import Group
 
 RobustGroup = Literal["O", "SO", "E", "SE"]
@@ -67,19 +64,12 @@ def check_options(
         raise ValueError(
             f"capacity must be {dim - 1} integer(s), one for each axis but the last, got {capacity!r}"
         )
-    choices = [_integer(f"capacity[{axis}]", number) for axis, number in enumerate(capacity)]
+    choices = [check_positive(f"capacity[{axis}]", number) for axis, number in enumerate(capacity)]
     proper = group in ("SO", "SE")
     if max_elements is None:
         max_elements = _PAIRS if proper else 2 * _PAIRS
-    max_elements = _integer("max_elements", max_elements)
+    max_elements = check_positive("max_elements", max_elements)
     make = groups.signs if closure == "signs" else groups.signed_permutations
-    # No axis has more choices than there are points.
-    capacity = tuple(min(number, count) for number in choices)
+    # No axis has more choices than there are points, if their number is known.
+    capacity = tuple(min(number, count) if is_integer(count) else number for number in choices)
     return RobustOptions(make(dim, proper=proper), capacity, max_elements)
-
-
-def _integer(name: str, value: Any) -> int:
-    """A positive integer of Python, from one of NumPy too."""
-    value = operator.index(value) if isinstance(value, np.integer) else value
-    check_positive(name, value)
-    return value

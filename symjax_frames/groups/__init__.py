@@ -14,9 +14,11 @@ from symjax_frames.groups._finite import permutations as permutations
 from symjax_frames.groups._finite import signed_permutations as signed_permutations
 from symjax_frames.groups._finite import signs as signs
 from symjax_frames.groups._finite import tetrahedral as tetrahedral
+from symjax_frames.groups._generated import from_generators as from_generators
 from symjax_frames.groups._group import Group as Group
 from symjax_frames.groups._group import check_group as check_group
 from symjax_frames.groups._group import finite_group as finite_group
+from symjax_frames.groups._quadrature import QuadratureRule as QuadratureRule
 from symjax_frames.groups._quadrature import quadrature as quadrature
 from symjax_frames.groups._table import quotient_table as quotient_table
 from symjax_frames.groups._table import right_cosets as right_cosets

@@ -33,7 +33,7 @@ def _identity(key: Key[Array, ""], dim: int, dtype: Any) -> Float[Array, "dim di
 
 
 def _make(letters: str, dim: int, linear: Callable, shifts: bool) -> Group:
-    check_positive("dim", dim)
+    dim = check_positive("dim", dim)
 
     def draw(key: Key[Array, ""], dtype: Any) -> Isometry:
         turn, move = jax.random.split(key)

@@ -44,7 +44,7 @@ def degree_of(rule: Frame, max_degree: int = 32) -> int:
         64 bits, or `max_degree` no integer of at least 0.
     """
     linear, weights, rounding = _arrays(rule)
-    check_degree("max_degree", max_degree)
+    max_degree = check_degree("max_degree", max_degree)
     improper = np.linalg.det(linear) < 0
     halves = np.stack([weights * ~improper, weights * improper], axis=-1)
     # Both parities vanish if and only if the sums over proper and over improper elements vanish.

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 
 from symjax_frames._checks import check_positive
+from symjax_frames.groups._generated import exact, generate
 from symjax_frames.groups._group import Group, make_finite
 
 
@@ -18,33 +19,16 @@ def _rotations(n: int) -> np.ndarray:
 @functools.cache
 def cyclic(n: int) -> Group:
     """C_n: the `n` rotations of the plane by multiples of `2 pi / n` radians."""
-    check_positive("n", n)
-    return make_finite(f"C{n}", _exact(_rotations(n)))
+    n = check_positive("n", n)
+    return make_finite(f"C{n}", exact(_rotations(n)))
 
 
 @functools.cache
 def dihedral(n: int) -> Group:
     """D_n: the `2 n` symmetries of the regular n-gon, C_n first, then C_n times `y -> -y`."""
-    check_positive("n", n)
+    n = check_positive("n", n)
     turns = _rotations(n)
-    return make_finite(f"D{n}", _exact(np.concatenate([turns, turns @ np.diag([1.0, -1.0])])))
-
-
-def _exact(matrices: np.ndarray) -> np.ndarray:
-    # sin(pi) is 1.2e-16 and not 0: a quarter turn should be a permutation of the axes to the bit.
-    halves = np.round(2 * matrices) / 2
-    return np.where(np.abs(matrices - halves) < 1e-12, halves, matrices)
-
-
-def _generate(generators: list[np.ndarray]) -> np.ndarray:
-    """All products of the generators, the identity first."""
-    elements = [np.eye(len(generators[0]))]
-    for element in elements:
-        for generator in generators:
-            product = _exact(element @ generator)
-            if np.abs(np.stack(elements) - product).max((1, 2)).min() > 1e-9:
-                elements.append(product)
-    return np.stack(elements)
+    return make_finite(f"D{n}", exact(np.concatenate([turns, turns @ np.diag([1.0, -1.0])])))
 
 
 def _with_inversion(name: str, rotations: np.ndarray, inversion: bool) -> Group:
@@ -64,7 +48,7 @@ def tetrahedral(*, inversion: bool = False) -> Group:
 
     The two-fold axes are the coordinate axes. Averages SO(3) exactly up to degree 2.
     """
-    return _with_inversion("T", _generate([_CYCLE, _HALF_TURN]), inversion)
+    return _with_inversion("T", generate("T", [_CYCLE, _HALF_TURN], 12), inversion)
 
 
 @functools.cache
@@ -73,7 +57,7 @@ def octahedral(*, inversion: bool = False) -> Group:
 
     O_h are the signed permutations of the axes. Averages SO(3) exactly up to degree 3.
     """
-    return _with_inversion("O", _generate([_CYCLE, _QUARTER_TURN]), inversion)
+    return _with_inversion("O", generate("O", [_CYCLE, _QUARTER_TURN], 24), inversion)
 
 
 @functools.cache
@@ -91,7 +75,7 @@ def icosahedral(*, inversion: bool = False) -> Group:
         - np.sin(angle) * cross
         + (1 - np.cos(angle)) * np.outer(axis, axis)
     )
-    return _with_inversion("I", _generate([_CYCLE, _HALF_TURN, fifth_turn]), inversion)
+    return _with_inversion("I", generate("I", [_CYCLE, _HALF_TURN, fifth_turn], 60), inversion)
 
 
 def _sign_matrices(dim: int) -> np.ndarray:
@@ -106,7 +90,7 @@ def _proper(matrices: np.ndarray, proper: bool) -> np.ndarray:
 @functools.cache
 def signs(dim: int, *, proper: bool = False) -> Group:
     """{+-1}^dim: the `2^dim` diagonal sign matrices; with `proper` the `2^(dim-1)` rotations."""
-    check_positive("dim", dim)
+    dim = check_positive("dim", dim)
     name = f"signs({dim})" + ("+" if proper else "")
     return make_finite(name, _proper(_sign_matrices(dim), proper))
 
@@ -114,7 +98,7 @@ def signs(dim: int, *, proper: bool = False) -> Group:
 @functools.cache
 def permutations(dim: int, *, proper: bool = False) -> Group:
     """S_dim: the `dim!` permutations of the axes; with `proper` the even ones."""
-    check_positive("dim", dim)
+    dim = check_positive("dim", dim)
     orders = np.array(list(itertools.permutations(range(dim))))
     matrices = np.eye(dim)[orders]
     name = f"permutations({dim})" + ("+" if proper else "")
@@ -124,7 +108,7 @@ def permutations(dim: int, *, proper: bool = False) -> Group:
 @functools.cache
 def signed_permutations(dim: int, *, proper: bool = False) -> Group:
     """The `2^dim dim!` symmetries of the hypercube; with `proper` the rotations among them."""
-    check_positive("dim", dim)
+    dim = check_positive("dim", dim)
     flips, orders = _sign_matrices(dim), permutations(dim).elements.linear  # type: ignore[union-attr]
     matrices = np.einsum("aij,bjk->abik", flips, orders).reshape(-1, dim, dim)
     name = f"signed_permutations({dim})" + ("+" if proper else "")

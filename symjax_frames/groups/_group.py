@@ -73,6 +73,8 @@ def make_finite(name: str, matrices: np.ndarray) -> Group:
 def finite_group(name: str, matrices: np.ndarray) -> Group:
     """A finite group of one's own, from its orthogonal matrices of shape `(order, dim, dim)`.
 
+    `from_generators` makes one from a few of them.
+
     Raises:
       ValueError: if the matrices do not start with the identity, or are not orthogonal, distinct
         and closed under products.
@@ -96,6 +98,7 @@ def finite_group(name: str, matrices: np.ndarray) -> Group:
 def check_group(name: str, group: Any) -> None:
     """Raises unless `group` is a `Group`."""
     if not isinstance(group, Group):
-        raise ValueError(
-            f"{name} must be a Group such as dihedral(4) or euclidean(3), got {group!r}"
-        )
+        got, maker = repr(group), getattr(group, "__name__", "")
+        if callable(group) and maker:
+            got = f"the function {maker}; call it, as {maker}(...), if it makes a group"
+        raise ValueError(f"{name} must be a Group such as dihedral(4) or euclidean(3), got {got}")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from symjax_frames._checks import is_integer
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.groups._finite import (
@@ -22,7 +23,14 @@ from symjax_frames.groups._group import Group, check_group, make_finite
 from symjax_frames.groups._sphere import sphere_rule
 
 
-def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
+class QuadratureRule(Frame):
+    """A constant frame: elements and weights that depend on no input, as `quadrature` makes them.
+
+    The averages take it where they take a function that returns a frame.
+    """
+
+
+def quadrature(group: Group, degree: int, dtype: Any = None) -> QuadratureRule:
     r"""Elements and weights whose sum is the Haar integral, exactly, up to a degree.
 
     Formula: for every matrix element of the irreducible representations $D^l$, $l \le L$,
@@ -47,7 +55,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
       >>> rule.weights.shape, sf.groups.degree_of(rule)
       ((60,), 5)
       >>> invariant = sf.frame_average(
-      ...     lambda x: x[0, 0] ** 4, lambda x: rule, in_actions=sf.vectors, out_actions=None
+      ...     lambda x: x[0, 0] ** 4, rule, in_actions=sf.vectors, out_actions=None
       ... )
       >>> bool(jnp.isclose(invariant(jnp.array([[0.0, 3.0, 4.0]])), 5.0**4 / 5))
       True
@@ -57,7 +65,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
       >>> from functools import partial
       >>> rule = sf.quadrature(sf.orthogonal(3), 3)
       >>> turned = sf.frame_average(
-      ...     lambda x: x**2, lambda x: rule, in_actions=sf.vectors, out_actions=sf.vectors
+      ...     lambda x: x**2, rule, in_actions=sf.vectors, out_actions=sf.vectors
       ... )
       >>> equivariant = sf.frame_average(
       ...     turned, partial(sf.pca_frame, group="T"), in_actions=sf.points, out_actions=sf.points
@@ -71,7 +79,7 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
       dtype: the floating dtype of the frame, that of the data it is to move; `float` by default.
 
     Returns:
-      A constant frame, with zero shifts.
+      A constant frame, with zero shifts, for any of the three averages.
 
     Raises:
       ValueError: if the group is another, `degree` is no integer of at least 0, or `dtype` is not
@@ -93,19 +101,20 @@ def quadrature(group: Group, degree: int, dtype: Any = None) -> Frame:
         else:
             advice = "use group_average for a finite group"
         raise ValueError(f"group must be one of {', '.join(_RULES)}, got {group.name}; {advice}")
-    check_degree("degree", degree)
+    degree = check_degree("degree", degree)
     dtype = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype must be floating, got {dtype}")
     linear, weights = _rule(group.name, degree)
     shift = jnp.zeros(linear.shape[:2], dtype)
-    return Frame(Isometry(jnp.asarray(linear, dtype), shift), jnp.asarray(weights, dtype))
+    return QuadratureRule(Isometry(jnp.asarray(linear, dtype), shift), jnp.asarray(weights, dtype))
 
 
-def check_degree(name: str, degree: int) -> None:
-    """Raises unless `degree` is an integer of at least 0."""
-    if not isinstance(degree, int) or isinstance(degree, bool) or degree < 0:
+def check_degree(name: str, degree: int) -> int:
+    """The integer of Python, from one of NumPy too; raises unless it is at least 0."""
+    if not is_integer(degree) or degree < 0:
         raise ValueError(f"{name} must be an integer of at least 0, got {degree!r}")
+    return int(degree)
 
 
 class _Rule(NamedTuple):

@@ -2,10 +2,12 @@
 
 from jaxtyping import Array
 
+from symjax_frames._checks import is_integer
+
 
 def check_features(name: str, value: int) -> None:
     """Raises unless `value` is an integer of at least 0: a node or edge may have no features."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not is_integer(value) or value < 0:
         raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
 
 

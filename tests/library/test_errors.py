@@ -80,8 +80,8 @@ def test_packed_arguments():
             r"argument\[1\] has an action but is no floating array, got int64 array",
         ),
         (
-            lambda: average(in_actions=(sf.points, sf.vectors))(CLOUD, CLOUD.astype("float32")),
-            r"argument\[1\]: vectors of dtype float32 .* dtype float64",
+            lambda: average(in_actions=(sf.points, sf.vectors))(CLOUD.astype("float32"), CLOUD),
+            r"argument\[1\]: vectors of dtype float64 .* dtype float32",
         ),
         (
             lambda: average(in_actions=(sf.points, sf.vectors))(CLOUD, jnp.ones((5, 2))),
@@ -117,7 +117,10 @@ def test_transforms_name_the_place(call, message):
     "call,message",
     [
         (lambda: average(frame=sf.euclidean(3)), "frame must be a function.*got Group"),
-        (lambda: average(frame=sf.pca_frame(CLOUD)), "frame must be a function.*got Frame"),
+        (
+            lambda: average(frame=sf.pca_frame(CLOUD)),
+            "frame must be a function.*got Frame.*one input.*give the function that makes it",
+        ),
         (lambda: average(frame="pca"), "frame must be a function.*got str"),
         (lambda: average(frame=lambda x: (x, x))(CLOUD), "must return a Frame, got tuple"),
         (

@@ -1,3 +1,5 @@
+import pydoc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -114,6 +116,29 @@ def test_packed_moves_each_row_by_its_graph():
     for name, (moved, expected, back) in run(data, sf.Isometry(*draw_motions("E", 3, 3))).items():
         np.testing.assert_allclose(moved, expected, atol=1e-14, err_msg=name)
         np.testing.assert_allclose(back, data[name], atol=1e-13, err_msg=name)
+
+
+def test_actions_say_what_they_are():
+    ids = jnp.array([0, 1])
+    names = [
+        (sf.points, "points"),
+        (sf.vectors, "vectors"),
+        (sf.tensors(2), "tensors(2)"),
+        (sf.images, "images"),
+        (sf.fields(sf.vectors, order=3), "fields(vectors, order=3)"),
+        (sf.regular(sf.cyclic(4)), "regular(C4)"),
+        (sf.packed(sf.points, ids), "packed(points)"),
+        (sf.packed(None, ids), "packed(None)"),
+        (sf.Action(draw, draw, name="mine"), "mine"),
+        (sf.Action(draw, draw), "draw"),
+    ]
+    for action, name in names:
+        assert repr(action) == f"Action({name})"
+    shown = pydoc.render_doc(sf.points, renderer=pydoc.plaintext)
+    assert "Moves positions, `x -> R x + t`" in shown and "push:" not in shown
+    assert "group elements move one kind of data" in sf.Action(draw, draw).__doc__
+    # A name tells nothing apart: what is compiled for one action serves the other.
+    assert sf.Action(draw, draw, name="mine") == sf.Action(draw, draw)
 
 
 def test_wrong_data_is_explained(unhooked):

@@ -148,6 +148,49 @@ def test_finite_group_accepts_groups_and_refuses_others():
         sf.groups.finite_group("mine", np.ones((2, 3)))
 
 
+def turn(angle):
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def test_groups_from_generators_are_those_of_the_library():
+    mirror = np.diag([1.0, -1.0])
+    generators = {
+        "D6": [turn(np.pi / 3), mirror],
+        "C7": [turn(6 * np.pi / 7)],
+        "Oh": [np.eye(3)[[1, 2, 0]], np.eye(3)[[1, 0, 2]], np.diag([-1, 1, 1])],
+        "permutations(4)+": [np.eye(4)[[1, 2, 0, 3]], np.eye(4)[[0, 2, 3, 1]]],
+        "C1": np.eye(2)[None],
+    }
+    for name, matrices in generators.items():
+        group, order = FINITE[name]
+        made = sf.groups.from_generators("mine", matrices, max_order=order)
+        assert made.order == order and made.name == "mine", name
+        np.testing.assert_array_equal(made.elements.linear[0], np.eye(group.dim))
+        distance = np.abs(made.elements.linear[:, None] - group.elements.linear).max((2, 3))
+        assert ((distance < 1e-12).sum(axis=0) == 1).all(), name
+        if order > 1:
+            with pytest.raises(ValueError, match=f"more than max_order={order - 1} elements"):
+                sf.groups.from_generators("mine", matrices, max_order=order - 1)
+        assert sf.groups.finite_group("checked", made.elements.linear).order == order
+
+
+@pytest.mark.parametrize(
+    "generators,message",
+    [
+        ([turn(1.0)], "make more than max_order=1000 elements.*infinite"),
+        ([turn(2 * np.pi / 5 + 1e-8)], r"differs from another by 5\.0e-08.*not exact"),
+        ([np.eye(2), turn(2 * np.pi / 3).round(3)], r"orthogonal to 1e-09, got generators\[1\]"),
+        ([np.full((2, 2), np.nan)], r"got generators\[0\], which differs by nan"),
+        ([], r"one or more matrices of one shape \(dim, dim\), got shapes \[\]"),
+        ([np.eye(2), np.eye(3)], r"got shapes \[\(2, 2\), \(3, 3\)\]"),
+        (np.eye(2), r"got shapes \[\(2,\), \(2,\)\]"),
+    ],
+)
+def test_generators_of_no_finite_group_are_refused(generators, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        sf.groups.from_generators("mine", generators)
+
+
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match="n must be a positive integer, got 0"):
         sf.cyclic(0)

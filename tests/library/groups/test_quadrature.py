@@ -222,3 +222,24 @@ def test_errors():
         sf.groups.degree_of(sf.Frame(sf.Isometry(jnp.eye(4)[None], jnp.zeros((1, 4))), jnp.ones(1)))
     with pytest.raises(ValueError, match="of at least 32 bits, got bfloat16"):
         sf.groups.degree_of(sf.quadrature(SPACE["SO(3)"], 2, jnp.bfloat16))
+
+
+def test_a_rule_is_a_frame_of_every_average(keys):
+    rule = sf.quadrature(SPACE["SO(3)"], 2)
+    x = jnp.array([[1.0, 2.0, 3.0]])
+    law = {"in_actions": sf.vectors, "out_actions": None}
+    fn = lambda x: x[0, 0] ** 2
+    sampled = sf.sampled_average(fn, rule, num_samples=4000, **law)
+
+    @jax.jit
+    def run(x, key):
+        found = [average(fn, rule, **law)(x) for average in (sf.frame_average, sf.group_average)]
+        wider = sf.frame_average(fn, sf.close(rule, sf.signs(3)), **law)
+        return [*found, wider(x)], sampled(key, x)
+
+    exact, drawn = run(x, next(keys))
+    np.testing.assert_allclose(exact, 14 / 3, rtol=1e-14)
+    np.testing.assert_allclose(drawn, 14 / 3, rtol=0.1)
+    assert abs(fn(x[0:1]) - 14 / 3) > 1
+    with pytest.raises(ValueError, match="already needs a group"):
+        sf.group_average(fn, rule, already=sf.signs(3), **law)
