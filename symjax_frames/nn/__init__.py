@@ -1,5 +1,7 @@
 """Flax NNX networks: backbones to average, and the baselines to compare them with."""
 
+from symjax_frames.nn._averaged import Averaged as Averaged
+from symjax_frames.nn._averaged import averaged as averaged
 from symjax_frames.nn._egnn import EGNN as EGNN
 from symjax_frames.nn._graph import CompleteGraph as CompleteGraph
 from symjax_frames.nn._graph import EdgeList as EdgeList
