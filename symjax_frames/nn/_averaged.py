@@ -98,7 +98,7 @@ class Averaged(nnx.Module):
 
 def averaged(
     module: nnx.Module,
-    source: Callable[..., Frame] | Group,
+    source: Callable[..., Frame] | Frame | Group,
     *,
     in_actions: PyTree[Action | None],
     out_actions: PyTree[Action | None],
@@ -139,8 +139,8 @@ def averaged(
 
     Args:
       module: the module to average. `in_actions` move its positional arguments.
-      source: a frame, as in `frame_average`, or a group, as in `group_average`. A frame that is a
-        module itself is trained too.
+      source: a frame, as in `frame_average`, a group, as in `group_average`, or a `quadrature`. A
+        frame that is a module itself is trained too.
       in_actions: as in `frame_average`.
       out_actions: as in `frame_average`.
       frame_argnums: the positional arguments that a frame is called with.
