@@ -46,7 +46,9 @@ def frame_average(
       (5, 3)
 
     Args:
-      fn: any callable on arrays: a plain function, a bound Linen `apply`, an NNX module.
+      fn: any callable on arrays: a plain function, a bound Linen `apply`, an NNX module. What it
+        closes over is a constant, so parameters are trained as an argument with the action `None`,
+        or by `symjax_frames.nn.averaged`.
       frame: an equivariant map from the arguments selected by `frame_argnums` to a `Frame`; bind
         its options with `functools.partial(pca_frame, group="SE")`.
       in_actions: how the group moves the positional arguments: a pytree prefix of their tuple, as
