@@ -17,6 +17,7 @@ TOP_LEVEL = {
     *("Action", "Frame", "Group", "Isometry"),
     *("frame_average", "group_average", "sampled_average"),
     *("fields", "images", "packed", "points", "pseudovectors", "regular", "tensors", "vectors"),
+    *("voxels",),
     *("canonical_frame", "close", "frame_capacity", "frame_diagnostics", "landmark_frame"),
     *("local_frames", "packed_pca_frame", "pca_frame", "robust_frame", "scored_frame"),
     *("spectral_gap",),
