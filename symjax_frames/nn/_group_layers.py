@@ -148,8 +148,8 @@ class RegularNorm(nnx.Module):
         """Applies the layer."""
         if x.ndim not in (5, 6) or x.shape[-1] != self.scale.shape[0]:
             raise ValueError(
-                "input must have shape (batch, height, width, order, "
-                f"{self.scale.shape[0]}), or a depth before the height, got {x.shape}"
+                f"input must have shape (batch, height, width, order, {self.scale.shape[0]}) or (batch, "
+                f"depth, height, width, order, {self.scale.shape[0]}), got {x.shape}"
             )
         # Behind the barrier the statistics are reductions of an array in memory; fused into the
         # convolution's epilogue and its derivative they take 1.5 times as long on CPU.
