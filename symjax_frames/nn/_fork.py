@@ -90,8 +90,8 @@ def draw(stream: nnx.RngStream) -> Key[Array, "..."]:
     except errors.TraceContextError as error:
         raise ValueError(
             f"the random stream {stream.tag!r} cannot go on: its module is closed over by a function "
-            "under jit, grad or vmap. Hand the module to that function as an argument, under nnx.jit "
-            "or nnx.grad, or call eval() on it first"
+            "under jit, grad or vmap. Hand the module to that function as an argument, under nnx.jit, "
+            "nnx.grad or nnx.vmap, or call eval() on it first"
         ) from error
 
 

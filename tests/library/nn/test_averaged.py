@@ -141,6 +141,15 @@ def test_evaluation_has_no_mask_and_may_be_closed_over(mode):
         jax.jit(lambda x: model(x))(POINTS)
 
 
+def test_clouds_of_a_batch_share_the_mask(mode):
+    model = average(0.5)
+    batch = nnx.jit(nnx.vmap(lambda model, x: model(x), in_axes=(None, 0)))
+    first, second = batch(model, jnp.stack([POINTS, POINTS]))
+    np.testing.assert_array_equal(first, second)
+    assert draws(model) == 1
+    assert relative(batch(model, jnp.stack([POINTS, POINTS]))[0], first) > 0.1
+
+
 def test_batches_of_elements_share_the_mask():
     whole, parts = average(0.5), average(0.5, batch_size=2)
     assert relative(run(parts, POINTS), run(whole, POINTS)) < EPS
