@@ -65,8 +65,8 @@ def test_all_48_elements_permute_voxels_to_the_bit(name):
 
 
 def test_a_single_voxel_moves_as_its_point():
-    volume = np.zeros((SIZE, SIZE, SIZE, 1))
-    volume[0, 1, 3] = 1
+    volume = np.zeros((SIZE, SIZE, SIZE, 2))
+    volume[0, 1, 3, 0] = 1
     pushed = np.asarray(every(sf.voxels, volume)[0])[..., 0]
     points = voxel_points()
     lit = np.stack([points[one == 1][0] for one in pushed])
@@ -87,7 +87,7 @@ def test_turns_about_z_turn_each_slice_as_an_image():
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", list(FIELDS)[1:])
 def test_action_is_a_homomorphism_with_inverse(name):
     action, channels = FIELDS[name]
     volume = draw((2, 2, 2, *channels))
