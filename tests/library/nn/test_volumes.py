@@ -195,7 +195,7 @@ def test_pools_leave_no_voxel_out(unhooked):
             r"\(slices, rows, columns, 1, out_feat",
         ),
         (
-            lambda: lift(VOLUME[0], draw(3, 3, 3, 1, 1), ROTATIONS),
+            lambda: correlate(VOLUME[0], draw(3, 3, 3, 1, 1)),
             r"\(..., depth, height, width, feat",
         ),
         (lambda: average_kernel(draw(3, 3, 1, 1), sf.signs(4)), "of 4 dimensions"),
