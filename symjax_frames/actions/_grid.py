@@ -22,6 +22,22 @@ AXES = ("depth", "height", "width")
 _DIRECTIONS = (1, -1, 1)
 
 
+def flatten(image: Array, lead: int, dim: int) -> Shaped[Array, "images pixels channels"]:
+    """Images with one axis each for all that is before the grid, for the grid, and behind it."""
+    # One axis at a time, as a batch that is split over devices asks for.
+    shape = image.shape
+    image = image.reshape(*shape[:lead], math.prod(shape[lead : lead + dim]), *shape[lead + dim :])
+    image = image.reshape(*image.shape[: lead + 1], math.prod(shape[lead + dim :]))
+    return image.reshape(math.prod(shape[:lead]), *image.shape[lead:])
+
+
+def unflatten(flat: Array, shape: tuple[int, ...], lead: int, dim: int) -> Array:
+    """Undoes `flatten`."""
+    flat = flat.reshape(*shape[:lead], *flat.shape[1:])
+    flat = flat.reshape(*shape[: lead + dim], flat.shape[-1])
+    return flat.reshape(shape)
+
+
 def grid_points(grid: Grid) -> np.ndarray:
     """The coordinates `(x, y)` or `(x, y, z)` of every pixel, in the order of the array."""
     axes = [

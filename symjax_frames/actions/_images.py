@@ -1,13 +1,20 @@
 """Actions of `Isometry` elements on images, volumes, and the feature maps of their networks."""
 
 import functools
-import math
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from symjax_frames._types import Action
-from symjax_frames.actions._grid import AXES, WEIGHTS, keep_ball, sample, sources
+from symjax_frames.actions._grid import (
+    AXES,
+    WEIGHTS,
+    flatten,
+    keep_ball,
+    sample,
+    sources,
+    unflatten,
+)
 from symjax_frames.elements import Isometry
 
 
@@ -87,14 +94,13 @@ def fields(
         _check(g, image, dim, channel_axes, order, rectangular)
         lead = image.ndim - channel_axes - dim
         grid = image.shape[lead : lead + dim]
-        sizes = (image.shape[:lead], grid, image.shape[lead + dim :])
-        flat = image.reshape([math.prod(size) for size in sizes])
+        flat = flatten(image, lead, dim)
         if disc:
             flat = keep_ball(flat, grid)
         flat = sample(flat, grid, sources(g, grid, inverse), order)
         if disc:
             flat = keep_ball(flat, grid)
-        result = flat.reshape(image.shape)
+        result = unflatten(flat, image.shape, lead, dim)
         if channels is None:
             return result
         if jnp.issubdtype(result.dtype, jnp.floating):

@@ -98,8 +98,11 @@ class SpacePool(nnx.Module):
                 f"size={self.size} must divide the {_listed(axes)}, got {_listed(grid)}; "
                 "windows would leave out pixels on one side only, which breaks the symmetry"
             )
-        split = [part for length in grid for part in (length // self.size, self.size)]
-        windows = x.reshape(x.shape[0], *split, *x.shape[self.dim + 1 :])
+        windows = x
+        for axis, length in zip(range(1, 2 * self.dim, 2), grid, strict=True):
+            # One axis at a time, as a batch that is split over devices asks for.
+            parts = (length // self.size, self.size)
+            windows = windows.reshape(*windows.shape[:axis], *parts, *windows.shape[axis + 1 :])
         inside = tuple(range(2, 2 * self.dim + 1, 2))
         return _REDUCTIONS[self.kind](windows, axis=inside)
 
@@ -154,7 +157,9 @@ class RegularNorm(nnx.Module):
         # Behind the barrier the statistics are reductions of an array in memory; fused into the
         # convolution's epilogue and its derivative they take 1.5 times as long on CPU.
         batch, *grid, order, features = x.shape
-        flat = jax.lax.optimization_barrier(x.reshape(batch, math.prod(grid), order * features))
+        # One axis at a time, here and at the end, as a batch that is split over devices asks for.
+        maps = x.reshape(batch, *grid, order * features)
+        flat = jax.lax.optimization_barrier(maps.reshape(batch, math.prod(grid), order * features))
         wide = at_least_float32(flat)
 
         def mean_of(values: Array) -> Float[Array, "batch features"]:
@@ -171,7 +176,8 @@ class RegularNorm(nnx.Module):
         scale, bias = (
             on_maps(jnp.asarray(param[...], wide.dtype)[None]) for param in (self.scale, self.bias)
         )
-        return (centred * (on_maps(inverse) * scale) + bias).astype(x.dtype).reshape(x.shape)
+        normed = (centred * (on_maps(inverse) * scale) + bias).astype(x.dtype)
+        return normed.reshape(maps.shape).reshape(x.shape)
 
 
 def _check_kind(kind: str) -> None:
