@@ -2,6 +2,13 @@
 
 import sys
 
-from experiments.commands.main import main
+from experiments.extras import missing_package
 
-sys.exit(main())
+if __name__ == "__main__":
+    try:
+        from experiments.commands.main import main
+
+        sys.exit(main())
+    except ModuleNotFoundError as error:
+        print(f"error: {missing_package(error)}", file=sys.stderr)
+        sys.exit(2)

@@ -22,6 +22,7 @@ from symjax_frames.actions import pseudovectors as pseudovectors
 from symjax_frames.actions import regular as regular
 from symjax_frames.actions import tensors as tensors
 from symjax_frames.actions import vectors as vectors
+from symjax_frames.actions import voxels as voxels
 from symjax_frames.elements import Isometry as Isometry
 from symjax_frames.frames import canonical_frame as canonical_frame
 from symjax_frames.frames import close as close

@@ -42,7 +42,18 @@ def _children(node: Any) -> tuple[list[tuple[str, Any]], Any]:
     return [(jax.tree_util.keystr(path), child) for path, child in pairs], treedef
 
 
-def map_actions(move: Move, actions: PyTree, tree: PyTree, name: str) -> PyTree:
+def is_object(node: Any) -> bool:
+    """Whether a node is an array, or an object such as a module: no plain container."""
+    return not isinstance(node, tuple | list | dict | None)
+
+
+def map_actions(
+    move: Move,
+    actions: PyTree,
+    tree: PyTree,
+    name: str,
+    is_unmoved: Callable[[Any], bool] | None = None,
+) -> PyTree:
     """Maps `move(action, leaf, name)` over `tree`, whose prefix is `actions`.
 
     Args:
@@ -51,13 +62,16 @@ def map_actions(move: Move, actions: PyTree, tree: PyTree, name: str) -> PyTree:
       actions: a pytree prefix of `tree` whose leaves are actions or `None`.
       tree: the data.
       name: what `tree` is called, the start of the name of every leaf.
+      is_unmoved: what is a leaf where the action is `None`, as `is_leaf` of `jax.tree.map`.
 
     Raises:
       ValueError: if `actions` is not a prefix of `tree`.
     """
     if _is_action(actions):
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: move(actions, leaf, name + jax.tree_util.keystr(path)), tree
+            lambda path, leaf: move(actions, leaf, name + jax.tree_util.keystr(path)),
+            tree,
+            is_leaf=is_unmoved if actions is None else None,
         )
     prefix, prefix_def = _children(actions)
     data, data_def = _children(tree)
@@ -67,7 +81,7 @@ def map_actions(move: Move, actions: PyTree, tree: PyTree, name: str) -> PyTree:
             f"data {_outline(tree)} (keyword arguments are never moved)"
         )
     moved = [
-        map_actions(move, action, child, name + key)
+        map_actions(move, action, child, name + key, is_unmoved)
         for (key, action), (_, child) in zip(prefix, data, strict=True)
     ]
     return data_def.unflatten(moved)

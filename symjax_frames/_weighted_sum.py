@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from symjax_frames._checks import check_positive, concrete, holds
-from symjax_frames._trees import argument_actions, check_actions, map_actions
+from symjax_frames._stateful import call_stateless
+from symjax_frames._trees import argument_actions, check_actions, is_object, map_actions
 from symjax_frames._types import Action, Frame
 
 _TOLERANCE = 1e-3
@@ -69,8 +70,10 @@ def make_average(
                 in_actions,
                 args,
                 "argument",
+                # What a function changes in a copy of a module would be lost unseen.
+                is_unmoved=is_object,
             )
-            outputs, aux = _parts(fn(*pulled, **kwargs), has_aux)
+            outputs, aux = _parts(call_stateless(fn, pulled, kwargs), has_aux)
             pushed = map_actions(
                 lambda action, leaf, name: push(g, action, leaf, name),
                 out_actions,

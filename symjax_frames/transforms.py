@@ -49,7 +49,9 @@ def frame_average[**P, R](
       (5, 3)
 
     Args:
-      fn: any callable on arrays: a plain function, a bound Linen `apply`, an NNX module.
+      fn: any callable on arrays: a plain function, a bound Linen `apply`, an NNX module. What it
+        closes over is a constant, so parameters are trained as an argument with the action `None`,
+        or by `symjax_frames.nn.averaged`.
       frame: an equivariant map from the arguments selected by `frame_argnums` to a `Frame`; bind
         its options with `functools.partial(pca_frame, group="SE")`. Or a rule that `quadrature`
         made, which is the same for every input.

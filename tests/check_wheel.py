@@ -30,6 +30,10 @@ assert jnp.allclose(average(points), average(points[:, ::-1] + 1), rtol=1e-5)
 assert not jnp.allclose(energy(points), energy(points[:, ::-1] + 1), rtol=1e-5)
 # A rule of degree 6 is read from the table of Lebedev's rules, a file of the package.
 rule = sf.quadrature(sf.special_orthogonal(3), 6)
+try:
+    import symjax_frames.nn
+except ModuleNotFoundError as error:
+    assert "pip install 'symjax_frames[nn]'" in str(error)
 print(f"symjax_frames {sf.__version__} with JAX {jax.__version__} alone")
 """
 

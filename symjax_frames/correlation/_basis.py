@@ -1,4 +1,4 @@
-"""Bases of convolution kernels that a planar group moves exactly: pixels, or circular harmonics."""
+"""Bases of convolution kernels that a group moves exactly: pixels, or circular harmonics."""
 
 import functools
 
@@ -12,8 +12,8 @@ _RING_WIDTH = 0.45
 
 
 def keeps_grid(group: Group) -> bool:
-    """Whether every element moves the points of a square grid to points of the grid."""
-    _check_planar(group)
+    """Whether every element moves the points of a square or cubic grid to points of the grid."""
+    _check_dim(group, (2, 3))
     matrices = np.asarray(group.elements.linear)  # type: ignore[union-attr]
     return bool(np.all(np.isin(matrices, (-1.0, 0.0, 1.0))))
 
@@ -23,26 +23,31 @@ def pixel_basis(group: Group, size: int) -> np.ndarray:
     """The kernels with a single pixel of one, moved by every element of a group.
 
     Args:
-      group: a finite group of the plane that keeps the grid, such as C4 or D4.
+      group: a finite group that keeps the grid: C4, D4, or, in space, the octahedral groups, and
+        their subgroups.
       size: the number of pixels along a side.
 
     Returns:
-      An array of shape `(order, size, size, basis)` with `size**2` kernels: entry `[g]` holds `g.B`
-      for every kernel B, an exact permutation of the pixels.
+      An array of shape `(order, size, size, basis)` with `size**2` kernels, or `(order, size, size,
+      size, basis)` with `size**3`: entry `[g]` holds `g.B` for every kernel B, an exact permutation
+      of the pixels.
 
     Raises:
-      ValueError: if the group is not planar and finite, or moves points off the grid.
+      ValueError: if the group is not finite, not of two or three dimensions, or moves points off
+        the grid.
     """
     check_positive("size", size)
     if not keeps_grid(group):
         raise ValueError(
-            f"group must keep the pixels of a kernel on the grid, as C4 and D4 do, got {group.name}; "
-            "harmonic_basis serves the others"
+            "group must keep the pixels of a kernel on the grid, as C4, D4 and the octahedral groups "
+            f"do, got {group.name}; harmonic_basis serves the others of the plane"
         )
-    sources = np.einsum("gxy,ijx->gijy", _matrices(group), _points(size))  # g^-1 p, row vectors
-    column = np.rint(sources[..., 0] + (size - 1) / 2).astype(int)
-    row = np.rint((size - 1) / 2 - sources[..., 1]).astype(int)
-    return _final(np.eye(size * size)[row * size + column])
+    dim, centre = group.dim, (size - 1) / 2
+    sources = np.moveaxis(_sources(group, size), -1, 0)
+    # x runs along the last axis, y against the one before it, z along the first of three.
+    along = (centre + sources[0], centre - sources[1], *(centre + z for z in sources[2:]))
+    index = sum(np.rint(axis).astype(int) * size**power for power, axis in enumerate(along))
+    return _final(np.eye(size**dim)[index])
 
 
 @functools.cache
@@ -71,8 +76,8 @@ def harmonic_basis(group: Group, size: int) -> np.ndarray:
       arXiv:1711.07289.
     """
     check_positive("size", size)
-    _check_planar(group)
-    sources = np.einsum("gxy,ijx->gijy", _matrices(group), _points(size))
+    _check_dim(group, (2,))
+    sources = _sources(group, size)
     distance = np.hypot(sources[..., 0], sources[..., 1])
     angle = np.arctan2(sources[..., 1], sources[..., 0])
     # An angle means nothing at the centre, where a smooth harmonic of m > 0 vanishes.
@@ -93,15 +98,13 @@ def kernel_basis(group: Group, size: int) -> np.ndarray:
     return pixel_basis(group, size) if keeps_grid(group) else harmonic_basis(group, size)
 
 
-def _matrices(group: Group) -> np.ndarray:
-    return np.asarray(group.elements.linear)  # type: ignore[union-attr]
-
-
-def _points(size: int) -> np.ndarray:
-    """The points (x, y) of the pixels of a kernel, of shape `(size, size, 2)`, y upwards."""
+def _sources(group: Group, size: int) -> np.ndarray:
+    """The points `g^-1 p` of all pixels of a kernel, of shape `(order, size, ..., size, dim)`."""
     axis = np.arange(size) - (size - 1) / 2
-    x, y = np.meshgrid(axis, -axis)
-    return np.stack([x, y], axis=-1)
+    *z, y, x = np.meshgrid(*[axis] * (group.dim - 2), -axis, axis, indexing="ij")
+    points = np.stack([x, y, *z], axis=-1)
+    matrices = np.asarray(group.elements.linear)  # type: ignore[union-attr]
+    return np.einsum("gxy,...x->g...y", matrices, points)
 
 
 def _final(values: np.ndarray) -> np.ndarray:
@@ -110,10 +113,13 @@ def _final(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _check_planar(group: Group) -> None:
+def _check_dim(group: Group, allowed: tuple[int, ...]) -> None:
     check_group("group", group)
-    if group.elements is None or group.dim != 2:
+    if group.elements is None or group.dim not in allowed:
+        spaces, examples = "the plane or of space", "dihedral(4) or octahedral()"
+        if allowed == (2,):
+            spaces, examples = "the plane", "cyclic(8) or dihedral(4)"
+        hint = "; in space, groups that keep the grid have pixel_basis" if group.dim == 3 else ""
         raise ValueError(
-            f"group must be a finite group of the plane, such as cyclic(8) or dihedral(4), got "
-            f"{group.name}"
+            f"group must be a finite group of {spaces}, such as {examples}, got {group.name}{hint}"
         )

@@ -14,13 +14,21 @@ A kernel is an image over its first two axes, with two axes of channels that sta
 its pixels exactly; other elements interpolate bilinearly. `harmonic_basis` needs no interpolation.
 """
 
+kernels_3d = fields(channel_axes=2, dim=3)
+"""Action on kernels of volumes, of shape `(size, size, size, in_features, out_features)`.
+
+The octahedral groups permute its voxels exactly.
+"""
+
+_LAYOUTS = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+
 
 def correlate(
-    image: Float[Array, "*batch height width in_features"],
-    kernel: Float[Array, "rows columns in_features out_features"],
+    image: Float[Array, "*batch_and_grid in_features"],
+    kernel: Float[Array, "*window in_features out_features"],
     *,
     padding: str = "SAME",
-) -> Float[Array, "*batch out_height out_width out_features"]:
+) -> Float[Array, "*batch_and_out_grid out_features"]:
     r"""Cross-correlation of images with a kernel, at the full precision of the dtype.
 
     Formula: $(k \star f)(x)_o = \sum_y \sum_i f(y)_i\, k(y - x)_{io}$, with the origin of the
@@ -42,8 +50,10 @@ def correlate(
       True
 
     Args:
-      image: one image or any number of them, channels last.
-      kernel: the kernel, input features before output features.
+      image: one image `(height, width, in_features)` or any number of them; with a kernel of three
+        dimensions a volume `(depth, height, width, in_features)`, or any number of them.
+      kernel: the kernel `(rows, columns, in_features, out_features)`, or, for volumes, with a first
+        axis more.
       padding: `"SAME"`, zeros around the image so that the output has its size, or `"VALID"`, only
         where the whole kernel lies on the image.
 
@@ -53,25 +63,25 @@ def correlate(
     Raises:
       ValueError: if the shapes, dtypes or the padding do not fit each other.
     """
-    _check(image, kernel, padding)
-    batch = image.reshape(-1, *image.shape[-3:])
+    dim = _check(image, kernel, padding)
+    lead = image.shape[: -dim - 1]
     output = conv_general_dilated(
-        batch,
+        image.reshape(-1, *image.shape[-dim - 1 :]),
         kernel,
-        window_strides=(1, 1),
+        window_strides=(1,) * dim,
         padding=padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=_LAYOUTS[dim],
         precision=Precision.HIGHEST,
     )
-    return output.reshape(*image.shape[:-3], *output.shape[1:])
+    return output.reshape(*lead, *output.shape[1:])
 
 
 def convolve(
-    image: Float[Array, "*batch height width in_features"],
-    kernel: Float[Array, "rows columns in_features out_features"],
+    image: Float[Array, "*batch_and_grid in_features"],
+    kernel: Float[Array, "*window in_features out_features"],
     *,
     padding: str = "SAME",
-) -> Float[Array, "*batch out_height out_width out_features"]:
+) -> Float[Array, "*batch_and_out_grid out_features"]:
     r"""Convolution of images with a kernel: `correlate` with the kernel turned by 180 degrees.
 
     Formula: $(k * f)(x)_o = \sum_y \sum_i f(y)_i\, k(x - y)_{io}$. It obeys the same law under
@@ -96,20 +106,23 @@ def convolve(
     Raises:
       ValueError: as `correlate`.
     """
-    _check(image, kernel, padding)
-    return correlate(image, kernel[::-1, ::-1], padding=padding)
+    dim = _check(image, kernel, padding)
+    return correlate(image, jnp.flip(kernel, tuple(range(dim))), padding=padding)
 
 
-def _check(image: Array, kernel: Array, padding: str) -> None:
-    if getattr(image, "ndim", 0) < 3 or not jnp.issubdtype(image.dtype, jnp.floating):
+def _check(image: Array, kernel: Array, padding: str) -> int:
+    """The number of dimensions of the grid, 2 or 3."""
+    dim = 3 if getattr(kernel, "ndim", None) == 5 else 2
+    axes, window = ("depth", "height", "width")[-dim:], ("slices", "rows", "columns")[-dim:]
+    if getattr(image, "ndim", 0) < dim + 1 or not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(
-            "image must be a floating array of shape (..., height, width, features), got "
+            f"image must be a floating array of shape (..., {', '.join(axes)}, features), got "
             f"{describe(image)}"
         )
-    if getattr(kernel, "ndim", None) != 4 or kernel.shape[2] != image.shape[-1]:
+    if getattr(kernel, "ndim", None) != dim + 2 or kernel.shape[dim] != image.shape[-1]:
         raise ValueError(
-            f"kernel must have shape (rows, columns, {image.shape[-1]}, out_features) for images of "
-            f"{image.shape[-1]} features, got {describe(kernel)}"
+            f"kernel must have shape ({', '.join(window)}, {image.shape[-1]}, out_features) for images "
+            f"of {image.shape[-1]} features, got {describe(kernel)}"
         )
     if kernel.dtype != image.dtype:
         raise ValueError(
@@ -117,10 +130,12 @@ def _check(image: Array, kernel: Array, padding: str) -> None:
         )
     if padding not in ("SAME", "VALID"):
         raise ValueError(f'padding must be "SAME" or "VALID", got {padding!r}')
+    grid = image.shape[-dim - 1 : -1]
     if padding == "VALID" and any(
-        side > length for side, length in zip(kernel.shape[:2], image.shape[-3:-1], strict=True)
+        side > length for side, length in zip(kernel.shape[:dim], grid, strict=True)
     ):
         raise ValueError(
-            f"kernel must fit into the image for VALID padding, got {kernel.shape[:2]} pixels for "
-            f"{image.shape[-3:-1]}"
+            f"kernel must fit into the image for VALID padding, got {kernel.shape[:dim]} pixels for "
+            f"{grid}"
         )
+    return dim

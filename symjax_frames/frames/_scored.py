@@ -48,7 +48,8 @@ def scored_frame(
       >>> sorted(frame.weights.tolist())
       [0.0, 0.0, 0.5, 0.5]
 
-    A pretrained `cnn` behind a learned canonicalization:
+    A pretrained `cnn` behind a learned canonicalization. To train either, take
+    `symjax_frames.nn.averaged`, with a module that returns this frame:
 
     ```python
     invariant = sf.frame_average(

@@ -1,5 +1,15 @@
 """Flax NNX networks: backbones to average, and the baselines to compare them with."""
 
+try:
+    import flax  # noqa: F401
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        "symjax_frames.nn needs Flax, which the extra nn installs: pip install 'symjax_frames[nn]'",
+        name="flax",
+    ) from None
+
+from symjax_frames.nn._averaged import Averaged as Averaged
+from symjax_frames.nn._averaged import averaged as averaged
 from symjax_frames.nn._egnn import EGNN as EGNN
 from symjax_frames.nn._graph import CompleteGraph as CompleteGraph
 from symjax_frames.nn._graph import EdgeList as EdgeList

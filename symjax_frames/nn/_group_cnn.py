@@ -17,9 +17,9 @@ class GroupCNN(nnx.Module):
     """Backbone of images: one lifting convolution, then group convolutions, pooled between stages.
 
     Every convolution is followed by `RegularNorm` and a rectifier; stages are separated by pooling
-    of 2 x 2 pixels, and the largest value over all pixels is taken at the end. Features of the
-    regular representation come out: moving the image permutes their group axis, `GroupPool` makes
-    them invariant. With `cyclic(1)` this is a plain CNN.
+    of 2 pixels along each axis, and the largest value over all pixels is taken at the end. Features
+    of the regular representation come out: moving the image permutes their group axis, `GroupPool`
+    makes them invariant. With `cyclic(1)` this is a plain CNN.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -30,7 +30,7 @@ class GroupCNN(nnx.Module):
       (2, 8, 8)
 
     Args:
-      group: a finite group of the plane.
+      group: a finite group of the plane, or, for volumes, of space, as in `LiftingConv`.
       in_features: channels of the image.
       stages: the features for each group element after every convolution, stage by stage.
       kernel_size: of the group convolutions.
@@ -40,7 +40,7 @@ class GroupCNN(nnx.Module):
       rngs: where they are drawn from.
 
     Raises:
-      ValueError: if `stages` are empty, and as `LiftingConv`; when called, if the height or width
+      ValueError: if `stages` are empty, and as `LiftingConv`; when called, if an axis of the grid
         cannot be halved between stages.
     """
 
@@ -87,15 +87,13 @@ class GroupCNN(nnx.Module):
                 for stage in stages
             ]
         )
-        self.pool = SpacePool(2)
+        self.pool = SpacePool(2, dim=group.dim)
 
-    def __call__(
-        self, x: Float[Array, "batch height width in"]
-    ) -> Float[Array, "batch order features"]:
+    def __call__(self, x: Float[Array, "batch *grid in"]) -> Float[Array, "batch order features"]:
         """Applies the network."""
         for index, (convs, norms) in enumerate(zip(self.stages, self.norms, strict=True)):
             if index > 0:
                 x = self.pool(x)
             for conv, norm in zip(convs, norms, strict=True):
                 x = jax.nn.relu(norm(conv(x)))
-        return jnp.max(x, axis=(1, 2))
+        return jnp.max(x, axis=tuple(range(1, x.ndim - 2)))

@@ -1,4 +1,4 @@
-"""Lifting and group convolutions: one ordinary convolution for all elements of a planar group."""
+"""Lifting and group convolutions: one ordinary convolution for all elements of a finite group."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +20,11 @@ BASES: dict[str, Callable[[Group, int], np.ndarray]] = {
 }
 
 _EXACT = jax.lax.Precision.HIGHEST
+_AXES = ("depth", "height", "width")
+_LAYOUTS = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 
-class _PlaneConv(nnx.Module):
+class _GridConv(nnx.Module):
     """The common part of both convolutions: the basis of the kernels, the bias, the padding."""
 
     def __init__(
@@ -64,26 +66,33 @@ class _PlaneConv(nnx.Module):
     def _kernels(self) -> np.ndarray:
         return BASES[self.basis](self.group, self.kernel_size)
 
-    def _convolve(self, x: Array, kernel: Array) -> Float[Array, "batch rows columns order out"]:
-        for axis, length in zip(("height", "width"), x.shape[1:3], strict=True):
+    def _move(self, contraction: str, weight: Array) -> Array:
+        """The kernels of all elements, of shape `(pixels, ...)`, from the weights of the basis."""
+        basis = self._kernels()
+        flat = jnp.asarray(basis.reshape(len(basis), -1, basis.shape[-1]), weight.dtype)
+        return jnp.einsum(contraction, flat, weight, precision=_EXACT)
+
+    def _convolve(self, x: Array, kernel: Array) -> Float[Array, "batch *grid order out"]:
+        dim = self.group.dim
+        for axis, length in zip(_AXES[-dim:], x.shape[1:-1], strict=True):
             _check_symmetric(axis, length, self.kernel_size, self.stride, self.padding)
         order, features = kernel.shape[-2:]
         y = jax.lax.conv_general_dilated(
             x,
-            kernel.reshape(*kernel.shape[:2], -1, order * features),
-            (self.stride, self.stride),
-            [(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            kernel.reshape(*[self.kernel_size] * dim, -1, order * features),
+            [self.stride] * dim,
+            [(self.padding, self.padding)] * dim,
+            dimension_numbers=_LAYOUTS[dim],
         )
         if self.bias is not None:
             # Copies by a product with zeros and ones, which is exact and small. XLA would fuse a
             # jnp.tile into the loop over the maps and make it a fifth slower on CPU.
             copies = jnp.asarray(np.tile(np.eye(features), order), self.bias.dtype)
             y += jnp.broadcast_to(jnp.matmul(self.bias[...], copies, precision=_EXACT), y.shape)
-        return y.reshape(*y.shape[:3], order, features)
+        return y.reshape(*y.shape[:-1], order, features)
 
 
-class LiftingConv(_PlaneConv):
+class LiftingConv(_GridConv):
     r"""Lifts an image to the group: correlation with a kernel moved by every element.
 
     Formula: $(L f)(x, g) = \sum_y \langle f(y), (g.k)(y - x) \rangle + b$, with
@@ -100,16 +109,18 @@ class LiftingConv(_PlaneConv):
       (2, 28, 28, 4, 8)
 
     Args:
-      group: a finite group of the plane, `cyclic(n)` or `dihedral(n)`.
+      group: a finite group of the plane, `cyclic(n)` or `dihedral(n)`, or, for volumes of shape
+        `(batch, depth, height, width, in_features)`, one of space that keeps the grid, such as
+        `octahedral()`.
       in_features: channels of the image.
       out_features: features for each group element.
       kernel_size: pixels along a side of the kernels.
       stride: pixels from one output to the next.
-      padding: `"SAME"` (zeros; odd kernels only), `"VALID"` (none), or the number of rows and
-        columns of zeros added on every side. All sides get the same: anything else breaks the
+      padding: `"SAME"` (zeros; odd kernels only), `"VALID"` (none), or the number of pixels of zeros
+        added on every side. All sides get the same: anything else breaks the
         symmetry.
-      basis: of the kernels: `"pixels"` (groups that keep the grid), `"harmonics"` (all groups), or
-        `"auto"`, pixels where they serve.
+      basis: of the kernels: `"pixels"` (groups that keep the grid), `"harmonics"` (all groups of the
+        plane), or `"auto"`, pixels where they serve.
       use_bias: whether to add a number to each feature, the same for all group elements.
       param_dtype: the dtype of the parameters.
       rngs: where they are drawn from.
@@ -127,17 +138,15 @@ class LiftingConv(_PlaneConv):
         return ()
 
     def __call__(
-        self, x: Float[Array, "batch height width in"]
-    ) -> Float[Array, "batch rows columns order out"]:
+        self, x: Float[Array, "batch *grid in"]
+    ) -> Float[Array, "batch *out_grid order out"]:
         """Applies the layer."""
-        weight = self.kernel[...]
-        _check_input(x, weight.shape[1:2], weight.dtype, "(batch, height, width, in_features)")
-        basis = jnp.asarray(self._kernels(), weight.dtype)
-        kernel = jnp.einsum("gijb,bxy->ijxgy", basis, weight, precision=_EXACT)
-        return self._convolve(x, kernel)
+        weight = jnp.asarray(self.kernel[...])
+        _check_input(x, self.group.dim, weight.shape[1:2], weight.dtype, "in_features")
+        return self._convolve(x, self._move("gpb,bxy->pxgy", weight))
 
 
-class GroupConv(_PlaneConv):
+class GroupConv(_GridConv):
     r"""Correlation on the group, between feature maps with a group axis.
 
     Formula:
@@ -175,17 +184,15 @@ class GroupConv(_PlaneConv):
         return (len(quotient_table(group)),)
 
     def __call__(
-        self, x: Float[Array, "batch height width order in"]
-    ) -> Float[Array, "batch rows columns order out"]:
+        self, x: Float[Array, "batch *grid order in"]
+    ) -> Float[Array, "batch *out_grid order out"]:
         """Applies the layer."""
-        weight = self.kernel[...]
-        axes = "(batch, height, width, order, in_features)"
-        _check_input(x, weight.shape[1:3], weight.dtype, axes)
-        basis = jnp.asarray(self._kernels(), weight.dtype)
+        weight = jnp.asarray(self.kernel[...])
+        _check_input(x, self.group.dim, weight.shape[1:3], weight.dtype, "order, in_features")
         moved = weight[:, quotient_table(self.group)]  # basis, g, h: the kernel at g^-1 h
-        kernel = jnp.einsum("gijb,bghxy->ijhxgy", basis, moved, precision=_EXACT)
-        kernel = kernel.reshape(*kernel.shape[:2], -1, *kernel.shape[-2:])
-        return self._convolve(x.reshape(*x.shape[:3], kernel.shape[2]), kernel)
+        kernel = self._move("gpb,bghxy->phxgy", moved)
+        # Elements and features are one axis to a convolution.
+        return self._convolve(x.reshape(*x.shape[:-2], kernel.shape[1] * kernel.shape[2]), kernel)
 
 
 def _symmetric_padding(padding: str | int, kernel_size: int) -> int:
@@ -220,10 +227,11 @@ def _check_symmetric(axis: str, length: int, kernel_size: int, stride: int, padd
         )
 
 
-def _check_input(x: Array, last: tuple[int, ...], dtype: Any, axes: str) -> None:
-    if x.ndim != 3 + len(last) or x.shape[3:] != last:
+def _check_input(x: Array, dim: int, last: tuple[int, ...], dtype: Any, features: str) -> None:
+    if x.ndim != 1 + dim + len(last) or x.shape[1 + dim :] != last:
         raise ValueError(
-            f"input must have axes {axes} ending in {last} for this layer, got {x.shape}"
+            f"input must have axes (batch, {', '.join(_AXES[-dim:])}, {features}) ending in {last} for "
+            f"this layer, got {x.shape}"
         )
     if x.dtype != dtype:
         raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")

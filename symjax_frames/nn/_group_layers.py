@@ -1,6 +1,7 @@
 """Layers between group convolutions: pooling and normalisation that keep the symmetry."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -67,34 +68,43 @@ class SpacePool(nnx.Module):
     Args:
       size: pixels along a side of a window.
       kind: `"mean"` or `"max"`.
+      dim: 2 for images, 3 for volumes `(batch, depth, height, width, ...)`.
 
     Raises:
-      ValueError: if `size` is not positive or `kind` none of the two; when called, if the input is
-        no batch of feature maps, or `size` does not divide the height and the width: windows would
-        leave out pixels on one side only, which breaks the symmetry.
+      ValueError: if `size` is not positive, `kind` none of the two or `dim` neither; when called, if
+        the input is no batch of feature maps, or `size` does not divide the lengths of the grid:
+        windows would leave out pixels on one side only, which breaks the symmetry.
     """
 
-    def __init__(self, size: int = 2, kind: Kind = "mean"):
+    def __init__(self, size: int = 2, kind: Kind = "mean", *, dim: int = 2):
         check_positive("size", size)
         _check_kind(kind)
-        self.size, self.kind = size, kind
+        if dim not in (2, 3):
+            raise ValueError(f"dim must be 2 (images) or 3 (volumes), got {dim!r}")
+        self.size, self.kind, self.dim = size, kind, dim
 
     def __call__(
-        self, x: Float[Array, "batch height width *features"]
-    ) -> Float[Array, "batch rows columns *features"]:
+        self, x: Float[Array, "batch *grid_and_features"]
+    ) -> Float[Array, "batch *coarse_grid_and_features"]:
         """Applies the layer."""
-        if x.ndim < 4:
-            raise ValueError(f"input must have shape (batch, height, width, ...), got {x.shape}")
-        height, width = x.shape[1:3]
-        if height % self.size or width % self.size:
+        axes = ("depth", "height", "width")[-self.dim :]
+        if x.ndim < self.dim + 2:
             raise ValueError(
-                f"size={self.size} must divide the height and width, got {height} and {width}; "
+                f"input must have shape (batch, {', '.join(axes)}, ...), got {x.shape}"
+            )
+        grid = x.shape[1 : self.dim + 1]
+        if any(length % self.size for length in grid):
+            raise ValueError(
+                f"size={self.size} must divide the {_listed(axes)}, got {_listed(grid)}; "
                 "windows would leave out pixels on one side only, which breaks the symmetry"
             )
-        windows = x.reshape(
-            x.shape[0], height // self.size, self.size, width // self.size, self.size, *x.shape[3:]
-        )
-        return _REDUCTIONS[self.kind](windows, axis=(2, 4))
+        windows = x
+        for axis, length in zip(range(1, 2 * self.dim, 2), grid, strict=True):
+            # One axis at a time, as a batch that is split over devices asks for.
+            parts = (length // self.size, self.size)
+            windows = windows.reshape(*windows.shape[:axis], *parts, *windows.shape[axis + 1 :])
+        inside = tuple(range(2, 2 * self.dim + 1, 2))
+        return _REDUCTIONS[self.kind](windows, axis=inside)
 
 
 class RegularNorm(nnx.Module):
@@ -136,18 +146,20 @@ class RegularNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features, param_dtype))
 
     def __call__(
-        self, x: Float[Array, "batch height width order features"]
-    ) -> Float[Array, "batch height width order features"]:
+        self, x: Float[Array, "batch *grid order features"]
+    ) -> Float[Array, "batch *grid order features"]:
         """Applies the layer."""
-        if x.ndim != 5 or x.shape[-1] != self.scale.shape[0]:
+        if x.ndim not in (5, 6) or x.shape[-1] != self.scale.shape[0]:
             raise ValueError(
-                "input must have shape (batch, height, width, order, "
-                f"{self.scale.shape[0]}), got {x.shape}"
+                f"input must have shape (batch, height, width, order, {self.scale.shape[0]}) or (batch, "
+                f"depth, height, width, order, {self.scale.shape[0]}), got {x.shape}"
             )
         # Behind the barrier the statistics are reductions of an array in memory; fused into the
         # convolution's epilogue and its derivative they take 1.5 times as long on CPU.
-        batch, height, width, order, features = x.shape
-        flat = jax.lax.optimization_barrier(x.reshape(batch, height * width, order * features))
+        batch, *grid, order, features = x.shape
+        # One axis at a time, here and at the end, as a batch that is split over devices asks for.
+        maps = x.reshape(batch, *grid, order * features)
+        flat = jax.lax.optimization_barrier(maps.reshape(batch, math.prod(grid), order * features))
         wide = at_least_float32(flat)
 
         def mean_of(values: Array) -> Float[Array, "batch features"]:
@@ -164,9 +176,15 @@ class RegularNorm(nnx.Module):
         scale, bias = (
             on_maps(jnp.asarray(param[...], wide.dtype)[None]) for param in (self.scale, self.bias)
         )
-        return (centred * (on_maps(inverse) * scale) + bias).astype(x.dtype).reshape(x.shape)
+        normed = (centred * (on_maps(inverse) * scale) + bias).astype(x.dtype)
+        return normed.reshape(maps.shape).reshape(x.shape)
 
 
 def _check_kind(kind: str) -> None:
     if kind not in _REDUCTIONS:
         raise ValueError(f"kind must be one of {', '.join(_REDUCTIONS)}, got {kind!r}")
+
+
+def _listed(values: Sequence) -> str:
+    *most, last = map(str, values)
+    return f"{', '.join(most)} and {last}"

@@ -17,6 +17,7 @@ TOP_LEVEL = {
     *("Action", "Frame", "Group", "Isometry"),
     *("frame_average", "group_average", "sampled_average"),
     *("fields", "images", "packed", "points", "pseudovectors", "regular", "tensors", "vectors"),
+    *("voxels",),
     *("canonical_frame", "close", "frame_capacity", "frame_diagnostics", "landmark_frame"),
     *("local_frames", "packed_pca_frame", "pca_frame", "robust_frame", "scored_frame"),
     *("spectral_gap",),
@@ -91,6 +92,12 @@ import symjax_frames as sf
 assert sf.correlation.lift and sf.frames.transport and sf.groups.finite_group
 assert "symjax_frames.nn" not in sys.modules and "symjax_frames.testing" not in sys.modules
 import symjax_frames.testing
+try:
+    import symjax_frames.nn
+except ModuleNotFoundError as error:
+    assert "pip install 'symjax_frames[nn]'" in str(error) and error.name == "flax"
+else:
+    raise AssertionError("symjax_frames.nn must need flax")
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
