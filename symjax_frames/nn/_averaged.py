@@ -7,10 +7,10 @@ import jax
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from symjax_frames._checks import check_positive, describe
+from symjax_frames._checks import check_callable, check_positive, describe
 from symjax_frames._trees import check_actions
 from symjax_frames._types import Action, Frame
-from symjax_frames.groups import Group
+from symjax_frames.groups import Group, QuadratureRule
 from symjax_frames.nn._fork import Fork, draw
 from symjax_frames.transforms import frame_average, group_average, sampled_average
 
@@ -98,7 +98,7 @@ class Averaged(nnx.Module):
 
 def averaged(
     module: nnx.Module,
-    source: Callable[..., Frame] | Frame | Group,
+    source: Callable[..., Frame] | QuadratureRule | Group,
     *,
     in_actions: PyTree[Action | None],
     out_actions: PyTree[Action | None],
@@ -170,9 +170,12 @@ def averaged(
         )
     if num_samples is not None:
         check_positive("num_samples", num_samples)
-    if isinstance(source, Frame):
+    if isinstance(source, QuadratureRule):
+        # A function, since arrays that are a part of a module would be its state.
         rule = source
         source = lambda *_: rule  # noqa: E731
+    if not isinstance(source, Group):
+        check_callable("source", source)
     model = Averaged(
         module,
         source,

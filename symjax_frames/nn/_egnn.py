@@ -4,9 +4,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from symjax_frames._checks import check_positive
+from symjax_frames._checks import check_natural, check_positive
 from symjax_frames.linalg import safe_norm
-from symjax_frames.nn._checks import check_features
 from symjax_frames.nn._graph import Graph, without_padding
 from symjax_frames.nn._message import MessagePassing
 from symjax_frames.nn._mlp import MLP
@@ -47,8 +46,8 @@ class EGNN(nnx.Module):
         layers: int = 4,
         rngs: nnx.Rngs,
     ):
-        check_features("node_features", node_features)
-        check_features("edge_features", edge_features)
+        check_natural("node_features", node_features)
+        check_natural("edge_features", edge_features)
         check_positive("hidden", hidden)
         check_positive("layers", layers)
         self.sizes = (node_features, edge_features)

@@ -6,11 +6,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from symjax_frames._checks import check_callable, check_positive
+from symjax_frames._checks import check_callable, check_natural, check_positive
 from symjax_frames._types import Frame
 from symjax_frames.actions import vectors
 from symjax_frames.frames import pca_frame
-from symjax_frames.nn._checks import check_features
 from symjax_frames.nn._graph import CompleteGraph, without_padding
 from symjax_frames.nn._message import MessagePassing
 from symjax_frames.transforms import frame_average
@@ -94,8 +93,8 @@ class LayerwiseGNN(nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_positive("dim", dim)
-        check_features("node_features", node_features)
-        check_features("edge_features", edge_features)
+        check_natural("node_features", node_features)
+        check_natural("edge_features", edge_features)
         for name, size in (("channels", channels), ("hidden", hidden), ("layers", layers)):
             check_positive(name, size)
         if group not in ("E", "SE"):

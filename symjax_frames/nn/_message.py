@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from symjax_frames._checks import check_positive
-from symjax_frames.nn._checks import check_features, check_shape
+from symjax_frames._checks import check_natural, check_positive
+from symjax_frames.nn._checks import check_shape
 from symjax_frames.nn._graph import Graph
 
 
@@ -30,7 +30,7 @@ class MessagePassing(nnx.Module):
 
     def __init__(self, node_features: int, edge_features: int, hidden: int, *, rngs: nnx.Rngs):
         check_positive("node_features", node_features)
-        check_features("edge_features", edge_features)
+        check_natural("edge_features", edge_features)
         check_positive("hidden", hidden)
         self.receiver = nnx.Linear(node_features, hidden, rngs=rngs)
         self.sender = nnx.Linear(node_features, hidden, use_bias=False, rngs=rngs)

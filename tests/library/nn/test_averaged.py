@@ -311,3 +311,9 @@ def test_a_frame_that_is_a_module_is_trained():
 def test_mistakes_are_said_at_once(unhooked, module, options, message):
     with pytest.raises(ValueError, match=message):
         nn.averaged(module, SOURCE, **{**MOVES, **options})
+
+
+def test_the_frame_of_one_input_is_no_source(unhooked):
+    one = sf.Frame(sf.Isometry(np.eye(2)[None], np.zeros((1, 2))), np.ones(1))
+    with pytest.raises(ValueError, match="source must be a function that returns a Frame"):
+        average(source=one)
