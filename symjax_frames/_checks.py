@@ -101,6 +101,14 @@ def check_key(name: str, key: object) -> None:
         raise ValueError(f"{name} must be a PRNG key, got {describe(key)}")
 
 
+def repr_or_call_hint(value: object, kind: str) -> str:
+    """What to say of a value that is no `kind`: its `repr`, or to call it if it is a function."""
+    maker = getattr(value, "__name__", "")
+    if callable(value) and maker:
+        return f"the function {maker}; call it, as {maker}(...), if it makes {kind}"
+    return repr(value)
+
+
 def describe(value: object) -> str:
     """The shape and dtype of an array, or the type of anything else, for messages."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from symjax_frames._checks import repr_or_call_hint
 from symjax_frames._types import Action
 
 Move = Callable[[Action | None, Any, str], Any]
@@ -27,11 +28,9 @@ def check_actions(actions: PyTree, name: str) -> None:
     """Raises unless every leaf of `actions` is an `Action` or `None`."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(actions, is_leaf=_is_action)[0]:
         if not _is_action(leaf):
-            got, maker = repr(leaf), getattr(leaf, "__name__", "")
-            if callable(leaf) and maker:
-                got = f"the function {maker}; call it, as {maker}(...), if it makes an action"
             raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} must be an Action or None (invariant), got {got}"
+                f"{name}{jax.tree_util.keystr(path)} must be an Action or None (invariant), got "
+                f"{repr_or_call_hint(leaf, 'an action')}"
             )
 
 

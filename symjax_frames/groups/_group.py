@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from symjax_frames._checks import repr_or_call_hint
 from symjax_frames.elements import Isometry
 
 
@@ -98,7 +99,7 @@ def finite_group(name: str, matrices: np.ndarray) -> Group:
 def check_group(name: str, group: Any) -> None:
     """Raises unless `group` is a `Group`."""
     if not isinstance(group, Group):
-        got, maker = repr(group), getattr(group, "__name__", "")
-        if callable(group) and maker:
-            got = f"the function {maker}; call it, as {maker}(...), if it makes a group"
-        raise ValueError(f"{name} must be a Group such as dihedral(4) or euclidean(3), got {got}")
+        raise ValueError(
+            f"{name} must be a Group such as dihedral(4) or euclidean(3), got "
+            f"{repr_or_call_hint(group, 'a group')}"
+        )

@@ -117,8 +117,7 @@ class LiftingConv(_GridConv):
       kernel_size: pixels along a side of the kernels.
       stride: pixels from one output to the next.
       padding: `"SAME"` (zeros; odd kernels only), `"VALID"` (none), or the number of pixels of zeros
-        added on every side. All sides get the same: anything else breaks the
-        symmetry.
+        added on every side. All sides get the same: anything else breaks the symmetry.
       basis: of the kernels: `"pixels"` (groups that keep the grid), `"harmonics"` (all groups of the
         plane), or `"auto"`, pixels where they serve.
       use_bias: whether to add a number to each feature, the same for all group elements.

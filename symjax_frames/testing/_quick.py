@@ -1,4 +1,4 @@
-"""Compilation for programs that run a few times: on CPUs in half the time, for slower programs."""
+"""Compilation for programs that run a few times: on CPUs it takes half as long, and they run slower."""
 
 from collections.abc import Callable
 from typing import Any

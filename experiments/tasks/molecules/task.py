@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
+from experiments.tasks.molecules.checks import MOST_DROPPED
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
@@ -27,8 +28,6 @@ _DRAWN = 200
 """Test molecules whose forces a report draws."""
 _AT_A_TIME = 10
 """Molecules that are predicted at once for an audit or a report."""
-_DROPPED = 1e-3
-"""Lost weight of a frame that is warned of."""
 _SOFT = 1e-3
 """Errors below it, in units of the scale of the targets, count as squares in the l1 loss."""
 
@@ -178,7 +177,7 @@ class MoleculesTask(Task):
         if self.config.model.frame == "robust":
             dropped = np.asarray(self._dropped(*inputs))
             by_law["dropped weight"] = dropped
-            if dropped.max() > _DROPPED:
+            if dropped.max() > MOST_DROPPED:
                 warnings.warn(
                     f"test molecule {dropped.argmax()} loses {dropped.max():.2g} of the weight of "
                     "its frame, and is not invariant to that degree; a larger model.max_elements or "

@@ -15,6 +15,7 @@ DTYPES = (jnp.float32, jnp.float64)
 
 
 def normal(*shape, dtype=jnp.float64):
+    """Normal numbers drawn by NumPy, which compiles nothing."""
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
 
 
