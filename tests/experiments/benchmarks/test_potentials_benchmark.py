@@ -26,8 +26,10 @@ def test_models_are_timed_and_compared_with_the_baseline(tmp_path, capsys, monke
     for model in stored.values():
         assert set(model["ms"]) == {"batch 2", "evaluation", "dynamics"}
         assert min(model["ms"].values()) > 0
-    page = (tmp_path / "potentials.md").read_text("utf-8")
-    assert page.count("(1.00)") == 3, "the baseline is as fast as itself"
+    rows = (tmp_path / "potentials.md").read_text("utf-8").splitlines()
+    # Another model may happen to be as fast.
+    own = "".join(row for row in rows if row.startswith("| baseline |"))
+    assert own.count("(1.00)") == 3, "the baseline is as fast as itself"
     assert "ns/day" in capsys.readouterr().out
 
 
