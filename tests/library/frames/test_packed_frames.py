@@ -66,8 +66,8 @@ def alone(x, mask, kinds):
 
 def drawn():
     """Cases of one shape: as it is, moved, relabelled, other padding, controls; and the motion."""
-    g = packed_group(sf.euclidean(2), GRAPHS).draw(jax.random.key(3), float)
-    g = jax.tree.map(np.asarray, g)
+    draw = packed_group(sf.euclidean(2), GRAPHS).draw
+    g = jax.device_get(jax.jit(lambda key: draw(key, float))(jax.random.key(3)))
     moved = np.einsum("nij,nj->ni", g.linear[IDS % GRAPHS], POINTS) + g.shift[IDS % GRAPHS]
     order = np.random.default_rng(1).permutation(len(IDS))
     usual = (POINTS, IDS, REAL, KINDS)
@@ -211,11 +211,11 @@ def test_packed_frames_ask_before_they_take_much_memory(unhooked):
     count = 3000
     points, ids = np.zeros((count, 2), np.float32), np.arange(count)
     run = lambda ids, **options: jax.eval_shape(
-        lambda x, ids: sf.packed_robust_frame(x, ids, count, max_elements=2, **options), points, ids
+        lambda x, ids: packed_frame(sf.pca_frame, x, ids, count, **options), points, ids
     )
     with pytest.raises(ValueError, match="max_points must be given, .* 3000 x 3000 = 9000000"):
         run(ids)
-    assert run(ids, max_points=8).weights.shape == (2, count)
+    assert run(ids, max_points=8).weights.shape == (4, count)
     # One node a graph: where this is known, nothing has to be said.
-    known = lambda x: sf.packed_robust_frame(x, ids, count, max_elements=2)
-    assert jax.eval_shape(known, points).weights.shape == (2, count)
+    known = lambda x: packed_frame(sf.pca_frame, x, ids, count)
+    assert jax.eval_shape(known, points).weights.shape == (4, count)
