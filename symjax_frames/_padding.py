@@ -62,5 +62,5 @@ def warn_of_strays(
         warnings.warn(
             f"{len(rows)} nodes are in none of the num_segments={num_segments} graphs, which have "
             f"segment_ids from 0 to {num_segments - 1}, though they do not look like padding",
-            skip_file_prefixes=(os.path.dirname(__file__),),
+            skip_file_prefixes=(os.path.join(os.path.dirname(__file__), ""),),
         )

@@ -36,7 +36,8 @@ def packed_frame(
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
       >>> canonical = functools.partial(sf.canonical_frame, group="SE", sharpness=3.0)
       >>> nodes, segment_ids = jax.random.normal(jax.random.key(0), (7, 3)), jnp.arange(7) // 4
-      >>> frame = sf.frames.packed_frame(canonical, nodes, segment_ids, 2, max_points=4)
+      >>> pack = lambda x: sf.frames.packed_frame(canonical, x, segment_ids, 2)
+      >>> frame = jax.eval_shape(pack, nodes)
       >>> frame.elements.linear.shape, frame.weights.shape
       ((4, 2, 3, 3), (4, 2))
 
@@ -76,7 +77,7 @@ def packed_frame(
                     f"{name} must have {count} rows, one for each node, got {describe(leaf)}"
                 )
     members = _members(segment_ids, num_segments, mask, max_points)
-    clouds, rows = jax.tree.map(lambda leaf: leaf[members.nodes], (points, rows))
+    clouds, rows = jax.tree.map(lambda leaf: jnp.asarray(leaf)[members.nodes], (points, rows))
     result = jax.vmap(frame, out_axes=1)(clouds, members.mask, **rows)
     if not isinstance(result, Frame):
         raise ValueError(f"the frame function must return a Frame, got {type(result).__name__}")
@@ -97,7 +98,7 @@ def packed_robust_frame(
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
-      >>> nodes, segment_ids = jax.random.normal(jax.random.key(0), (7, 3)), jnp.arange(7) // 4
+      >>> nodes, segment_ids = jax.random.normal(jax.random.key(0), (7, 2)), jnp.arange(7) // 4
       >>> def totals(nodes):
       ...     return jax.ops.segment_sum(jnp.tanh(1 + nodes).sum(axis=1), segment_ids, 2)
       >>> totals = sf.frame_average(

@@ -462,9 +462,10 @@ def test_default_memory_is_in_proportion_to_the_edges():
         points, *edges = ring(nodes)
         return largest_array(lambda points: ring_frame(points, *edges), points)
 
-    assert known(400) == 4 * known(100)
-    # Where edges are traced, there are as many slots as edges, and memory grows as the square.
-    assert largest_array(ring_frame, *ring(100)) > 15 * largest_array(ring_frame, *ring(25))
+    few = known(100)
+    assert known(400) == 4 * few
+    # Where edges are traced, there are as many slots as edges.
+    assert largest_array(ring_frame, *ring(100)) > 50 * few
 
 
 def test_local_frames_ask_before_they_take_much_memory(unhooked):

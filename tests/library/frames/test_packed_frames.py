@@ -1,5 +1,6 @@
 """Frames of packed graphs, made by gathering each graph into a padded cloud."""
 
+import functools
 import warnings
 
 import jax
@@ -148,27 +149,21 @@ def test_padding_of_packed_frames_changes_no_bit(found):
 
 
 def test_any_frame_of_clouds_is_packed():
-    """Where values are known and where they are not, as `packed_pca_frame` itself."""
     constants = [jnp.asarray(each) for each in (IDS, REAL)]
+    means = functools.partial(sf.pca_frame, group="T")
 
     @jax.jit
     def run(x, ids, mask):
-        known = packed_frame(sf.pca_frame, x, constants[0], GRAPHS, constants[1])
-        traced = packed_frame(sf.pca_frame, x, ids, GRAPHS, mask)
-        tight = packed_frame(sf.pca_frame, x, ids, GRAPHS, mask, max_points=3)
-        return sf.packed_pca_frame(x, ids, GRAPHS, mask), known, traced, tight
+        known = packed_frame(means, x, constants[0], GRAPHS, constants[1])
+        tight = packed_frame(means, x, ids, GRAPHS, mask, max_points=3)
+        return known, tight
 
-    direct, known, traced, tight = jax.device_get(run(POINTS, *constants))
-    # The axes of the square are arbitrary.
-    for frame in (known, traced):
-        np.testing.assert_array_equal(frame.weights, direct.weights)
-        np.testing.assert_allclose(frame.elements.shift, direct.elements.shift, atol=1e-14)
-        np.testing.assert_allclose(
-            frame.elements.linear[:, 1:], direct.elements.linear[:, 1:], atol=1e-12
-        )
+    known, tight = jax.device_get(run(POINTS, *constants))
+    centroids = [[0, 0], POINTS[4], [0, 0], np.mean(POINTS[5:9], axis=0)]
+    np.testing.assert_allclose(known.elements.shift, [centroids], atol=1e-14)
+    np.testing.assert_array_equal(known.weights, np.ones((1, GRAPHS)))
     # Two graphs of four nodes do not fit into three slots.
-    np.testing.assert_array_equal(np.isnan(tight.weights), [[True, False, False, True]] * 4)
-    np.testing.assert_array_equal(tight.weights[:, 1:3], direct.weights[:, 1:3])
+    np.testing.assert_array_equal(tight.weights, [[np.nan, 1, 1, np.nan]])
 
 
 def test_what_does_not_fit_a_packed_frame_is_refused(unhooked):
@@ -198,13 +193,13 @@ def test_what_does_not_fit_a_packed_frame_is_refused(unhooked):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(lambda frame=frame: packed_frame(frame, x, ids, 2))
     # The masked node does not count, which only its mask tells.
-    some = jnp.arange(6) > 0
-    jax.eval_shape(lambda: sf.packed_robust_frame(x, ids, 2, some, max_points=3))
+    pack = functools.partial(packed_frame, sf.pca_frame, x, ids)
+    jax.eval_shape(lambda: pack(2, jnp.asarray(np.arange(6) > 0), max_points=3))
     with pytest.warns(UserWarning, match="2 nodes are in none of the num_segments=1 graphs"):
-        jax.eval_shape(lambda: sf.packed_robust_frame(x, ids, 1))
+        jax.eval_shape(lambda: pack(1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        jax.eval_shape(lambda: sf.packed_robust_frame(x, ids, 1, ids < 1))
+        jax.eval_shape(lambda: pack(1, jnp.asarray(np.arange(6) < 4)))
 
 
 def test_packed_frames_ask_before_they_take_much_memory(unhooked):
