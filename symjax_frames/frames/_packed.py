@@ -162,7 +162,7 @@ def _members(
     ids: Any = concrete(segment_ids)
     kept: Any = np.True_ if mask is None else concrete(mask)
     known = ids is not None and kept is not None and is_integer(num_segments)
-    # Where values are known, NumPy sorts them: XLA takes minutes to sort a long constant.
+    # Where values are known, NumPy sorts them: XLA is far slower at sorting a constant.
     xp = np if known else jnp
     if not known:
         ids, kept = segment_ids, np.True_ if mask is None else mask
