@@ -15,6 +15,8 @@ from symjax_frames.frames._landmark import landmark_frame as landmark_frame
 from symjax_frames.frames._local import LocalDiagnostics as LocalDiagnostics
 from symjax_frames.frames._local import local_diagnostics as local_diagnostics
 from symjax_frames.frames._local import local_frames as local_frames
+from symjax_frames.frames._packed import packed_frame as packed_frame
+from symjax_frames.frames._packed import packed_robust_frame as packed_robust_frame
 from symjax_frames.frames._pca import packed_pca_frame as packed_pca_frame
 from symjax_frames.frames._pca import pca_frame as pca_frame
 from symjax_frames.frames._pca import spectral_gap as spectral_gap
