@@ -1,9 +1,11 @@
 """Products and determinants of small matrices, written out so that they fuse and stay exact.
 
 A dot of two 3x3 matrices is slower than its nine sums on CPU, and the default precision of dots on
-GPU and TPU rounds the factors, and with them the equivariance, to 1e-3.
+GPU and TPU rounds the factors, and with them the equivariance, to 1e-3. The functions are jitted so
+that their many small operations are traced once for each shape, not at every use.
 """
 
+import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 from jaxtyping import Array, Float
@@ -14,6 +16,7 @@ def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 
+@jax.jit
 def apply(
     linear: Float[Array, "dim dim"], x: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch dim"]:
@@ -25,6 +28,7 @@ def apply(
     return jnp.stack([sum(terms[1:], terms[0]) for terms in rows], axis=-1)
 
 
+@jax.jit
 def multiply(
     left: Float[Array, "*left dim dim"], right: Float[Array, "*right dim dim"]
 ) -> Float[Array, "*both dim dim"]:
@@ -36,6 +40,7 @@ def multiply(
     return sum(terms[1:], terms[0])
 
 
+@jax.jit
 def determinant(linear: Float[Array, "*stack dim dim"]) -> Float[Array, "*stack"]:
     """The determinant of every matrix of the stack."""
     dim = linear.shape[-1]

@@ -95,6 +95,12 @@ def eigh(
         )
     if not jnp.issubdtype(matrix.dtype, jnp.floating):
         raise ValueError(f"matrix must hold real floats, got {matrix.dtype}")
+    return _at_any_scale(matrix)
+
+
+@jax.jit
+def _at_any_scale(matrix: Float[Array, "*batch dim dim"]) -> tuple[Array, Array]:
+    """`eigh` of a matrix that is not symmetric to the bit, and of any size."""
     scale = power_of_two(jnp.max(jnp.abs(matrix), axis=(-2, -1)))[..., None]
     scaled = matrix / scale[..., None]
     values, vectors = _decompose((scaled + jnp.swapaxes(scaled, -1, -2)) / 2)
