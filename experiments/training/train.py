@@ -54,6 +54,7 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
       The state after the last step, with a leading axis of seeds.
 
     Raises:
+      UsageError: if the frame of an example has no room, by `Task.check_room`.
       DivergedError: if a loss, a gradient, a metric or a weight is not finite.
       InterruptedRunError: if SIGINT or SIGTERM came; the state is saved.
     """
@@ -90,6 +91,8 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     seconds = folder.truncate_metrics(step)
     if step == config.num_steps:
         return state
+    for split in task.splits:
+        task.check_room(split)
     started = time.monotonic()
     parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
     console.print(

@@ -1,5 +1,6 @@
 """How well a frame fits its input: elements used, weight dropped, distance from a failure."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from symjax_frames._checks import check_callable
 from symjax_frames._types import Frame
 from symjax_frames.frames._bound import bound_options, without
 from symjax_frames.frames._canonical import canonical_frame, canonical_margin
-from symjax_frames.frames._overflow import is_lost
+from symjax_frames.frames._overflow import rounding_of
 from symjax_frames.frames._pca import pca_frame, spectral_gap
 from symjax_frames.frames._robust import robust_bases, robust_frame
 from symjax_frames.groups import QuadratureRule
@@ -77,11 +78,13 @@ def frame_diagnostics(
     """
     function, options = bound_options(frame)
     if function is robust_frame:
-        jax.eval_shape(frame, points, mask)  # for its own errors, if an option is wrong
+        jax.eval_shape(
+            functools.partial(function, **options), points, mask
+        )  # for its own errors, if an option is wrong
         bases, _ = robust_bases(points, mask, **without(options, "detach", "on_overflow"))
         total = jnp.sum(bases.weights)
         if options.get("on_overflow") == "nan":
-            total = jnp.where(is_lost(bases.dropped), jnp.nan, total)
+            total = jnp.where(bases.dropped > rounding_of(bases.dropped.dtype), jnp.nan, total)
         *choices, elements = bases.needed
         return FrameDiagnostics(
             elements, bases.dropped, jnp.ones_like(bases.dropped), total, jnp.stack(choices)

@@ -3,12 +3,12 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from symjax_frames._checks import concrete
 from symjax_frames.frames._gram_schmidt import Bases
@@ -37,11 +37,11 @@ def check_on_overflow(on_overflow: str) -> None:
         raise ValueError(f"on_overflow must be {allowed}, got {on_overflow!r}")
 
 
-def is_lost(dropped: Float[Array, "*nodes"]) -> Bool[Array, "*nodes"]:
-    """Whether more than rounding was dropped of the weight of a frame, or of those of nodes."""
+def rounding_of(dtype: Any) -> float:
+    """Up to how much of the weight of a frame of this dtype may be dropped by rounding alone."""
     # Weights are made in float32 at least, and rounded to fewer digits afterwards.
-    eps = min(float(jnp.finfo(dropped.dtype).eps), float(jnp.finfo(jnp.float32).eps))
-    return dropped > _ROUNDINGS * eps
+    eps = min(float(jnp.finfo(dtype).eps), float(jnp.finfo(jnp.float32).eps))
+    return _ROUNDINGS * eps
 
 
 def robust_weights(
@@ -55,13 +55,17 @@ def robust_weights(
       room: returns the checked options that the bases were made with.
     """
     if on_overflow == "nan":
-        return jnp.where(is_lost(bases.dropped)[None], jnp.nan, bases.weights)
-    known = _known(bases.needed, bases.dropped)
-    if known is not None and is_lost(known[1]):
+        lost = bases.dropped > rounding_of(bases.dropped.dtype)
+        return jnp.where(lost[None], jnp.nan, bases.weights)
+    needed, dropped = map(_known, (bases.needed, bases.dropped))
+    if needed is None or dropped is None:
+        return bases.weights
+    if dropped > rounding_of(dropped.dtype):
         _warn(
-            f"robust_frame drops {_shortage(*known, room())}. frame_capacity(frame, points[None]) "
-            "finds what is enough. Hundreds of points that tie are told apart by attributes or by a "
-            "higher threshold; else use pca_frame, or sampled_average over a group"
+            f"robust_frame drops {_shortage(needed, float(dropped), room())}. "
+            "frame_capacity(frame, points[None]) finds what is enough. Hundreds of points that tie "
+            "are told apart by attributes or by a higher threshold; else use pca_frame, or "
+            "sampled_average over a group"
         )
     return bases.weights
 
@@ -84,20 +88,19 @@ def local_weights(
     """
     weights = bases.weights.T
     if on_overflow == "nan":
-        lost = is_lost(bases.dropped)
+        lost = bases.dropped > rounding_of(bases.dropped.dtype)
         if max_neighbours is not None:
             lost |= num_neighbours > max_neighbours
         return jnp.where(lost[None], jnp.nan, weights)
-    known = _known(bases.needed, bases.dropped, num_neighbours)
-    if known is None:
+    needed, dropped, neighbours = map(_known, (bases.needed, bases.dropped, num_neighbours))
+    if needed is None or dropped is None or neighbours is None:
         return weights
-    needed, dropped, neighbours = known
-    lost = np.flatnonzero(is_lost(dropped))
-    if len(lost):
-        node = lost[np.argmax(needed[lost, -1])]
-        shortage = _shortage(needed[node], dropped[node], room())
+    short = np.flatnonzero(dropped > rounding_of(dropped.dtype))
+    if len(short):
+        node = short[np.argmax(needed[short, -1])]
+        shortage = _shortage(needed[node], float(dropped[node]), room())
         _warn(
-            f"local_frames drops, at {len(lost)} of {len(dropped)} nodes, most needed at node {node}, "
+            f"local_frames drops, at {len(short)} of {len(dropped)} nodes, most needed at node {node}, "
             f"{shortage}. frames.local_diagnostics tells what every node needs"
         )
     if max_neighbours is not None and neighbours.max(initial=0) > max_neighbours:
@@ -109,10 +112,9 @@ def local_weights(
     return weights
 
 
-def _known(*values: Array) -> list[np.ndarray] | None:
-    # Under jax.grad alone they are known, but for their derivatives.
-    known = [concrete(value) for value in jax.lax.stop_gradient(values)]
-    return None if any(value is None for value in known) else known
+def _known(value: Array) -> np.ndarray | None:
+    # Under jax.grad alone the value is known, but for its derivative.
+    return concrete(jax.lax.stop_gradient(value))
 
 
 def _warn(message: str) -> None:
@@ -120,7 +122,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, FrameOverflowWarning, skip_file_prefixes=(_PACKAGE,))
 
 
-def _shortage(needed: np.ndarray, dropped: np.ndarray, room: RobustOptions) -> str:
+def _shortage(needed: np.ndarray, dropped: float, room: RobustOptions) -> str:
     """In words, how much weight is dropped, and what is needed against what there is room for."""
     *choices, elements = needed.tolist()
     # Elements are counted of the choices that were kept.

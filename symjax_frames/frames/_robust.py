@@ -110,7 +110,8 @@ def robust_frame(
     check_on_overflow(on_overflow)
     options = group, capacity, max_elements, threshold, closure
     bases, shift = robust_bases(points, mask, *options, attributes)
-    weights = robust_weights(bases, on_overflow, lambda: check_options(*points.shape, *options))
+    count, dim = points.shape
+    weights = robust_weights(bases, on_overflow, lambda: check_options(count, dim, *options))
     shifts = jnp.broadcast_to(shift[None], bases.linear.shape[:-1])
     frame = Frame(Isometry(bases.linear, shifts), weights)
     return jax.lax.stop_gradient(frame) if detach else frame
