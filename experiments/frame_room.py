@@ -21,6 +21,8 @@ from experiments.symmetrize import FrameOf, make_frame
 
 MOST_DROPPED = 1e-3
 """Of the weight of a frame: what is averaged over the rest is invariant to about that degree."""
+MOST_ELEMENTS = 4096
+"""Of a frame that is evaluated for every input: more are not advised."""
 _AT_A_TIME = 64
 _PAIRS = 2**18
 """Pairs of points that are looked at together."""
@@ -147,11 +149,11 @@ def _advice(
     points, mask, attributes = jax.tree.map(lambda array: jnp.asarray(array[short]), data)
     frame = functools.partial(sf.robust_frame, **options)
     try:
-        needed = sf.frame_capacity(frame, points, mask, attributes=attributes)
+        needed = sf.frame_capacity(frame, points, mask, attributes=attributes, most=MOST_ELEMENTS)
     except ValueError:
         return (
-            "it needs thousands of elements, as so many points tie: a higher model.threshold needs "
-            "fewer, and model.frame=pca and model.frame=quadrature as many as for any other"
+            f"its points tie, so that it needs more than {MOST_ELEMENTS} elements: a higher "
+            "model.threshold needs fewer, model.frame=pca or quadrature as many as for any other"
         )
     capacity = [max(pair) for pair in zip(needed.capacity, config.capacity, strict=True)]
     elements = max(needed.max_elements, config.max_elements)

@@ -85,14 +85,14 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
         one = partial(validate, task=task, steps=between)
         return map_seeds(task, lambda state: one(state, chunks), state)
 
+    for split in task.splits:
+        task.check_room(split)
     checkpoints = Checkpoints(folder.checkpoints, settings.keep)
     state, step = begin(config, task, checkpoints)
     checkpoints.discard_after(step)
     seconds = folder.truncate_metrics(step)
     if step == config.num_steps:
         return state
-    for split in task.splits:
-        task.check_room(split)
     started = time.monotonic()
     parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
     console.print(
