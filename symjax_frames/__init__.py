@@ -31,6 +31,7 @@ from symjax_frames.frames import frame_diagnostics as frame_diagnostics
 from symjax_frames.frames import landmark_frame as landmark_frame
 from symjax_frames.frames import local_frames as local_frames
 from symjax_frames.frames import packed_pca_frame as packed_pca_frame
+from symjax_frames.frames import packed_robust_frame as packed_robust_frame
 from symjax_frames.frames import pca_frame as pca_frame
 from symjax_frames.frames import robust_frame as robust_frame
 from symjax_frames.frames import scored_frame as scored_frame

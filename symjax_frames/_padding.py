@@ -1,6 +1,7 @@
 """Warnings of padding that takes part in a frame, and of points that are taken for padding."""
 
 import inspect
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -61,5 +62,5 @@ def warn_of_strays(
         warnings.warn(
             f"{len(rows)} nodes are in none of the num_segments={num_segments} graphs, which have "
             f"segment_ids from 0 to {num_segments - 1}, though they do not look like padding",
-            stacklevel=3,
+            skip_file_prefixes=(os.path.join(os.path.dirname(__file__), ""),),
         )

@@ -17,6 +17,8 @@ from symjax_frames.frames._local import local_diagnostics as local_diagnostics
 from symjax_frames.frames._local import local_frames as local_frames
 from symjax_frames.frames._overflow import FrameOverflowWarning as FrameOverflowWarning
 from symjax_frames.frames._overflow import OnOverflow as OnOverflow
+from symjax_frames.frames._packed import packed_frame as packed_frame
+from symjax_frames.frames._packed import packed_robust_frame as packed_robust_frame
 from symjax_frames.frames._pca import packed_pca_frame as packed_pca_frame
 from symjax_frames.frames._pca import pca_frame as pca_frame
 from symjax_frames.frames._pca import spectral_gap as spectral_gap

@@ -88,8 +88,10 @@ def local_frames(
         longer than the cutoff do no harm.
       group: the group the frames are for.
       max_neighbours: how many neighbours of a node are considered, those with the longest damped
-        arms; by default as many as there are edges, which is always enough but takes
-        `nodes * edges` memory. `local_diagnostics` tells how many are needed.
+        arms; memory is in proportion to `nodes * max_neighbours`. By default it is the largest
+        number of edges that end at one node; where edges or mask are traced by `jax.jit`, that of all
+        edges, which is always enough, and refused if it takes much memory. `local_diagnostics`
+        tells how many are needed.
       capacity: as in `robust_frame`.
       max_elements: as in `robust_frame`; of each node.
       threshold: as in `robust_frame`.
@@ -105,7 +107,8 @@ def local_frames(
     Raises:
       ValueError: if `senders` and `receivers` are no vectors of integers of one length, `mask` does
         not fit them, `cutoff` is no positive number, `group` neither of the two, `max_neighbours`
-        no positive integer, and as `robust_frame`.
+        no positive integer, or missing where the default would take too much memory; and as
+        `robust_frame`.
 
     Note:
       Gradients of invariants are exact everywhere. So are second derivatives, unless a node and all

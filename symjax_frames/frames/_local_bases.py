@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax_frames._checks import check_cloud, check_positive, describe
+from symjax_frames._checks import check_cloud, check_positive, concrete, describe
 from symjax_frames._matrices import at_least_float32
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import rounding_floor
 from symjax_frames.frames._robust_options import Closure, check_options
+from symjax_frames.frames._slots import check_entries, most_common
 from symjax_frames.frames._smooth import smooth_maximum, smooth_step, squared_lengths
 from symjax_frames.linalg import power_of_two
 
@@ -45,15 +46,12 @@ def local_bases(
         raise ValueError(f"cutoff must be a positive finite number, got {cutoff!r}")
     if group not in get_args(LocalGroup):
         raise ValueError(f"group must be one of {', '.join(get_args(LocalGroup))}, got {group!r}")
-    slots = max(len(senders), 1)
-    if max_neighbours is not None:
-        check_positive("max_neighbours", max_neighbours)
-        slots = min(slots, max_neighbours)
+    slots = _number_of_slots(senders, receivers, mask, len(points), max_neighbours)
     dim = points.shape[1]
     options = check_options(slots, dim, group, capacity, max_elements, threshold, closure)
 
     given = points.dtype
-    points = at_least_float32(points)
+    points = at_least_float32(jnp.asarray(points))
     limits = jnp.finfo(points.dtype)
     length = jnp.asarray(np.clip(cutoff, limits.tiny, limits.max), points.dtype)
     scale = power_of_two(length)
@@ -121,6 +119,24 @@ def _neighbours(
     slot = jnp.arange(len(order), dtype=jnp.int32) - jnp.searchsorted(receivers, receivers)
     table = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, slots))
     return table.at[receivers, slot].set(senders, mode="drop"), num_neighbours
+
+
+def _number_of_slots(
+    senders: Array, receivers: Array, mask: Array | None, count: int, given: int | None
+) -> int:
+    """How many neighbours of a node are looked at; by default as many as one can have."""
+    edges = max(len(senders), 1)
+    if given is not None:
+        return min(edges, check_positive("max_neighbours", given))
+    starts, ends = concrete(senders), concrete(receivers)
+    kept = np.True_ if mask is None else concrete(mask)
+    if starts is None or ends is None or kept is None:
+        slots = edges
+    else:
+        slots = max(most_common(ends[kept & (starts != ends)]), 1)
+    remedy = "local_diagnostics with max_neighbours=1 tells how many neighbours each node has"
+    check_entries("max_neighbours", count, slots, remedy)
+    return slots
 
 
 def _check_edges(senders: Array, receivers: Array, mask: Array | None) -> None:

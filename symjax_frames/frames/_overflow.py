@@ -57,7 +57,7 @@ def robust_weights(
     if on_overflow == "nan":
         lost = bases.dropped > rounding_of(bases.dropped.dtype)
         return jnp.where(lost[None], jnp.nan, bases.weights)
-    needed, dropped = map(_known, (bases.needed, bases.dropped))
+    needed, dropped = map(known_value, (bases.needed, bases.dropped))
     if needed is None or dropped is None:
         return bases.weights
     if dropped > rounding_of(dropped.dtype):
@@ -92,18 +92,10 @@ def local_weights(
         if max_neighbours is not None:
             lost |= num_neighbours > max_neighbours
         return jnp.where(lost[None], jnp.nan, weights)
-    needed, dropped, neighbours = map(_known, (bases.needed, bases.dropped, num_neighbours))
-    if needed is None or dropped is None or neighbours is None:
-        return weights
-    short = np.flatnonzero(dropped > rounding_of(dropped.dtype))
-    if len(short):
-        node = short[np.argmax(needed[short, -1])]
-        shortage = _shortage(needed[node], float(dropped[node]), room())
-        _warn(
-            f"local_frames drops, at {len(short)} of {len(dropped)} nodes, most needed at node {node}, "
-            f"{shortage}. frames.local_diagnostics tells what every node needs"
-        )
-    if max_neighbours is not None and neighbours.max(initial=0) > max_neighbours:
+    advice = "frames.local_diagnostics tells what every node needs"
+    warn_of_many("local_frames", "node", bases.needed, bases.dropped, room, advice)
+    neighbours = None if max_neighbours is None else known_value(num_neighbours)
+    if neighbours is not None and neighbours.max(initial=0) > max_neighbours:
         _warn(
             f"local_frames leaves neighbours out at {np.sum(neighbours > max_neighbours)} of "
             f"{len(neighbours)} nodes: node {neighbours.argmax()} has {neighbours.max()} within the "
@@ -112,8 +104,38 @@ def local_weights(
     return weights
 
 
-def _known(value: Array) -> np.ndarray | None:
-    # Under jax.grad alone the value is known, but for its derivative.
+def warn_of_many(
+    name: str,
+    unit: str,
+    needed: Int[Array, "graphs dim"],
+    dropped: Float[Array, " graphs"],
+    room: Callable[[], RobustOptions],
+    advice: str,
+) -> None:
+    """Warns if values are known and one of many robust frames drops weight.
+
+    Args:
+      name: the function that made the frames.
+      unit: what each frame is of.
+      needed: as in `Bases`, of each.
+      dropped: as in `Bases`, of each.
+      room: returns the checked options that the bases were made with.
+      advice: who tells more.
+    """
+    needs, lost = known_value(needed), known_value(dropped)
+    if needs is None or lost is None:
+        return
+    short = np.flatnonzero(lost > rounding_of(lost.dtype))
+    if len(short):
+        most = short[np.argmax(needs[short, -1])]
+        _warn(
+            f"{name} drops, at {len(short)} of {len(lost)} {unit}s, most needed at {unit} {most}, "
+            f"{_shortage(needs[most], float(lost[most]), room())}. {advice}"
+        )
+
+
+def known_value(value: Array) -> np.ndarray | None:
+    """The values of an array if they are known, under `jax.grad` alone too."""
     return concrete(jax.lax.stop_gradient(value))
 
 

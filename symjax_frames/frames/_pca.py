@@ -5,12 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames import groups
-from symjax_frames._checks import check_cloud, check_positive, check_segments, describe
+from symjax_frames._checks import check_cloud
 from symjax_frames._matrices import determinant
 from symjax_frames._padding import warn_of_strays
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
-from symjax_frames.frames._checks import GroupName, check_group_name
+from symjax_frames.frames._checks import GroupName, check_group_name, check_packed
 from symjax_frames.frames._close import close
 from symjax_frames.frames._moments import Moments, by_segment, moments_of
 from symjax_frames.linalg import eigh
@@ -101,18 +101,8 @@ def packed_pca_frame(
       ValueError: as `pca_frame`, and if `segment_ids` is no vector of integers, one per node,
         more than one value of it names no graph, or `num_segments` is not positive.
     """
-    check_cloud(points, mask)
+    num_segments = check_packed(points, segment_ids, num_segments, mask)
     check_group_name(group, points)
-    symbolic = jax.export.is_symbolic_dim(num_segments)
-    if not symbolic:
-        num_segments = check_positive("num_segments", num_segments)
-    shape = getattr(segment_ids, "shape", None)
-    if shape != points.shape[:1] or not jnp.issubdtype(segment_ids.dtype, jnp.integer):
-        raise ValueError(
-            f"segment_ids must be integers of shape {points.shape[:1]}, one for each node, got "
-            f"{describe(segment_ids)}"
-        )
-    check_segments("segment_ids", segment_ids, num_segments)
     warn_of_strays(points, segment_ids, num_segments, mask)
     clouds = by_segment(segment_ids, num_segments)
     return _frame(moments_of(points, mask, group, clouds), group, detach)

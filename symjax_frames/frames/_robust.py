@@ -162,6 +162,8 @@ def robust_bases(
         max_elements=options.max_elements,
         threshold=threshold,
     )
+    # Where there are no points there is nothing to lose.
+    bases = bases._replace(dropped=jnp.where(jnp.any(real), bases.dropped, 0))
     return jax.tree.map(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
         (bases, moments.centroid),

@@ -49,7 +49,9 @@ class EdgeList(NamedTuple):
     """Nodes of one or many graphs concatenated, with the edges as index pairs.
 
     Edge features have shape `(edges, edge_features)`. An edge that touches a padding node is
-    padding.
+    padding, and so is one from a node to itself, which a complete graph does not have either. So
+    `jnp.nonzero(adjacency, size=...)`, which fills up with edges from node 0 to itself, is a list of
+    edges of fixed length.
 
     Attributes:
       senders: the node each edge starts from, from 0 to `nodes - 1`.
@@ -64,7 +66,8 @@ class EdgeList(NamedTuple):
     @property
     def edge_mask(self) -> Bool[Array, " edges"]:
         """`True` for the edges from one real node to another."""
-        return self.mask[self.senders] & self.mask[self.receivers]
+        others = self.senders != self.receivers
+        return others & self.mask[self.senders] & self.mask[self.receivers]
 
     def at_receivers(self, nodes: Float[Array, "nodes features"]) -> Float[Array, "edges features"]:
         """What each edge sees of the node it ends at."""

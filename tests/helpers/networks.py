@@ -83,8 +83,8 @@ def pairs(count):
 
 
 def as_edge_list(inputs, graph):
-    """The same inputs and graph with the edges as a list."""
-    senders, receivers = pairs(len(graph.mask))
+    """The same inputs and graph with the edges as a list, filled up as `jnp.nonzero` fills it."""
+    senders, receivers = (np.append(ends, [0, 0]) for ends in pairs(len(graph.mask)))
     edges = nn.EdgeList(senders, receivers, graph.mask)
     return inputs._replace(edges=inputs.edges[receivers, senders]), edges
 

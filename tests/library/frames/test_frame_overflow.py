@@ -63,6 +63,20 @@ def test_lost_weight_may_be_nan():
         assert np.all(np.isnan(leaf[0])) and np.all(np.isfinite(leaf[1]))
 
 
+def test_packed_frames_tell_too():
+    """Of the square; neither of the graph that fits nor of the one without nodes."""
+    nodes, ids = jnp.concatenate([FITS, SQUARE]), jnp.repeat(jnp.arange(2), 4)
+    with pytest.warns(sf.frames.FrameOverflowWarning) as caught:
+        frame = sf.packed_robust_frame(nodes, ids, 3, max_elements=2)
+    (warning,) = caught
+    text = str(warning.message)
+    assert "packed_robust_frame drops, at 1 of 3 graphs, most needed at graph 1, 75 %" in text
+    assert frame.weights.shape == (2, 3)
+    lost = sf.packed_robust_frame(nodes, ids, 3, max_elements=2, on_overflow="nan").weights
+    lost = np.isnan(lost)
+    np.testing.assert_array_equal(lost, [[False, True, False]] * 2)
+
+
 def test_frames_of_nodes_tell_too():
     bases = Bases(jnp.eye(2)[None], jnp.ones((3, 1)), jnp.array([[1, 2], [2, 4], [1, 2]]), 0.0)
     tell = functools.partial(local_weights, room=lambda: RobustOptions(sf.signs(2), (2,), 2))

@@ -1,4 +1,6 @@
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -138,18 +140,24 @@ def test_local_average_is_equivariant_in_every_neighbourhood(keys, group, dtype)
     assert mirror > 1e-3 if group == "SE" else mirror < bound
 
 
-def test_plane_has_local_frames_too(keys):
+def pentagon():
+    """A node at the centre of five others, with edges between all."""
     angles = 2 * np.pi * np.arange(5) / 5
-    pentagon = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    points = jnp.asarray(np.concatenate([np.zeros((1, 2)), pentagon]))
-    receivers, senders = map(jnp.asarray, np.nonzero(~np.eye(6, dtype=bool)))
+    corners = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    receivers, senders = np.nonzero(~np.eye(6, dtype=bool))
+    points = np.concatenate([np.zeros((1, 2)), corners])
+    return jnp.asarray(points), jnp.asarray(senders), jnp.asarray(receivers)
+
+
+def test_plane_has_local_frames_too(keys):
+    points, senders, receivers = pentagon()
     g = sf.euclidean(2).draw(next(keys), float)
 
     @jax.jit
     def run(points):
-        return [
-            changes(fn, g, points, senders, receivers)[0] for fn in (local_average, pca_average)
-        ]
+        # The edges are those of a batch, and traced: there are as many slots as edges.
+        ours = functools.partial(local_average, max_neighbours=None)
+        return [changes(fn, g, points, senders, receivers)[0] for fn in (ours, pca_average)]
 
     ours, pca = run(points)
     assert np.max(ours) < 3e3 * np.finfo(float).eps
@@ -408,6 +416,68 @@ def test_diagnostics_tell_what_does_not_fit():
     )
     assert np.all(enough.dropped == 0)
     assert np.all(tight.dropped[home == 0] > 0.1)
+
+
+def test_all_neighbours_are_seen_by_default():
+    points, senders, receivers = pentagon()
+    mask = (senders < 5) & (receivers < 5)
+
+    @jax.jit
+    def run(points):
+        # A masked edge and those from a node to itself take no slot.
+        every = jnp.append(senders, 0), jnp.append(receivers, 0), CUTOFF, jnp.append(mask, True)
+        options = {"max_elements": 8, "capacity": (4,)}
+        return [
+            sf.local_frames(points, *every, max_neighbours=number, **options).weights
+            for number in (None, 2)
+        ]
+
+    found, few = run(points)
+    # Four neighbours at one distance, and a mirror image of each basis.
+    np.testing.assert_allclose(found[:, 0], np.full(8, 1 / 8), atol=1e-14)
+    assert np.max(np.abs(few[:, 0] - 1 / 8)) > 0.1
+
+
+def largest_array(fn, *args):
+    """The number of entries of the largest array in the program of a function."""
+    shapes = re.findall(r"f\d+\[([\d,]+)\]", str(jax.make_jaxpr(fn)(*args)))
+    return max(math.prod(map(int, shape.split(","))) for shape in shapes)
+
+
+def ring(nodes):
+    """Nodes that see the next one and the last, and edges that are none: to itself, or masked."""
+    every = np.arange(nodes)
+    senders = np.concatenate([np.roll(every, 1), np.roll(every, -1), every, 0 * every])
+    edges = senders, np.tile(every, 4), np.arange(4 * nodes) < 3 * nodes
+    return jnp.zeros((nodes, 2)), *map(jnp.asarray, edges)
+
+
+def ring_frame(points, senders, receivers, mask, **options):
+    options = {"max_elements": 2, "capacity": (2,), **options}
+    return sf.local_frames(points, senders, receivers, CUTOFF, mask, **options)
+
+
+def test_default_memory_is_in_proportion_to_the_edges():
+    def known(nodes):
+        points, *edges = ring(nodes)
+        return largest_array(lambda points: ring_frame(points, *edges), points)
+
+    few = known(100)
+    assert known(400) == 4 * few
+    # Where edges are traced, there are as many slots as edges.
+    assert largest_array(ring_frame, *ring(100)) > 50 * few
+
+
+def test_local_frames_ask_before_they_take_much_memory(unhooked):
+    message = r"max_neighbours must be given, .* 2000 x 8000 = 16000000 entries.*local_diagnostics"
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(ring_frame, *ring(2000))
+    # So is a node that sees all others, even where that is known.
+    points, senders, receivers, mask = ring(4000)
+    with pytest.raises(ValueError, match=r"as its default of 1199\d "):
+        ring_frame(points, senders, 0 * receivers, mask)
+    frame = functools.partial(ring_frame, max_neighbours=2)
+    assert jax.eval_shape(frame, *ring(2000)).weights.shape == (2, 2000)
 
 
 def test_wrong_arguments_are_refused(unhooked):

@@ -39,15 +39,17 @@ def test_packed_graphs_equal_dense_ones(name):
             network, stack(clouds), nn.CompleteGraph(masks)
         )
 
-    # Two padding nodes at the end, an edge between them and one to a real node; shuffled edges.
+    # Two padding nodes at the end, an edge between them and one to a real node, and edges of two
+    # real nodes to themselves, one of which has no others; shuffled edges.
     starts = np.cumsum([0, *counts])
     padding = starts[-1] + np.arange(2)
     ends = [pairs(count) for count in counts]
     senders = np.concatenate(
-        [s + start for (s, _), start in zip(ends, starts, strict=False)] + [[padding[0], 0]]
+        [s + start for (s, _), start in zip(ends, starts, strict=False)] + [[padding[0], 0, 0, 4]]
     )
     receivers = np.concatenate(
-        [r + start for (_, r), start in zip(ends, starts, strict=False)] + [[padding[1]] * 2]
+        [r + start for (_, r), start in zip(ends, starts, strict=False)]
+        + [[padding[1]] * 2 + [0, 4]]
     )
     edges = [cloud.edges[r, s] for cloud, (s, r) in zip(clouds, ends, strict=True)]
     shuffle = np.random.default_rng(0).permutation(len(senders))
@@ -61,13 +63,15 @@ def test_packed_graphs_equal_dense_ones(name):
             pack([getattr(x, field)[:count] for x, count in zip(clouds, counts, strict=True)], 2)
             for field in ("points", "velocities", "nodes")
         ],
-        pack(edges, 2)[shuffle],
+        pack(edges, 4)[shuffle],
     )
     real = np.arange(starts[-1] + 2) < starts[-1]
     graph = nn.EdgeList(senders[shuffle], receivers[shuffle], real)
     joined = graph._replace(receivers=np.roll(graph.receivers, 1))
+    # Edges of node 1 in place of those from a node to itself, which makes them real.
+    met = graph._replace(senders=np.where(senders == receivers, 1, senders)[shuffle])
     with promotion(dtype):
-        results, wrong = run(network, packed, graph), run(network, packed, joined)
+        results, wrong, met = (run(network, packed, each) for each in (graph, joined, met))
 
     rows = np.asarray(masks).ravel()
 
@@ -79,7 +83,7 @@ def test_packed_graphs_equal_dense_ones(name):
         ]
 
     assert max(errors(results)) < FEW * np.finfo(dtype).eps
-    assert min(errors(wrong)) > 1e-2
+    assert min(errors(wrong) + errors(met)) > 1e-2
 
 
 def node_leaves(results):
