@@ -52,7 +52,11 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
       seed; what they belong to; for a task that has one, its `profile` of each seed; and for a task
       that has one, and several seeds, every metric of its `committee`, which predicts the mean of
       what they predict.
+
+    Raises:
+      UsageError: if the frame of a test example has no room, by `Task.check_room`.
     """
+    task.check_room("test")
     chunks = cut(task.splits["test"], config.train.evaluation_batch_size)
 
     @jax.jit

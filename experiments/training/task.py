@@ -79,6 +79,18 @@ class Task(ABC):
     ) -> dict[str, float]:
         """Relative equivariance errors of the model on a batch, by kind of group element."""
 
+    def check_room(self, split: str) -> None:
+        """Refuses examples of a split whose frame has no room, before anything is computed of them.
+
+        Does nothing by default, which is right for frames that have as many elements for every
+        input.
+
+        Raises:
+          UsageError: an example would lose weight of its frame, so that the model would not be
+            equivariant there.
+        """
+        del split
+
     def facts(self) -> Mapping[str, Any] | None:
         """What is learnt from the training set beside the weights, as JSON values; none by default.
 

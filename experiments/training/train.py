@@ -54,6 +54,7 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
       The state after the last step, with a leading axis of seeds.
 
     Raises:
+      UsageError: if the frame of an example has no room, by `Task.check_room`.
       DivergedError: if a loss, a gradient, a metric or a weight is not finite.
       InterruptedRunError: if SIGINT or SIGTERM came; the state is saved.
     """
@@ -84,6 +85,8 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
         one = partial(validate, task=task, steps=between)
         return map_seeds(task, lambda state: one(state, chunks), state)
 
+    for split in task.splits:
+        task.check_room(split)
     checkpoints = Checkpoints(folder.checkpoints, settings.keep)
     state, step = begin(config, task, checkpoints)
     checkpoints.discard_after(step)

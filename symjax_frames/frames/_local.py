@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._local_bases import LocalGroup, local_bases
-from symjax_frames.frames._robust_options import Closure
+from symjax_frames.frames._overflow import OnOverflow, check_on_overflow, local_weights
+from symjax_frames.frames._robust_options import Closure, RobustOptions, check_options
 
 
 class LocalDiagnostics(NamedTuple):
@@ -41,6 +42,7 @@ def local_frames(
     max_elements: int | None = None,
     threshold: float = 0.9,
     closure: Closure = "signs",
+    on_overflow: OnOverflow = "drop",
     detach: bool = False,
 ) -> Frame:
     r"""A robust frame for each node of a graph, from its neighbours within a cutoff.
@@ -94,6 +96,8 @@ def local_frames(
       max_elements: as in `robust_frame`; of each node.
       threshold: as in `robust_frame`.
       closure: as in `robust_frame`.
+      on_overflow: as in `robust_frame`, of each node; weight also counts as dropped at a node with
+        more neighbours than `max_neighbours`. Inside of `jax.jit`, `local_diagnostics` tells.
       detach: treat the frames as constant under differentiation.
 
     Returns:
@@ -117,13 +121,20 @@ def local_frames(
       Weighted frames: Dym, Lawrence and Siegel, Equivariant Frames and the Impossibility of
       Continuous Canonicalization, ICML 2024, arXiv:2402.16077.
     """
-    bases, _ = local_bases(
-        *(points, senders, receivers, cutoff, mask, group, max_neighbours),
-        *(capacity, max_elements, threshold, closure),
+    check_on_overflow(on_overflow)
+    options = capacity, max_elements, threshold, closure
+    bases, num_neighbours = local_bases(
+        *(points, senders, receivers, cutoff, mask, group, max_neighbours), *options
     )
+
+    def room() -> RobustOptions:
+        slots = len(senders) if max_neighbours is None else min(len(senders), max_neighbours)
+        return check_options(slots, points.shape[1], group, *options)
+
+    weights = local_weights(bases, num_neighbours, max_neighbours, on_overflow, room)
     linear = jnp.swapaxes(bases.linear, 0, 1).astype(points.dtype)
     shifts = jnp.broadcast_to(points[None], linear.shape[:-1])
-    frame = Frame(Isometry(linear, shifts), bases.weights.T.astype(points.dtype))
+    frame = Frame(Isometry(linear, shifts), weights.astype(points.dtype))
     return jax.lax.stop_gradient(frame) if detach else frame
 
 
@@ -162,6 +173,7 @@ def local_diagnostics(
     Raises:
       ValueError: as `local_frames`.
     """
-    options.pop("detach", None)
+    for name in ("detach", "on_overflow"):
+        options.pop(name, None)
     bases, num_neighbours = local_bases(points, senders, receivers, cutoff, mask, **options)
     return LocalDiagnostics(num_neighbours, bases.needed[:, -1], bases.dropped)

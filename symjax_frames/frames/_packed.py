@@ -12,8 +12,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 from symjax_frames._checks import check_callable, check_positive, concrete, describe, is_integer
 from symjax_frames._padding import warn_of_strays
 from symjax_frames._types import Frame
+from symjax_frames.frames._bound import without
 from symjax_frames.frames._checks import check_packed
-from symjax_frames.frames._robust import robust_frame
+from symjax_frames.frames._overflow import known_value, warn_of_many
+from symjax_frames.frames._robust import robust_bases, robust_frame
+from symjax_frames.frames._robust_options import RobustOptions, check_options
 from symjax_frames.frames._slots import check_entries
 
 
@@ -127,17 +130,38 @@ def packed_robust_frame(
       ValueError: as `packed_frame` and `robust_frame`.
 
     Note:
-      What does not fit into a graph's `max_elements` is told by `frame_diagnostics` of its nodes,
+      Within `jax.jit`, what does not fit into a graph's `max_elements` is told by
+      `on_overflow="nan"`, for each graph, and by `frame_diagnostics` of its nodes,
       with `frame` the `robust_frame` of the same options:
       `jax.vmap(lambda graph: frame_diagnostics(frame, points, segment_ids == graph))` of
       `jnp.arange(num_segments)`.
     """
     frame = functools.partial(robust_frame, **options)
-    return packed_frame(
-        *(frame, points, segment_ids, num_segments, mask),
-        max_points=max_points,
-        attributes=attributes,
-    )
+    pack = functools.partial(packed_frame, max_points=max_points, attributes=attributes)
+    graphs = points, segment_ids, num_segments, mask
+    packed = pack(frame, *graphs)
+    if options.get("on_overflow", "drop") == "drop" and known_value(points) is not None:
+        # The vmap over the clouds traces each frame, which so could not warn of itself.
+        needed, dropped = pack(functools.partial(_shortages, options), *graphs).elements
+
+        def room() -> RobustOptions:
+            count, dim = points.shape
+            kept = options.get("capacity"), options.get("max_elements")
+            return check_options(count, dim, options.get("group", "E"), *kept, 0.9, "signs")
+
+        advice = "frame_capacity finds what clouds need"
+        warn_of_many("packed_robust_frame", "graph", needed[0], dropped[0], room, advice)
+    return packed
+
+
+def _shortages(
+    options: dict[str, Any], points: Array, mask: Array, attributes: Array | None
+) -> Frame:
+    """What a robust frame needs and has dropped, as the one element of a frame."""
+    needs = without(options, "detach", "on_overflow")
+    bases, _ = robust_bases(points, mask, attributes=attributes, **needs)
+    one = jnp.ones(1, points.dtype)
+    return Frame((bases.needed[None], bases.dropped[None]), one)
 
 
 class _Members(NamedTuple):

@@ -10,6 +10,7 @@ from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import moments_of, rounding_floor
+from symjax_frames.frames._overflow import OnOverflow, check_on_overflow, robust_weights
 from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
 from symjax_frames.linalg import power_of_two
 
@@ -24,6 +25,7 @@ def robust_frame(
     threshold: float = 0.9,
     closure: Closure = "signs",
     attributes: Real[Array, " points"] | None = None,
+    on_overflow: OnOverflow = "drop",
     detach: bool = False,
 ) -> Frame:
     r"""Frame of orthogonalised arms, exact and continuous on every cloud in the plane and in space.
@@ -67,8 +69,8 @@ def robust_frame(
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
       max_elements: how many elements are kept, those of the largest weights; by default 48 for
-        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics`
-        tells the weight of the others, which is then shared among those kept.
+        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. The weight of the
+        others is dropped, and the average over the rest is not equivariant.
       threshold: above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
       closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is
         exact for invariants and vectors; `"octahedral"` over their permutations too, which is exact
@@ -76,6 +78,10 @@ def robust_frame(
       attributes: numbers $a_i$ that tell points apart, such as atomic numbers: points are ranked by
         their squared lengths times $1 + a_i^2$, so that fewer tie. Only magnitudes count, and one
         below about a hundredth of the largest counts as a hundredth of it.
+      on_overflow: what becomes of weight that is dropped. With `"drop"` the elements that are kept
+        share it, and outside of `jax.jit` and `jax.vmap` a `FrameOverflowWarning` says what is
+        needed; inside, `frame_diagnostics` does. With `"nan"` all weights are NaN, and so is
+        whatever is averaged over them, inside too.
       detach: treat the frame as constant under differentiation.
 
     Returns:
@@ -84,13 +90,14 @@ def robust_frame(
     Raises:
       ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do
         not fit it, `capacity` is not one positive integer for each axis but the last, `threshold`
-        is out of range, or `group` or `closure` is none of those named.
+        is out of range, or `group`, `closure` or `on_overflow` is none of those named.
 
     Note:
       Where all points of a cloud coincide there are no directions, and vectors that do not vanish
       there jump; invariants stay continuous if the averaged function is. Lengths below about 1e-5
       of the cloud (1e-14 in float64), or below the rounding of the coordinates, count as zero.
-      Hundreds of points on a sphere all tie: no capacity holds them.
+      Hundreds of points on a sphere all tie: no capacity holds them. `frame_capacity` refuses such a
+      cloud and says what else there is.
 
     References:
       Weighted frames that keep averages continuous, and why no choice of single elements can: Dym,
@@ -100,11 +107,13 @@ def robust_frame(
       exact rotational symmetrization for deep learning on point clouds, NeurIPS 2023,
       arXiv:2305.19302.
     """
-    bases, shift = robust_bases(
-        points, mask, group, capacity, max_elements, threshold, closure, attributes
-    )
+    check_on_overflow(on_overflow)
+    options = group, capacity, max_elements, threshold, closure
+    bases, shift = robust_bases(points, mask, *options, attributes)
+    count, dim = points.shape
+    weights = robust_weights(bases, on_overflow, lambda: check_options(count, dim, *options))
     shifts = jnp.broadcast_to(shift[None], bases.linear.shape[:-1])
-    frame = Frame(Isometry(bases.linear, shifts), bases.weights)
+    frame = Frame(Isometry(bases.linear, shifts), weights)
     return jax.lax.stop_gradient(frame) if detach else frame
 
 
@@ -153,6 +162,8 @@ def robust_bases(
         max_elements=options.max_elements,
         threshold=threshold,
     )
+    # Where there are no points there is nothing to lose.
+    bases = bases._replace(dropped=jnp.where(jnp.any(real), bases.dropped, 0))
     return jax.tree.map(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
         (bases, moments.centroid),

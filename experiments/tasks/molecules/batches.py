@@ -11,10 +11,11 @@ from jaxtyping import Array, Float, PyTree
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
+from experiments.frame_room import refuse_overflow
 from experiments.memory import free_memory
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.centred import centred
-from experiments.tasks.molecules.checks import refuse_dropped, refuse_unfit
+from experiments.tasks.molecules.checks import refuse_unfit
 from experiments.tasks.molecules.energies import PotentialLike, Precision, enabled, value_and_slope
 
 PAIRS = 8192
@@ -55,8 +56,8 @@ class Evaluator:
         value_and_slope_of = value_and_slope(potential.energy(params))
 
         def evaluate(positions: Array, species: Array) -> tuple[Any, Any]:
-            dropped = potential.dropped(centred(positions), species)
-            return value_and_slope_of(positions, species), dropped
+            room = potential.room(centred(positions), species)
+            return value_and_slope_of(positions, species), room
 
         self._evaluate = jax.jit(jax.vmap(evaluate))
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
@@ -121,7 +122,7 @@ class Evaluator:
             with enabled(self._dtype):
                 (values, slopes), lost = self._evaluate(positions, species)
                 energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
-                dropped = np.asarray(lost, float)
+                room = jax.tree.map(np.asarray, lost)
         except (MemoryError, RuntimeError):
             # JAX has no type of its own for want of memory, of which each by itself needs less.
             return {index: self._alone(*molecules[index]) for index, _ in members}
@@ -131,7 +132,7 @@ class Evaluator:
         for row, (index, _) in enumerate(members):
             label, atoms = molecules[index]
             try:
-                refuse_dropped(label, dropped[row])
+                refuse_overflow(label, jax.tree.map(lambda leaf, row=row: leaf[row], room))
                 energy = self._total(label, atoms, energies[row], forces[row])
                 results[index] = Labelled(atoms, energy, forces[row])
             except Exception as error:

@@ -10,17 +10,18 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from jaxtyping import Array, PyTree
 
 from experiments.errors import UsageError
+from experiments.frame_room import refuse_overflow
 from experiments.tasks.molecules.centred import centred
-from experiments.tasks.molecules.checks import refuse_dropped, refuse_unfit
+from experiments.tasks.molecules.checks import refuse_unfit
 from experiments.tasks.molecules.energies import (
     CompiledEnergy,
-    Dropped,
     Energy,
     EnergyAlone,
     Evaluation,
     Neighbours,
     PotentialLike,
     Precision,
+    RoomOf,
 )
 
 _CAPACITY = 48
@@ -51,15 +52,15 @@ class SymmetrizedCalculator(Calculator):
       reference: atomic numbers to an energy that is added in double precision; by default zero.
       neighbours: makes the graph that `energy` takes for its third argument; by default it
         takes two.
-      dropped: tells of positions and species how much weight of a frame had no room; by default
-        nothing is asked.
+      room: tells of positions and species how much weight of a frame had no room, and what it
+        needs; by default nothing is asked.
       dtype: what positions are handed over in: `"float32"`, or `"float64"` for noiseless forces.
 
     Raises:
       UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none
         or periodic, if one is no element, is not at a finite position, or is where another one is,
         if their info declares another unit of length, if `species_of` refuses an element, or if
-        `dropped` is more than a thousandth.
+        `room` has dropped more than a thousandth.
       CalculationFailed: when atoms are to be calculated, if the energy or a force is not finite.
     """
 
@@ -72,7 +73,7 @@ class SymmetrizedCalculator(Calculator):
         species_of: Callable[[np.ndarray], np.ndarray] | None = None,
         reference: Callable[[np.ndarray], float] | None = None,
         neighbours: Neighbours | None = None,
-        dropped: Dropped | None = None,
+        room: RoomOf | None = None,
         dtype: Precision = "float32",
     ) -> None:
         for name, function in (
@@ -80,7 +81,7 @@ class SymmetrizedCalculator(Calculator):
             ("species_of", species_of),
             ("reference", reference),
             ("neighbours", neighbours),
-            ("dropped", dropped),
+            ("room", room),
         ):
             if function is not None and not callable(function):
                 raise UsageError(f"{name} must be a function, got {function!r}")
@@ -92,7 +93,7 @@ class SymmetrizedCalculator(Calculator):
         self._reference = reference
         self._dtype = dtype
         self._capacity = _CAPACITY
-        self._evaluate = CompiledEnergy(energy, neighbours, dropped)
+        self._evaluate = CompiledEnergy(energy, neighbours, room)
 
     @classmethod
     def of(
@@ -110,7 +111,7 @@ class SymmetrizedCalculator(Calculator):
             species_of=potential.species_of,
             reference=potential.reference,
             neighbours=potential.neighbours,
-            dropped=potential.dropped,
+            room=potential.room,
             dtype=dtype,
         )
 
@@ -141,8 +142,8 @@ class SymmetrizedCalculator(Calculator):
                 f"{self.atoms.pbc.tolist()}"
             )
         refuse_unfit(label, self.atoms)
-        value, slope, _, dropped = self._with_all_neighbours(*self._inputs(self.atoms))
-        refuse_dropped(label, float(dropped))
+        value, slope, _, room = self._with_all_neighbours(*self._inputs(self.atoms))
+        refuse_overflow(label, room)
         energy, forces = float(value), -np.asarray(slope, np.float64)
         if not np.isfinite(energy) or not np.all(np.isfinite(forces)):
             raise CalculationFailed(

@@ -8,8 +8,6 @@ from experiments.tasks.molecules.data.coincident import refuse_coincident
 from experiments.tasks.molecules.data.units import check_declared, stated_units
 
 _UNITS = stated_units()
-MOST_DROPPED = 1e-3
-"""Of the weight of a frame: what is averaged over the rest is invariant to about that degree."""
 
 
 def refuse_unfit(label: str, atoms: Atoms) -> None:
@@ -40,21 +38,3 @@ def refuse_unfit(label: str, atoms: Atoms) -> None:
         )
     check_declared(label, atoms.info, _UNITS, ["positions"])
     refuse_coincident(numbers[None], positions[None], [label])
-
-
-def refuse_dropped(label: str, dropped: float) -> None:
-    """Refuses a molecule whose frame has lost so much weight that the energy is not invariant.
-
-    Args:
-      label: what the molecule is called in errors.
-      dropped: the weight that had no room, of one in all.
-
-    Raises:
-      DataError: it is more than `MOST_DROPPED`.
-    """
-    if dropped > MOST_DROPPED:
-        raise DataError(
-            f"{label}: its robust frame must keep its weight, got {100 * dropped:.3g} % without "
-            "room, so that the energy would change with the orientation (a larger "
-            "model.max_elements or model.capacity in the config.yaml of the run has room)"
-        )

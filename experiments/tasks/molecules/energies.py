@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from experiments.errors import UsageError
+from experiments.frame_room import Room, no_need
 from experiments.tasks.molecules.centred import centred
 
 Energy = Callable[..., Float[Array, ""]]
@@ -21,8 +22,8 @@ there are neighbour lists, of a graph."""
 Neighbours = Callable[..., tuple[Any, Int[Array, ""]]]
 """`(positions, species, capacity=...)` to a graph and the capacity that it takes to be whole."""
 
-Dropped = Callable[[Array, Array], Float[Array, ""]]
-"""`(positions, species)` to the weight of the elements of a frame that had no room."""
+RoomOf = Callable[[Array, Array], Room]
+"""`(positions, species)` to the weight of the elements of a frame that had no room, and their needs."""
 
 Precision = Literal["float32", "float64"]
 
@@ -48,8 +49,8 @@ class PotentialLike(Protocol):
     def neighbours(self, positions: Array, species: Array, *, capacity: int) -> tuple[Any, Array]:
         """The graph that the energy takes, and the capacity that it takes to be whole."""
 
-    def dropped(self, positions: Array, species: Array) -> Float[Array, ""]:
-        """The weight of the elements of its frame that had no room, of one in all."""
+    def room(self, positions: Array, species: Array) -> Room:
+        """The weight of the elements of its frame that had no room, and what they need."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +72,13 @@ class Evaluation(NamedTuple):
       energy: in eV.
       slope: its gradient in eV/Angstrom.
       neighbours: the capacity that the neighbour list takes to be whole; zero without a list.
-      dropped: the weight of the elements of the frame that had no room; zero if nobody asked.
+      room: what the frame had no room for; nothing if nobody asked.
     """
 
     energy: Float[Array, ""]
     slope: Float[Array, "atoms 3"]
     neighbours: Int[Array, ""] | int
-    dropped: Float[Array, ""] | float
+    room: Room
 
 
 class CompiledEnergy:
@@ -89,16 +90,18 @@ class CompiledEnergy:
     Args:
       energy: of positions, species and, if there is `neighbours`, a graph.
       neighbours: makes the graph.
-      dropped: what to report as the weight that had no room.
+      room: what to report as the weight that had no room.
     """
 
-    def __init__(self, energy: Energy, neighbours: Neighbours | None, dropped: Dropped | None):
-        self._functions = energy, neighbours, dropped
+    def __init__(self, energy: Energy, neighbours: Neighbours | None, room: RoomOf | None):
+        self._functions = energy, neighbours, room
         value_and_slope_of = value_and_slope(energy)
 
         @functools.partial(jax.jit, static_argnames="capacity")
         def evaluate(positions: Array, species: Array, capacity: int) -> Evaluation:
-            lost = 0.0 if dropped is None else dropped(centred(positions), species)
+            lost = no_need(positions.dtype)
+            if room is not None:
+                lost = room(centred(positions), species)
             if neighbours is None:
                 return Evaluation(*value_and_slope_of(positions, species), 0, lost)
             graph, needed = neighbours(positions, species, capacity=capacity)

@@ -1,6 +1,7 @@
 """A frame of a molecule measured: its elements, what to call them, and how sure they are."""
 
 import functools
+import warnings
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -44,7 +45,11 @@ def measured_frame(kind: str, group: str, atoms: Atoms, names: list[str]) -> Dra
     make: Callable[..., sf.Frame] = functools.partial(getattr(sf, f"{kind}_frame"), group=group)
     positions, numbers = atoms.positions, atoms.numbers
     points = jnp.asarray(positions)
-    frame, diagnostics = make(points), sf.frame_diagnostics(make, points)
+    with warnings.catch_warnings():
+        # What is dropped is told below.
+        warnings.simplefilter("ignore", sf.frames.FrameOverflowWarning)
+        frame, diagnostics = make(points), sf.frame_diagnostics(make, points)
+    assert diagnostics.margin is not None and diagnostics.dropped is not None
     gap, margin = float(sf.spectral_gap(points)), float(diagnostics.margin)
     dropped = float(diagnostics.dropped)
     weights = np.asarray(frame.weights)

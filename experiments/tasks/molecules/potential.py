@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 import symjax_frames as sf
 from experiments import symmetrize
 from experiments.errors import UsageError
+from experiments.frame_room import Room, no_need, refuse_overflows, room_of
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
@@ -156,21 +157,40 @@ class Potential:
         """The frame of a molecule; the identity at its centroid for no frame."""
         return self._frame(species)(positions, species > 0)
 
-    def dropped(
-        self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]
-    ) -> Float[Array, ""]:
-        """The weight of the elements that did not fit into a robust frame; 0 for other frames."""
+    def room(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> Room:
+        """What a robust frame has no room for, and would need; other frames need none."""
         if self.config.frame != "robust":
-            return jnp.zeros((), positions.dtype)
-        return sf.frame_diagnostics(self._frame(species), positions, species > 0).dropped
+            return no_need(positions.dtype)
+        return room_of(self._frame(species), positions, species > 0)
+
+    def refuse_overflows(
+        self,
+        label: Callable[[int], str],
+        positions: Float[np.ndarray, "molecules atoms 3"],
+        species: Int[np.ndarray, "molecules atoms"],
+    ) -> None:
+        """Raises a `UsageError` if the frame of a molecule has no room, by `frame_room`."""
+        refuse_overflows(
+            *(self.config, label, positions, species > 0, self._numbers[species]),
+            robust_closure=self._closure,
+        )
 
     def _frame(self, species: Int[Array, " atoms"]) -> symmetrize.FrameOf:
         return symmetrize.make_frame(
             self.config,
             # Elements tell atoms apart, which leaves fewer ties between them.
-            attributes=jnp.asarray((0, *self.facts.elements), jnp.float32)[species],
-            robust_closure="octahedral" if self.targets == "polarizability" else "signs",
+            attributes=jnp.asarray(self._numbers)[species],
+            robust_closure=self._closure,
         )
+
+    @property
+    def _numbers(self) -> Float[np.ndarray, " species"]:
+        """The atomic numbers of the species, 0 for padding."""
+        return np.array((0, *self.facts.elements), np.float32)
+
+    @property
+    def _closure(self) -> Literal["signs", "octahedral"]:
+        return "octahedral" if self.targets == "polarizability" else "signs"
 
     def _actions(self) -> dict[str, Any]:
         """What the network takes and returns, as the group moves it."""

@@ -2,18 +2,18 @@
 
 import copy
 import functools
-import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import chemical_symbols
+from ase.formula import Formula
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
-from experiments.tasks.molecules.checks import MOST_DROPPED
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
@@ -61,7 +61,7 @@ class MoleculesTask(Task):
         self.metric = QUANTITIES[self.judged].metric
         # Compiled once for the parameters of all seeds.
         self.predict_in_turn = jax.jit(self._predict_in_turn)
-        self._dropped = jax.jit(jax.vmap(self.potential.dropped))
+        self._room = jax.jit(jax.vmap(self.potential.room))
 
     def facts(self) -> dict[str, Any]:
         """The elements, their energies and the scale of the training set."""
@@ -70,6 +70,18 @@ class MoleculesTask(Task):
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
         """Draws the parameters."""
         return self.potential.init(key)
+
+    def check_room(self, split: str) -> None:
+        """Refuses molecules whose robust frame has no room for its elements."""
+        examples = self.splits[split]
+        species = examples["species"]
+        numbers = np.array((0, *self.set_facts.elements))
+
+        def label(index: int) -> str:
+            formula = Formula.from_list([chemical_symbols[n] for n in numbers[species[index]] if n])
+            return f"{split} molecule {index} ({formula.format('hill')})"
+
+        self.potential.refuse_overflows(label, examples["positions"], species)
 
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         r"""Mean over the molecules of errors in units of the scale $c$ of the targets.
@@ -175,15 +187,7 @@ class MoleculesTask(Task):
         )
         by_law: dict[str, np.ndarray | Array] = dict(errors)
         if self.config.model.frame == "robust":
-            dropped = np.asarray(self._dropped(*inputs))
-            by_law["dropped weight"] = dropped
-            if dropped.max() > MOST_DROPPED:
-                warnings.warn(
-                    f"test molecule {dropped.argmax()} loses {dropped.max():.2g} of the weight of "
-                    "its frame, and is not invariant to that degree; a larger model.max_elements or "
-                    "model.capacity keeps more of it",
-                    stacklevel=2,
-                )
+            by_law["dropped weight"] = self._room(*inputs).dropped
         if name == "forces":
             forces = self.predict_in_turn(params, batch)["forces"]
             by_law["net torque"] = _net_torques(*inputs, forces)

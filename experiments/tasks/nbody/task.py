@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
+from experiments.frame_room import refuse_overflows
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.nbody import figures
 from experiments.tasks.nbody.config import NBodyConfig
@@ -62,6 +63,11 @@ class NBody(Task):
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
         """Draws the parameters."""
         return nnx.to_pure_dict(nnx.state(Network(self.config.model, rngs=nnx.Rngs(key))))
+
+    def check_room(self, split: str) -> None:
+        """Refuses systems whose robust frame has no room for its elements."""
+        positions = self.splits[split]["position"]
+        refuse_overflows(self.config.model, lambda index: f"{split} system {index}", positions)
 
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         """The mean absolute or squared error over all coordinates."""

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from experiments.config.load import load_config
 from experiments.errors import DivergedError, InterruptedRunError, UsageError
+from experiments.results.evaluate import measure
 from experiments.runs.checkpoint import Checkpoints
 from experiments.runs.folder import RunFolder
 from experiments.training.metrics import cut, mean_metrics
@@ -98,6 +99,31 @@ def test_data_order_depends_on_seed_and_step_alone():
         assert len(set(epoch.tolist())) == 4 * batch and epoch.max() < examples
     assert not np.array_equal(epochs[0], epochs[1])
     assert not np.array_equal(whole, rows(jax.random.key(1), jnp.int32(0), 12, examples, batch))
+
+
+class Crowded(Toy):
+    """Has no room for the frames of one split."""
+
+    def __init__(self, config, crowded):
+        super().__init__(config)
+        self.crowded = crowded
+
+    def check_room(self, split):
+        if split == self.crowded:
+            raise UsageError(f"model.max_elements: must have room, got none for {split} example 3")
+
+    def init(self, key):
+        raise AssertionError("nothing is computed")
+
+
+def test_frames_without_room_are_refused_before_anything_is_computed(configure):
+    for split in ("train", "valid", "test"):
+        config = configure()
+        with pytest.raises(UsageError, match=f"got none for {split} example 3"):
+            run(config, Crowded(config, split))
+        assert records(config) == []
+    with pytest.raises(UsageError, match="got none for test example 3"):
+        measure(config, Crowded(config, "test"), None)
 
 
 def test_a_step_is_one_of_adamw_on_the_batch(configure):

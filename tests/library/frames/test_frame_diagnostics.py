@@ -1,4 +1,5 @@
 import functools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -31,18 +32,20 @@ def test_capacity_that_is_too_small_is_told():
         found = []
         for options in dropped:
             frame = functools.partial(sf.robust_frame, **needed._asdict() | dict(options))
-            found.append((sf.frame_diagnostics(frame, x, mask), frame(x, mask).weights))
-        return found
+            found.append(sf.frame_diagnostics(frame, x, mask))
+        return found, functools.partial(sf.robust_frame, **needed._asdict())(x, mask).weights
 
-    for expected, (found, weights) in zip(dropped.values(), run(x, masks), strict=True):
+    diagnostics, weights = run(x, masks)
+    for expected, found in zip(dropped.values(), diagnostics, strict=True):
         for row, share in enumerate(expected):
             if share is not None:
                 np.testing.assert_allclose(found.dropped[row], share, atol=1e-12)
-        np.testing.assert_allclose(np.sum(weights, axis=1), np.ones(3), atol=1e-14)
+        np.testing.assert_allclose(found.total_weight, np.ones(3), atol=1e-14)
         if expected == (0, 0, 0):
             np.testing.assert_array_equal(found.num_elements, [96, 16, 8])
             np.testing.assert_array_equal(np.sum(weights > 0, axis=1), [96, 16, 8])
             np.testing.assert_array_equal(found.margin, np.ones(3))
+            np.testing.assert_array_equal(found.num_choices[:2], [[8, 6], [4, 2]])
             assert weights.shape == (3, 96)
     # Attributes may be bound for all clouds or given for each.
     marks = jnp.arange(POINTS)
@@ -51,6 +54,19 @@ def test_capacity_that_is_too_small_is_told():
     given = sf.frame_capacity(sf.robust_frame, x, masks, attributes=by_cloud)
     assert sf.frame_capacity(marked, x, masks) == given
     assert given.max_elements < 96
+    # The cube needs more than the most, and no other cloud.
+    with pytest.raises(ValueError, match=r"points\[0\] needs at least 96 elements, most=95: "):
+        sf.frame_capacity(sf.robust_frame, x, masks, most=95)
+
+
+def test_hopeless_clouds_are_refused_at_a_bounded_cost():
+    """To count all 31 million elements takes a minute and gigabytes."""
+    sphere = np.random.default_rng(0).normal(size=(2, 20_000, 3))
+    sphere[1] /= np.linalg.norm(sphere[1], axis=1, keepdims=True)
+    started = time.process_time()
+    with pytest.raises(ValueError, match=r"points\[1\] needs .*attributes.*pca_frame.*sampled"):
+        sf.frame_capacity(sf.robust_frame, jnp.asarray(sphere, jnp.float32))
+    assert time.process_time() - started < 15
 
 
 def test_diagnostics_of_other_frames():
@@ -70,9 +86,40 @@ def test_diagnostics_of_other_frames():
             assert bad.margin < 1e-12 < 1e-3 < good.margin
 
 
+def test_diagnostics_of_frames_of_your_own():
+    ids = jnp.array([0, 0, 0, 0, 1, 1, 1, 1])
+    frames = {
+        "halves": lambda x: sf.pca_frame(x)._replace(weights=jnp.array([0.5, 0, 0, 0.25] * 2) / 2),
+        "masked": lambda x, mask: sf.pca_frame(x, mask, group="SE"),
+        "packed": lambda x: sf.packed_pca_frame(x, ids, 2, group="SE"),
+        "rule": sf.quadrature(sf.special_orthogonal(3), 1),
+    }
+    masks = {"masked": jnp.arange(8) < 6}
+
+    @jax.jit
+    def run(x):
+        return {name: sf.frame_diagnostics(frames[name], x, masks.get(name)) for name in frames}
+
+    found = run(jnp.asarray(np.random.default_rng(0).normal(size=(8, 3))))
+    for each in found.values():
+        assert each.dropped is each.margin is each.num_choices is None
+    counts = {name: each.num_elements.tolist() for name, each in found.items()}
+    order = len(frames["rule"].weights)
+    assert counts == {"halves": 4, "masked": 4, "packed": [4, 4], "rule": order}
+    assert found["halves"].total_weight == 0.75
+    for name in ("masked", "packed", "rule"):
+        np.testing.assert_allclose(found[name].total_weight, 1)
+
+
 CLOUD = jnp.eye(3)
 MISTAKES = {
-    "frame must be robust_frame, canonical_frame": lambda: sf.frame_diagnostics(sf.close, CLOUD),
+    "frame must return a Frame, got tuple": lambda: sf.frame_diagnostics(jnp.shape, CLOUD),
+    "frame must be a function that returns a Frame": lambda: sf.frame_diagnostics(
+        sf.signs(3), CLOUD
+    ),
+    "most must be a positive integer": lambda: sf.frame_capacity(
+        sf.robust_frame, CLOUD[None], most=0
+    ),
     "frame must be robust_frame or a partial": lambda: sf.frame_capacity(sf.pca_frame, CLOUD[None]),
     "frame must not bind a mask": lambda: sf.frame_diagnostics(
         functools.partial(sf.robust_frame, mask=jnp.ones(3, bool)), CLOUD

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
+from experiments import frame_room
 from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
@@ -309,15 +310,14 @@ def test_keys_and_units_that_are_not_read_or_known_are_refused_at_once(data, wor
         MoleculesConfig(data=file | data, **rest | {"train": train})
 
 
-def test_a_frame_that_loses_elements_says_what_to_raise(data, keys):
-    options = {"frame": "robust", "threshold": 0.1, "capacity": (1, 1)}
-    task = make(data, "energy", **options)
-    params, batch = draw_params(task.potential, np.float32), batch_of(task)
-    with pytest.warns(
-        UserWarning, match=r"test molecule \d+ .* model\.max_elements .*model\.capacity"
-    ):
-        errors = task.equivariance(params, batch, next(keys))
-    assert errors["dropped weight worst"] > 1e-3
+def test_molecules_whose_frame_has_no_room_are_named(data, monkeypatch):
+    # What has room is another test's, and takes programs of its own.
+    monkeypatch.setattr(frame_room, "MOST_ELEMENTS", 1)
+    task = make(data, "energy", frame="robust", threshold=0.1, capacity=(1, 1))
+    words = r"model\.max_elements: .* test molecule \d \(CH[23]?O\) and \d others"
+    with pytest.raises(UsageError, match=words):
+        task.check_room("test")
+    make(data, "energy", frame="pca").check_room("test")
 
 
 def test_the_report_draws_the_predictions(with_pca, tmp_path):

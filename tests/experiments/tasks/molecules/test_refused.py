@@ -13,6 +13,7 @@ from ase.build import molecule
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
+from experiments.frame_room import Room
 from experiments.tasks.molecules.batches import Evaluator
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.data import coincident
@@ -83,10 +84,11 @@ def test_what_is_fine_is_refused_nowhere(evaluator, calculator, tmp_path):
 class Leaky(TinyPotential):
     """Loses weight of its frame where the first two atoms are near each other."""
 
-    def dropped(self, positions, species):
+    def room(self, positions, species):
         del species
         near = jnp.linalg.norm(positions[0] - positions[1]) < 0.9
-        return jnp.where(near, 0.25, 1e-4).astype(positions.dtype)
+        dropped = jnp.where(near, 0.25, 1e-4).astype(positions.dtype)
+        return Room(dropped, jnp.array([3, 14, 159]))
 
 
 def test_a_frame_that_lost_weight_makes_no_energy():
@@ -94,7 +96,7 @@ def test_a_frame_that_lost_weight_makes_no_energy():
     potential = Leaky()
     lost, kept = Evaluator(potential, 1.0)([("near", near), ("far", far)])
     assert isinstance(lost, DataError) and "near: its robust frame" in str(lost)
-    assert "25 %" in str(lost) and "model.max_elements" in str(lost)
+    assert re.search(r"25 % .*model.max_elements .*159 .*model.capacity .*\[3, 14\]", str(lost))
     calculator = SymmetrizedCalculator.of(potential, 1.0)
     assert kept.energy == pytest.approx(calculator.get_potential_energy(far), rel=1e-6)
     with pytest.raises(UsageError, match="H2O: its robust frame .*25 %"):
