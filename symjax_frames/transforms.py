@@ -10,6 +10,7 @@ from jaxtyping import Array, Key, PyTree
 
 from symjax_frames._checks import check_callable, check_key, check_positive, is_integer
 from symjax_frames._padding import could_take_mask, warn_of_padding
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
 from symjax_frames._weighted_sum import check_weights, make_average
@@ -243,6 +244,7 @@ def sampled_average[**P, R](
     return named_after(fn, sampled, key_first=True)
 
 
+@on_own_mesh
 def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
     """Elements drawn with their weights, a packed frame's independently for each graph."""
     constant = jax.lax.stop_gradient(frame.weights)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from symjax_frames._matrices import apply, at_least_float32
+from symjax_frames._sharding import take
 from symjax_frames.elements import Isometry
 
 Grid = tuple[int, ...]
@@ -85,7 +86,7 @@ def sample(
     for corner in itertools.product(*neighbours):
         pixel = sum(index * stride for (index, _), stride in zip(corner, strides, strict=True))
         weight = functools.reduce(operator.mul, (weight for _, weight in corner))
-        values = wide.at[:, pixel].get(mode="clip")
+        values = take(wide, pixel, axis=1, mode="clip")
         total += values * weight.astype(wide.dtype)[None, :, None]
     return total.astype(dtype)
 

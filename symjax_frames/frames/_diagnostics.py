@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Real
 
 from symjax_frames._checks import describe
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.frames._canonical import canonical_frame, canonical_margin
 from symjax_frames.frames._pca import pca_frame, spectral_gap
@@ -44,6 +45,7 @@ class FrameCapacity(NamedTuple):
     max_elements: int
 
 
+@on_own_mesh
 def frame_diagnostics(
     frame: Callable[..., Frame],
     points: Float[Array, "points dim"],

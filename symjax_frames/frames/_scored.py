@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive, describe
 from symjax_frames._matrices import at_least_float32
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, check_group
@@ -16,6 +17,7 @@ ScoredKind = Literal["hard", "soft", "straight_through"]
 """How the elements of a scored frame get their weights."""
 
 
+@on_own_mesh
 def scored_frame(
     scores: Float[Array, " order"],
     group: Group,
