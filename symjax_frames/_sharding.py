@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree, Shaped
 
 _WHOLE = PartitionSpec()
+_ARRAYS = (jax.Array, np.ndarray)
 
 
 def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
@@ -72,8 +74,8 @@ def _take(x: Array, index: Array, axis: int, mode: str | None) -> Array:
 def _run(fn: Callable, mesh: AbstractMesh, spec: PartitionSpec, args: tuple, kwargs: dict) -> Any:
     """Calls `fn` with the axes of `mesh` taken as Auto; its results are split as `spec` says."""
     leaves, tree = jax.tree.flatten((args, kwargs))
-    arrays = [leaf if isinstance(leaf, jax.Array) else None for leaf in leaves]
-    others = tuple(None if isinstance(leaf, jax.Array) else _Static(leaf) for leaf in leaves)
+    arrays = [leaf if isinstance(leaf, _ARRAYS) else None for leaf in leaves]
+    others = tuple(None if isinstance(leaf, _ARRAYS) else _Static(leaf) for leaf in leaves)
     return _run_flat(fn, mesh, spec, tree, others, arrays)
 
 
@@ -85,7 +87,7 @@ def _run_flat(
     spec: PartitionSpec,
     tree: Any,
     others: tuple["_Static | None", ...],
-    arrays: list[Array | None],
+    arrays: list,
 ) -> Any:
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
     explicit = [name for name, kind in kinds if kind == AxisType.Explicit]
