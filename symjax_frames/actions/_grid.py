@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from symjax_frames._matrices import apply, at_least_float32
-from symjax_frames._sharding import take
+from symjax_frames._sharding import on_own_mesh, take
 from symjax_frames.elements import Isometry
 
 Grid = tuple[int, ...]
@@ -56,6 +56,7 @@ def keep_ball(flat: Array, grid: Grid) -> Array:
     return jnp.where(inside[None, :, None], flat, jnp.zeros_like(flat))
 
 
+@on_own_mesh
 def sources(g: Isometry, grid: Grid, inverse: bool) -> list[Float[Array, " pixels"]]:
     """Where along each axis the image is sampled for every pixel of the moved one."""
     linear, shift = at_least_float32(g.linear), at_least_float32(g.shift)
@@ -91,6 +92,7 @@ def sample(
     return total.astype(dtype)
 
 
+@on_own_mesh
 def _neighbours(
     coordinate: Float[Array, " pixels"], size: int, order: int
 ) -> list[tuple[Int[Array, " pixels"], Float[Array, " pixels"]]]:
