@@ -36,9 +36,7 @@ def convolution(
       stride: pixels from one output to the next.
       precision: of the products.
     """
-    return _convolution.bind(
-        images, kernel, padding=padding, stride=stride, precision=precision
-    )
+    return _convolution.bind(images, kernel, padding=padding, stride=stride, precision=precision)
 
 
 def _plain(
@@ -65,9 +63,7 @@ def _derivative(primals: Sequence[Array], tangents: Sequence[Any], **options: An
     return jax.jvp(lambda *args: _plain(*args, **options), tuple(primals), tangents)
 
 
-def _batch(
-    args: Sequence[Array], axes: Sequence[int | None], **options: Any
-) -> tuple[Array, int]:
+def _batch(args: Sequence[Array], axes: Sequence[int | None], **options: Any) -> tuple[Array, int]:
     images, kernel = args
     where, shared = axes[0], axes[1] is None
     if not shared or where is None:
@@ -78,9 +74,8 @@ def _batch(
     return outputs.reshape(batch, copies, *outputs.shape[1:]), 1
 
 
-_convolution.def_impl(lambda *args, **options: _compiled(*args, **options))
+_convolution.def_impl(jax.jit(_plain, static_argnames=("padding", "stride", "precision")))
 _convolution.def_abstract_eval(_abstract)
-_compiled = jax.jit(_plain, static_argnames=("padding", "stride", "precision"))
 ad.primitive_jvps[_convolution] = _derivative
 batching.primitive_batchers[_convolution] = _batch
 mlir.register_lowering(_convolution, mlir.lower_fun(_plain, multiple_results=False))

@@ -85,7 +85,8 @@ def sample(
     neighbours = [_neighbours(*pair, order) for pair in zip(coordinates, grid, strict=True)]
     total = jnp.zeros_like(wide)
     for corner in itertools.product(*neighbours):
-        pixel = sum(index * stride for (index, _), stride in zip(corner, strides, strict=True))
+        steps = [index * stride for (index, _), stride in zip(corner, strides, strict=True)]
+        pixel = functools.reduce(operator.add, steps)
         weight = functools.reduce(operator.mul, (weight for _, weight in corner))
         values = take(wide, pixel, axis=1, mode="clip")
         total += values * weight.astype(wide.dtype)[None, :, None]

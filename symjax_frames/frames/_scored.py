@@ -88,7 +88,9 @@ def scored_frame(
     elements = group.cast(scores.dtype)
     shared = _shared(scores, 32 * rounding)
     if kind == "hard":
-        _, kept = jax.lax.top_k(jax.lax.stop_gradient(scores), capacity)
+        # A sort is done by every device on its own, where a top_k gathers a batch that is split.
+        order = jnp.argsort(jax.lax.stop_gradient(scores), descending=True)
+        kept = order[:capacity]
         weights = shared[kept] / jnp.sum(shared[kept])
         return Frame(Isometry(elements.linear[kept], elements.shift[kept]), weights)
     soft = jax.nn.softmax(scores)

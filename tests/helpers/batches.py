@@ -61,6 +61,14 @@ def calls() -> dict[str, Call]:
     return _frames() | _moves() | _averages() | _correlations() | _networks()
 
 
+def _module(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
+    """A network with parameters of NumPy, whose drawing would be a program for each shape."""
+    definition, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    numbers = np.random.default_rng(0)
+    fill = lambda leaf: jnp.asarray(numbers.normal(size=leaf.shape).astype(leaf.dtype))
+    return nnx.merge(definition, jax.tree.map(fill, state))
+
+
 def _edges() -> list[np.ndarray]:
     return [np.tile(ends, (BATCH, 1)) for ends in np.nonzero(~np.eye(5, dtype=bool))]
 
@@ -202,11 +210,12 @@ def _correlations() -> dict[str, Call]:
 
 
 def _networks() -> dict[str, Call]:
-    rngs = nnx.Rngs(0)
-    sizes: dict[str, Any] = {"hidden": 2, "layers": 1, "rngs": rngs}
     nodes = (single(5, 2), single(5, 2), single(5, 1))
     image, maps = single(4, 4, 2), single(4, 4, 4, 2)
-    gnn, convs = nn.PointGNN(2, 1, 1, **sizes), nn.GroupCNN(C2, 2, [[1], [1]], rngs=rngs)
+    size: dict[str, Any] = {"hidden": 2, "layers": 1}
+    gnn = _module(lambda rngs: nn.PointGNN(2, 1, 1, **size, rngs=rngs))
+    convs = _module(lambda rngs: nn.GroupCNN(C2, 2, [[1], [1]], rngs=rngs))
+    linear = _module(lambda rngs: nnx.Linear(2, 1, rngs=rngs))
 
     def dense(net: Callable) -> Call:
         function = lambda *args: net(*args[:-1], nn.CompleteGraph(args[-1]))
@@ -216,17 +225,18 @@ def _networks() -> dict[str, Call]:
         return gnn(*args[:4], nn.EdgeList(*args[4:]))
 
     return {
-        "averaged": one(
-            nn.averaged(nnx.Linear(2, 1, rngs=rngs), sf.pca_frame, **MOVES), single(4, 2)
-        ),
-        "MLP": Call(nn.MLP([2, 2, 1], rngs=rngs), (single(4, 2),)),
+        "averaged": one(nn.averaged(linear, sf.pca_frame, **MOVES), single(4, 2)),
+        "MLP": Call(_module(lambda rngs: nn.MLP([2, 2, 1], rngs=rngs)), (single(4, 2),)),
         "PointGNN MessagePassing": dense(gnn),
         "PointGNN of edges": one(sparse, *nodes, single(20, 1), *_edges(), _mask()),
-        "EGNN": dense(nn.EGNN(1, 1, **sizes)),
-        "LayerwiseGNN": dense(nn.LayerwiseGNN(2, 1, 1, channels=1, **sizes)),
+        "EGNN": dense(_module(lambda rngs: nn.EGNN(1, 1, **size, rngs=rngs))),
+        "LayerwiseGNN": dense(
+            _module(lambda rngs: nn.LayerwiseGNN(2, 1, 1, channels=1, **size, rngs=rngs))
+        ),
         "GroupCNN LiftingConv GroupConv RegularNorm SpacePool": Call(convs, (image,)),
         "group_average of a GroupCNN": Call(
-            sf.group_average(convs, C4, already=C2, in_actions=sf.images, out_actions=None), (image,)
+            sf.group_average(convs, C4, already=C2, in_actions=sf.images, out_actions=None),
+            (image,),
         ),
         "GroupPool": Call(nn.GroupPool(C4, "max", over=C2), (maps,)),
     }
