@@ -44,6 +44,12 @@ def on_own_mesh[**P, R](fn: Callable[P, R]) -> Callable[P, R]:
     return sharded
 
 
+@on_own_mesh
+def whole(tree: PyTree) -> PyTree:
+    """`tree` with what is split over Explicit axes on every device: for functions of a data set."""
+    return tree
+
+
 def take(
     x: Shaped[Array, "..."], index: Int[Array, "*index"], axis: int = 0, mode: str | None = None
 ) -> Shaped[Array, "..."]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Real
 
 from symjax_frames._checks import describe
-from symjax_frames._sharding import on_own_mesh
+from symjax_frames._sharding import on_own_mesh, whole
 from symjax_frames._types import Frame
 from symjax_frames.frames._canonical import canonical_frame, canonical_margin
 from symjax_frames.frames._pca import pca_frame, spectral_gap
@@ -141,6 +141,7 @@ def frame_capacity(
                 f"{name} must be of shape {points.shape[:2]}, one entry for each point of each cloud, "
                 f"got {describe(value)}"
             )
+    points, mask, attributes = whole((points, mask, attributes))
     bound = options.get("attributes")
     if attributes is None and bound is not None:
         attributes = jnp.broadcast_to(bound, points.shape[:2])
