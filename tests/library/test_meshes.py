@@ -150,6 +150,8 @@ def test_every_device_evaluates_its_share_of_the_elements(kind):
 
 def test_an_axis_that_elements_cannot_be_split_over_is_refused():
     mesh, clouds = mesh_of(AxisType.Auto), np.zeros((2, 5, 2))
+    with pytest.raises(ValueError, match="spmd_axis_name must be the name of an axis, got 3"):
+        sf.frame_average(energy, sf.pca_frame, spmd_axis_name=3, **MOVES)
     average = jax.vmap(sf.frame_average(energy, sf.pca_frame, spmd_axis_name="frame", **MOVES))
     other = jax.vmap(sf.frame_average(energy, sf.pca_frame, spmd_axis_name="rows", **MOVES))
     inside = jax.shard_map(average, mesh=mesh, in_specs=SPLIT, out_specs=SPLIT)
