@@ -148,7 +148,7 @@ def test_every_device_evaluates_its_share_of_the_elements(kind):
     np.testing.assert_allclose(results, jax.jit(averages(None))(clouds), rtol=1e-13)
 
 
-def test_an_axis_that_elements_cannot_be_split_over_is_refused():
+def test_an_axis_that_elements_cannot_be_split_over_is_refused(unhooked):
     mesh, clouds = mesh_of(AxisType.Auto), np.zeros((2, 5, 2))
     with pytest.raises(ValueError, match="spmd_axis_name must be the name of an axis, got 3"):
         sf.frame_average(energy, sf.pca_frame, spmd_axis_name=3, **MOVES)
