@@ -6,9 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 from jaxtyping import Array, PyTree
 
 from symjax_frames._checks import check_positive, concrete, holds
+from symjax_frames._shares import first_rows, mesh_with, shared_frame
 from symjax_frames._stateful import call_stateless
 from symjax_frames._trees import argument_actions, check_actions, is_object, map_actions
 from symjax_frames._types import Action, Frame
@@ -40,6 +42,8 @@ def make_average(
     """
     in_actions = argument_actions(in_actions)
     check_actions(out_actions, "out_actions")
+    if spmd_axis_name is not None and not isinstance(spmd_axis_name, str):
+        raise ValueError(f"spmd_axis_name must be the name of an axis, got {spmd_axis_name!r}")
     if batch_size is not None:
         batch_size = check_positive("batch_size", batch_size)
         if spmd_axis_name is not None:
@@ -50,6 +54,12 @@ def make_average(
 
     def average(frame: Frame, args: tuple, kwargs: dict) -> PyTree[Array]:
         _check_frame(frame)
+        count, mapped_axis = len(frame.weights), None
+        if spmd_axis_name is not None:
+            mesh = mesh_with(spmd_axis_name, (frame, args, kwargs))
+            frame = shared_frame(frame, spmd_axis_name, mesh)
+            # Within a shard_map, jax.vmap takes the name for an axis of that.
+            mapped_axis = None if AxisType.Manual in mesh.axis_types else spmd_axis_name
 
         def pull(g: Any, action: Action | None, leaf: Any, name: str) -> Any:
             return leaf if action is None else apply_action(action.pull, g, leaf, name)
@@ -83,7 +93,7 @@ def make_average(
             return pushed, aux
 
         if batch_size is None:
-            terms, aux = jax.vmap(term, spmd_axis_name=spmd_axis_name)(frame.elements)
+            terms, aux = jax.vmap(term, spmd_axis_name=mapped_axis)(frame.elements)
         else:
             terms, aux = jax.lax.map(term, frame.elements, batch_size=batch_size)
         averaged = map_actions(
@@ -94,6 +104,8 @@ def make_average(
             terms,
             "output",
         )
+        if len(frame.weights) > count:
+            aux = first_rows(aux, count)
         return (averaged, aux) if has_aux else averaged
 
     return average

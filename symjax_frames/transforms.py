@@ -10,6 +10,7 @@ from jaxtyping import Array, Key, PyTree
 
 from symjax_frames._checks import check_callable, check_key, check_positive, is_integer
 from symjax_frames._padding import could_take_mask, warn_of_padding
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
 from symjax_frames._weighted_sum import check_weights, make_average
@@ -62,7 +63,9 @@ def frame_average[**P, R](
         output invariant.
       frame_argnums: the positional arguments `frame` is called with, in this order.
       batch_size: the number of elements evaluated at a time, to bound memory; all by default.
-      spmd_axis_name: the mesh axis the elements are sharded over, as in `jax.vmap`.
+      spmd_axis_name: an axis of the mesh of `jax.set_mesh`, or of the arguments if it is Explicit,
+        that the elements are split over: every device evaluates its share of them, and one
+        all-reduce sums. A frame that does not divide is filled up with copies of weight zero.
       has_aux: whether `fn` returns a pair `(outputs, aux)`, as in `jax.grad`. The average then
         returns one too: `aux` may hold anything that `jax.vmap` can return, integers and graphs
         too, and comes back as it was in each element, unmoved, with a leading `frame` axis.
@@ -73,7 +76,8 @@ def frame_average[**P, R](
     Raises:
       ValueError: if an option is not of its kind; when called, if the actions do not fit the
         arguments or outputs, or move a leaf that is no floating array. The message names the leaf.
-        So is a frame whose weights do not sum to one, where they are not traced.
+        So is an axis that the mesh does not have, or one of a `jax.shard_map` around the call, and
+        a frame whose weights do not sum to one, where they are not traced.
 
     Note:
       Within `jax.jit` values are not known. Two mistakes are seen outside of it only: weights that
@@ -183,6 +187,7 @@ def sampled_average[**P, R](
     out_actions: PyTree[Action | None],
     frame_argnums: int | Sequence[int] = 0,
     num_samples: int = 1,
+    spmd_axis_name: str | None = None,
     has_aux: bool = False,
 ) -> Callable[Concatenate[Key[Array, ""], P], R]:
     r"""An unbiased random estimate of the average of `fn`, at a fraction of its cost.
@@ -208,6 +213,7 @@ def sampled_average[**P, R](
       out_actions: as in `frame_average`.
       frame_argnums: the arguments (after the key) a frame is called with.
       num_samples: the number of elements drawn, with replacement.
+      spmd_axis_name: as in `frame_average`.
       has_aux: as in `frame_average`; `aux` has an entry for each element drawn.
 
     Returns:
@@ -227,7 +233,7 @@ def sampled_average[**P, R](
             f"source: {source.name} is not compact, so there is no uniform measure to draw from; "
             "center the data (translation frame) and use O or SO"
         )
-    average = make_average(fn, in_actions, out_actions, None, None, has_aux)
+    average = make_average(fn, in_actions, out_actions, None, spmd_axis_name, has_aux)
 
     def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> Any:
         check_key("the first argument of a sampled average", key)
@@ -243,6 +249,7 @@ def sampled_average[**P, R](
     return named_after(fn, sampled, key_first=True)
 
 
+@on_own_mesh
 def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
     """Elements drawn with their weights, a packed frame's independently for each graph."""
     constant = jax.lax.stop_gradient(frame.weights)

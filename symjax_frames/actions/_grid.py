@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from symjax_frames._matrices import apply, at_least_float32
+from symjax_frames._sharding import on_own_mesh, take
 from symjax_frames.elements import Isometry
 
 Grid = tuple[int, ...]
@@ -55,6 +56,7 @@ def keep_ball(flat: Array, grid: Grid) -> Array:
     return jnp.where(inside[None, :, None], flat, jnp.zeros_like(flat))
 
 
+@on_own_mesh
 def sources(g: Isometry, grid: Grid, inverse: bool) -> list[Float[Array, " pixels"]]:
     """Where along each axis the image is sampled for every pixel of the moved one."""
     linear, shift = at_least_float32(g.linear), at_least_float32(g.shift)
@@ -83,13 +85,15 @@ def sample(
     neighbours = [_neighbours(*pair, order) for pair in zip(coordinates, grid, strict=True)]
     total = jnp.zeros_like(wide)
     for corner in itertools.product(*neighbours):
-        pixel = sum(index * stride for (index, _), stride in zip(corner, strides, strict=True))
+        steps = [index * stride for (index, _), stride in zip(corner, strides, strict=True)]
+        pixel = functools.reduce(operator.add, steps)
         weight = functools.reduce(operator.mul, (weight for _, weight in corner))
-        values = wide.at[:, pixel].get(mode="clip")
+        values = take(wide, pixel, axis=1, mode="clip")
         total += values * weight.astype(wide.dtype)[None, :, None]
     return total.astype(dtype)
 
 
+@on_own_mesh
 def _neighbours(
     coordinate: Float[Array, " pixels"], size: int, order: int
 ) -> list[tuple[Int[Array, " pixels"], Float[Array, " pixels"]]]:

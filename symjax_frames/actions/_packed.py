@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from symjax_frames._checks import check_segments, describe
+from symjax_frames._sharding import take
 from symjax_frames._types import Action
 
 
@@ -56,7 +57,7 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
             if leaf.ndim < 3:
                 raise ValueError("packed data need a packed frame, with elements for every graph")
             check_segments("segment_ids", segment_ids, leaf.shape[0])
-            rows = jax.tree.map(lambda leaf: leaf[segment_ids], g)
+            rows = jax.tree.map(lambda leaf: take(leaf, segment_ids), g)
             return jax.vmap(act)(rows, x)
 
         return moved
@@ -67,7 +68,7 @@ def packed(action: Action | None, segment_ids: Int[Array, " nodes"]) -> Action:
             raise ValueError("packed data need a packed frame, with weights for every graph")
         check_segments("segment_ids", segment_ids, weights.shape[0])
         inside = (segment_ids >= 0) & (segment_ids < weights.shape[0])
-        rows = jnp.where(inside, weights[segment_ids], 0).reshape((-1,) + (1,) * (x.ndim - 1))
+        rows = jnp.where(inside, take(weights, segment_ids), 0).reshape((-1,) + (1,) * (x.ndim - 1))
         return jnp.broadcast_to(rows, x.shape) * x
 
     if action is None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int, Shaped
 
 from symjax_frames._matrices import at_least_float32
+from symjax_frames._sharding import take
 from symjax_frames._types import Action
 from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, quotient_table
@@ -52,7 +53,7 @@ def regular(group: Group) -> Action:
                 f"data of regular({group.name}) end in axes ({group.order}, features), one row per "
                 f"element of the group; got shape {x.shape}"
             )
-        return x[..., jnp.asarray(rows)[_index(g, group)], :]
+        return take(x, take(jnp.asarray(rows), _index(g, group)), axis=-2)
 
     def push(g: Isometry, x: Any) -> Array:
         """Permutes the last axis but one, `(g.f)(h) = f(g^-1 h)`."""

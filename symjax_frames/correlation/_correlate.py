@@ -1,10 +1,11 @@
 """Correlation and convolution of images with kernels, and how a group moves kernels."""
 
 import jax.numpy as jnp
-from jax.lax import Precision, conv_general_dilated
+from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import describe
+from symjax_frames._convolution import convolution
 from symjax_frames.actions import fields
 
 kernels = fields(channel_axes=2)
@@ -19,8 +20,6 @@ kernels_3d = fields(channel_axes=2, dim=3)
 
 The octahedral groups permute its voxels exactly.
 """
-
-_LAYOUTS = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 
 def correlate(
@@ -65,12 +64,10 @@ def correlate(
     """
     dim = _check(image, kernel, padding)
     lead = image.shape[: -dim - 1]
-    output = conv_general_dilated(
+    output = convolution(
         image.reshape(-1, *image.shape[-dim - 1 :]),
         kernel,
-        window_strides=(1,) * dim,
         padding=padding,
-        dimension_numbers=_LAYOUTS[dim],
         precision=Precision.HIGHEST,
     )
     return output.reshape(*lead, *output.shape[1:])

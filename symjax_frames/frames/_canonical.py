@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 from symjax_frames import groups
 from symjax_frames._checks import check_cloud
 from symjax_frames._matrices import apply
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._checks import GroupName, check_group_name
@@ -18,6 +19,7 @@ from symjax_frames.frames._moments import Moments, moments_of
 from symjax_frames.frames._pca import principal_axes, spectral_gap
 
 
+@on_own_mesh
 def canonical_frame(
     points: Float[Array, "points dim"],
     mask: Bool[Array, " points"] | None = None,
@@ -110,6 +112,7 @@ def canonical_frame(
     )
 
 
+@on_own_mesh
 def canonical_margin(
     points: Float[Array, "points dim"],
     mask: Bool[Array, " points"] | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Real
 
 from symjax_frames._checks import check_positive, describe
+from symjax_frames._sharding import whole
 from symjax_frames._types import Frame
 from symjax_frames.frames._bound import bound_options, without
 from symjax_frames.frames._robust import robust_bases, robust_frame
@@ -94,6 +95,7 @@ def frame_capacity(
                 f"got {describe(value)}"
             )
     most = check_positive("most", most)
+    points, mask, attributes = whole((points, mask, attributes))
     bound = options.get("attributes")
     if attributes is None and bound is not None:
         attributes = jnp.broadcast_to(bound, points.shape[:2])

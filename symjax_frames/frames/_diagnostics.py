@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from symjax_frames._checks import check_callable
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.frames._bound import bound_options, without
 from symjax_frames.frames._canonical import canonical_frame, canonical_margin
@@ -43,6 +44,7 @@ class FrameDiagnostics(NamedTuple):
     num_choices: Int[Array, " axes"] | None = None
 
 
+@on_own_mesh
 def frame_diagnostics(
     frame: Callable[..., Frame] | QuadratureRule,
     points: PyTree[Array],

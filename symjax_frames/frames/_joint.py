@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from symjax_frames._checks import check_cloud, describe, holds
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames.linalg import safe_norm
 
 
@@ -23,6 +24,7 @@ class JointCloud(NamedTuple):
     mask: Bool[Array, " joint"]
 
 
+@on_own_mesh
 def joint_cloud(
     points: Float[Array, "points dim"],
     vectors: Float[Array, "points *several dim"] | None = None,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._local_bases import LocalGroup, local_bases
@@ -29,6 +30,7 @@ class LocalDiagnostics(NamedTuple):
     dropped: Float[Array, " nodes"]
 
 
+@on_own_mesh
 def local_frames(
     points: Float[Array, "nodes dim"],
     senders: Int[Array, " edges"],
@@ -138,6 +140,7 @@ def local_frames(
     return jax.lax.stop_gradient(frame) if detach else frame
 
 
+@on_own_mesh
 def local_diagnostics(
     points: Float[Array, "nodes dim"],
     senders: Int[Array, " edges"],

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
 from symjax_frames._checks import check_callable, check_positive, concrete, describe, is_integer
 from symjax_frames._padding import warn_of_strays
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.frames._bound import without
 from symjax_frames.frames._checks import check_packed
@@ -20,6 +21,7 @@ from symjax_frames.frames._robust_options import RobustOptions, check_options
 from symjax_frames.frames._slots import check_entries
 
 
+@on_own_mesh
 def packed_frame(
     frame: Callable[..., Frame],
     points: Float[Array, "nodes dim"],
@@ -87,6 +89,7 @@ def packed_frame(
     return result._replace(weights=jnp.where(members.fits[None], result.weights, jnp.nan))
 
 
+@on_own_mesh
 def packed_robust_frame(
     points: Float[Array, "nodes dim"],
     segment_ids: Int[Array, " nodes"],

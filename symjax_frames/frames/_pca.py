@@ -8,6 +8,7 @@ from symjax_frames import groups
 from symjax_frames._checks import check_cloud
 from symjax_frames._matrices import determinant
 from symjax_frames._padding import warn_of_strays
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._checks import GroupName, check_group_name, check_packed
@@ -16,6 +17,7 @@ from symjax_frames.frames._moments import Moments, by_segment, moments_of
 from symjax_frames.linalg import eigh
 
 
+@on_own_mesh
 def pca_frame(
     points: Float[Array, "points dim"],
     mask: Bool[Array, " points"] | None = None,
@@ -69,6 +71,7 @@ def pca_frame(
     return _frame(moments_of(points, mask, group), group, detach)
 
 
+@on_own_mesh
 def packed_pca_frame(
     points: Float[Array, "nodes dim"],
     segment_ids: Int[Array, " nodes"],
@@ -108,6 +111,7 @@ def packed_pca_frame(
     return _frame(moments_of(points, mask, group, clouds), group, detach)
 
 
+@on_own_mesh
 def spectral_gap(
     points: Float[Array, "points dim"],
     mask: Bool[Array, " points"] | None = None,

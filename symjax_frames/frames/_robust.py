@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float, Real
 
 from symjax_frames._checks import check_cloud, describe, is_integer
 from symjax_frames._matrices import at_least_float32
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
@@ -15,6 +16,7 @@ from symjax_frames.frames._robust_options import Closure, RobustGroup, check_opt
 from symjax_frames.linalg import power_of_two
 
 
+@on_own_mesh
 def robust_frame(
     points: Float[Array, "points dim"],
     mask: Bool[Array, " points"] | None = None,

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive, describe
 from symjax_frames._matrices import at_least_float32
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, check_group
@@ -16,6 +17,7 @@ ScoredKind = Literal["hard", "soft", "straight_through"]
 """How the elements of a scored frame get their weights."""
 
 
+@on_own_mesh
 def scored_frame(
     scores: Float[Array, " order"],
     group: Group,
@@ -86,7 +88,9 @@ def scored_frame(
     elements = group.cast(scores.dtype)
     shared = _shared(scores, 32 * rounding)
     if kind == "hard":
-        _, kept = jax.lax.top_k(jax.lax.stop_gradient(scores), capacity)
+        # A sort is done by every device on its own, where a top_k gathers a batch that is split.
+        order = jnp.argsort(jax.lax.stop_gradient(scores), descending=True)
+        kept = order[:capacity]
         weights = shared[kept] / jnp.sum(shared[kept])
         return Frame(Isometry(elements.linear[kept], elements.shift[kept]), weights)
     soft = jax.nn.softmax(scores)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from symjax_frames._sharding import take
 from symjax_frames._types import Action, Frame
 from symjax_frames.actions import packed
 
@@ -73,4 +74,4 @@ def transport(
     moved = jax.vmap(own.push)(frame.elements, features)
     averaged = jnp.sum(jax.vmap(own.scale)(weights.astype(features.dtype), moved), axis=0)
     pull = jax.vmap(packed(action, receivers).pull, in_axes=(0, None), axis_size=len(weights))
-    return pull(frame.elements, averaged[senders])
+    return pull(frame.elements, take(averaged, senders))

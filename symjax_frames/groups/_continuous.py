@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from symjax_frames._checks import check_positive
 from symjax_frames._matrices import at_least_float32, determinant
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames.elements import Isometry
 from symjax_frames.groups._group import Group
 
@@ -35,6 +36,7 @@ def _identity(key: Key[Array, ""], dim: int, dtype: Any) -> Float[Array, "dim di
 def _make(letters: str, dim: int, linear: Callable, shifts: bool) -> Group:
     dim = check_positive("dim", dim)
 
+    @on_own_mesh
     def draw(key: Key[Array, ""], dtype: Any) -> Isometry:
         turn, move = jax.random.split(key)
         if shifts:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from symjax_frames._checks import repr_or_call_hint
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames.elements import Isometry
 
 
@@ -64,6 +65,7 @@ def make_finite(name: str, matrices: np.ndarray) -> Group:
     matrices.setflags(write=False)
     elements = Isometry(matrices, np.zeros((order, dim)))  # type: ignore[arg-type]
 
+    @on_own_mesh
     def draw(key: Key[Array, ""], dtype: Any) -> Isometry:
         index = jax.random.randint(key, (), 0, order)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype)[index], elements)

@@ -88,6 +88,7 @@ class Averaged(nnx.Module):
             self.source,
             frame_argnums=self.frame_argnums,
             num_samples=self.num_samples or 1,
+            spmd_axis_name=self.spmd_axis_name,
             **self._actions(),
         )
 

