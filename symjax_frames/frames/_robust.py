@@ -10,6 +10,7 @@ from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import moments_of, rounding_floor
+from symjax_frames.frames._ranks import ranking_of_crowd
 from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
 from symjax_frames.linalg import power_of_two
 
@@ -133,7 +134,7 @@ def robust_bases(
         # A number that `jax.export` keeps open: padding makes it at least that of the choices.
         spare = max(options.capacity)
         points, real = jnp.pad(points, ((0, spare), (0, 0))), jnp.pad(real, (0, spare))
-        factors = jnp.pad(factors, (0, spare), constant_values=1)
+        factors = None if factors is None else jnp.pad(factors, (0, spare), constant_values=1)
     dtype = points.dtype
     points = at_least_float32(jnp.where(real[:, None], points, 0))
     moments = moments_of(points, real, group)
@@ -145,13 +146,12 @@ def robust_bases(
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
     bases = make_bases(
         arms,
-        factors,
+        ranking_of_crowd(jnp.sum(real, dtype=arms.dtype), threshold, factors),
         ambiguity=jnp.zeros((), arms.dtype),
         floor=rounding_floor(dtype, arms.dtype, far),
         closure=options.closure,
         capacity=options.capacity,
         max_elements=options.max_elements,
-        threshold=threshold,
     )
     return jax.tree.map(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
@@ -159,10 +159,10 @@ def robust_bases(
     )
 
 
-def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
+def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"] | None:
     """The factors of squared lengths that attributes make, divided so that they stay small."""
     if attributes is None:
-        return jnp.ones(points.shape[:1], at_least_float32(points).dtype)
+        return None
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)
     floating = jnp.issubdtype(dtype, jnp.floating)
     if shape != points.shape[:1] or not (floating or jnp.issubdtype(dtype, jnp.integer)):
