@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from symjax_frames._matrices import multiply
+
+def _product(left: Array, right: Array) -> Array:
+    """`left @ right`, as a loop that fuses with what comes before it, and keeps all digits."""
+    return jnp.sum(left[..., :, :, None] * right[..., None, :, :], axis=-2)
 
 
 @jax.custom_jvp
@@ -34,15 +37,29 @@ def orthonormal(arms: Float[Array, "*any chosen dim"]) -> Float[Array, "*any dim
 def _orthonormal_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (arms,), (change,) = primals, tangents
     axes = orthonormal(arms)
-    seen, moved = (
-        jnp.sum(axes[..., :, None, :] * x[..., None, :, :], axis=-1) for x in (arms, change)
-    )
-    columns = [moved[..., 0] / seen[..., :1, 0]]
-    if arms.shape[-1] == 3:
-        columns.append((moved[..., 1] - seen[..., :1, 1] * columns[0]) / seen[..., 1:2, 1])
-    columns.append(jnp.zeros_like(columns[0]))
-    below = jnp.tril(jnp.stack(columns, axis=-1), -1)
-    return axes, multiply(jnp.swapaxes(below, -1, -2) - below, axes)
+    inverse = _inverse(_product(axes, jnp.swapaxes(arms, -1, -2)))
+    turn = _product(_product(axes, jnp.swapaxes(change, -1, -2)), inverse)
+    return axes, _product(jnp.triu(jnp.swapaxes(turn, -1, -2), 1) - jnp.tril(turn, -1), axes)
+
+
+@jax.custom_jvp
+def _inverse(upper: Float[Array, "*any dim chosen"]) -> Float[Array, "*any chosen dim"]:
+    """The inverse of the upper triangle of what arms are along the axes; zero for the last axis."""
+    first = 1 / upper[..., 0, 0]
+    zero = jnp.zeros_like(first)
+    if upper.shape[-1] == 1:
+        return jnp.stack([first, zero], axis=-1)[..., None, :]
+    second = 1 / upper[..., 1, 1]
+    entries = [first, -upper[..., 0, 1] * first * second, zero, zero, second, zero]
+    return jnp.stack(entries, axis=-1).reshape(*first.shape, 2, 3)
+
+
+@_inverse.defjvp
+def _inverse_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    inverse = _inverse(*primals)
+    # Below the diagonal the arms stay zero.
+    change = _product(_product(inverse, jnp.triu(tangents[0])), inverse)
+    return inverse, -change
 
 
 @jax.custom_jvp
@@ -73,8 +90,9 @@ def squared_areas(
       products: $a \cdot b$. Derivatives are those of $(a \cdot a) (b \cdot b) - (a \cdot b)^2$,
         which itself would cancel for vectors that are almost parallel.
     """
+    first, second = jax.lax.stop_gradient((first, second))
     value = jnp.zeros_like(products)
     for i, j in ((0, 1), (1, 2), (2, 0)):
         area = first[..., i] * second[..., j] - first[..., j] * second[..., i]
         value = value + area * area
-    return _with_slope_of(jax.lax.stop_gradient(value), squares - products * products)
+    return _with_slope_of(value, squares - products * products)

@@ -12,20 +12,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.lax import Precision
 from jaxtyping import Array, Float, Int
 
-from symjax_frames._matrices import multiply
 from symjax_frames.frames._axes import orthonormal, squared_areas
+from symjax_frames.frames._choices import choose_heads, choose_tails
 from symjax_frames.frames._ranks import Ranking
-from symjax_frames.frames._select import largest, rows_of
-from symjax_frames.frames._smooth import (
-    smooth_maximum,
-    smooth_step,
-    squared_lengths,
-    steep_step,
-    total,
-)
+from symjax_frames.frames._select import largest, one_hot, pick
+from symjax_frames.frames._smooth import inverse, smooth_step, squared_lengths, steep_step, total
 from symjax_frames.groups import Group
 
 _FLAT = 0.05
@@ -73,108 +66,120 @@ def make_bases(
         smaller than `floor` always is.
       floor: the length below which an arm, or what is left of one, is rounding.
       closure: a group of signs or signed permutations of the axes, by whose elements each basis is
-        multiplied, with a weight in proportion to the ambiguity of the first axis that it moves.
-        The last axis, which no point gives, has ambiguity 1, and so has the identity.
+        multiplied. See `_shares` for their weights.
       capacity: the number of choices kept for each axis but the last.
       max_elements: the number of bases kept, at most.
     """
-    dim, factors, width = arms.shape[1], ranking.factors, ranking.width
+    count, dim = arms.shape
     # A cloud without a size is one point, beside which any direction will do.
     none = _constant(jnp.max(squared_lengths(arms))) <= floor * floor
     row, column = (jax.lax.broadcasted_iota(jnp.int32, arms.shape, axis) for axis in (0, 1))
     arms = jnp.where(none, (row + column == 0).astype(arms.dtype), arms)
     ambiguity = jnp.where(none, 1, ambiguity)
-    table = arms if factors is None else jnp.concatenate([arms, factors[:, None]], axis=1)
-
     squares = squared_lengths(arms)
-    ranks = ranking.of_first(squares, factors)
-    best = smooth_maximum(ranks, width)
-    everyone = _constant(steep_step(ranks / best, width))
-    weights, heads, _ = largest(everyone, capacity[0])
-    # A choice without weight is a copy of the best, as below: no length of it is zero.
-    heads = jnp.where(weights > 0, heads, heads[:1])
-    needed, tails = [jnp.sum(everyone > 0)], heads
-    ambiguities = [jnp.broadcast_to(ambiguity, weights.shape)]
-    if dim == 3:
-        chosen = rows_of(heads, arms)
-        own = squared_lengths(chosen)[:, None]
-        ahead = jnp.dot(chosen, arms.T, precision=Precision.HIGHEST)
-        areas = squared_areas(chosen[:, None], arms[None], own * squares[None], ahead)
-        # On a line any direction will do, too.
-        line = _constant(jnp.max(areas, axis=1) <= floor * floor * own[:, 0])
-        ranks = ranking.of_second(areas, ahead, own + squares[None], factors)
-        bests = jnp.where(line, 1, smooth_maximum(ranks, width))
-        one = jnp.broadcast_to((row[None, :, 0] == 0).astype(arms.dtype), ranks.shape)
-        steps = jnp.where(line[:, None], one, steep_step(ranks / bests[:, None], width))
-        totals = total(steps)
-        steps, lengths = _constant((steps, areas / (own * own)))
-        kept, tails, (lengths,) = largest(steps, capacity[1], lengths)
-        counts = jnp.sum(steps > 0, axis=1)
-        needed.append(jnp.max(jnp.where(weights > 0, counts, 0)))
-        weights = weights[:, None] * kept / _constant(totals)[:, None]
-        second = jnp.where(line[:, None], 0, smooth_step(lengths / _FLAT))
-        ambiguities = [jnp.broadcast_to(ambiguity, weights.shape), 1 - (1 - ambiguity) * second]
 
-    effects = _effects(closure)
-    shares = weights[..., None] * _constant(_shares(ambiguities, effects, effects))
-    kept, index, _ = largest(shares.reshape(-1), max_elements)
+    heads, everyone = choose_heads(arms, squares, ranking, capacity[0])
+    needed, kept = [jnp.sum(everyone > 0)], heads.kept
+    openness = [jnp.broadcast_to(ambiguity, kept.shape)]
+    if dim == 3:
+        tails = choose_tails(arms, squares, heads, ranking, floor, capacity[1])
+        heads = heads._replace(weights=heads.weights * tails.scale)
+        kept = jnp.where(kept > 0, _constant(heads.weights), 0)[:, None] * tails.kept
+        openness = [jnp.broadcast_to(ambiguity, kept.shape)]
+        openness += [_openness(ambiguity, tails.left)]
+        needed.append(jnp.max(jnp.where(heads.kept > 0, tails.needed, 0)))
+
+    effects = _effects(closure, arms)
+    every = effects.reshape(*[1] * kept.ndim, *effects.shape)
+    shares = kept[..., None] * _constant(_shares([x[..., None] for x in openness], every, effects))
     needed.append(jnp.sum(shares > 0))
+    kept, index, _ = largest(shares.reshape(-1), max_elements)
     # A basis without weight is evaluated like any other. As a copy of the heaviest it does no harm.
     index = jnp.where(kept > 0, index, index[0])
-    choice, element = jnp.divmod(index, len(effects))
-    matrices = np.asarray(closure.elements.linear).reshape(len(effects), -1)
-    effect = rows_of(element, jnp.asarray(np.concatenate([matrices, effects], axis=1), arms.dtype))
-    matrices, effect = effect[:, :dim*dim].reshape(-1, dim, dim), effect[:, dim*dim:]
+    choice, element = _split(index, len(effects))
+    elements = one_hot(element, len(effects), arms)
 
-    tail = rows_of(tails.reshape(-1)[choice], table)
-    ambiguities = [ambiguity]
+    before = one_hot(choice, capacity[0], arms)
     if dim == 3:
-        before = choice // tails.shape[1]
-        head = rows_of(before, rows_of(heads, table))
-        statistics = rows_of(before, jnp.stack([jnp.where(line, 0, bests), totals], axis=1))
-    else:
-        head = tail
-    first, second = head[:, :dim], tail[:, :dim]
-    own = squared_lengths(first)
-    weights = steep_step(ranking.of_first(own, None if factors is None else head[:, dim]) / best, width)
-    pair = first[:, None]
-    ambiguities = [jnp.broadcast_to(ambiguity, own.shape)]
+        before = one_hot(_split(choice, tails.points.shape[1])[0], capacity[0], arms)
+    first, weights = pick(before, heads.arms), pick(before, heads.weights)
+    openness, pair = [jnp.broadcast_to(ambiguity, weights.shape)], first[:, None]
     if dim == 3:
-        line = statistics[:, 0] <= 0
-        spare = jnp.abs(first[:, :1]) < jnp.abs(first[:, 1:2])
-        spare = jnp.where(spare, jnp.eye(1, dim, 0, dtype=own.dtype), jnp.eye(1, dim, 1, dtype=own.dtype))
-        second = jnp.where(line[:, None], spare, second)
-        squares, ahead = squared_lengths(second), jnp.sum(first * second, axis=1)
-        areas = squared_areas(first, second, own * squares, ahead)
-        ranks = ranking.of_second(areas, ahead, own + squares, None if factors is None else tail[:, dim])
-        step = steep_step(ranks / jnp.where(line, 1, statistics[:, 0]), width)
-        weights = weights * jnp.where(line, 1, step) / statistics[:, 1]
-        length = jnp.where(line, 0, areas / (own * own))
-        ambiguities.append(1 - (1 - ambiguity) * smooth_step(length / _FLAT))
+        after = one_hot(tails.points.reshape(-1)[choice], count, arms)
+        own, others, best = (
+            pick(hot, table)
+            for hot, table in ((before, heads.squares), (after, squares), (before, tails.best))
+        )
+        factors = None if ranking.factors is None else pick(after, ranking.factors)
+        line = best < 0
+        second = jnp.where(line[:, None], _beside(first), pick(after, arms))
+        ahead = jnp.sum(first * second, axis=1)
+        areas = squared_areas(first, second, own * others, ahead)
+        ranks = ranking.of_second(areas, ahead, own + others, factors)
+        weights = weights * jnp.where(line, 1, steep_step(ranks * best, ranking.width))
+        left = jnp.where(line, 0, areas * inverse(own * own))
+        openness += [_openness(ambiguity, left)]
         pair = jnp.stack([first, second], axis=1)
-    weights = weights * _shares(ambiguities, effects, effect)[:, 0]
+    weights = weights * _shares(openness, pick(elements, effects), effects)
     weights = jnp.where(kept > 0, weights, 0)
-    sum_kept = total(weights)
-    linear = multiply(jnp.swapaxes(orthonormal(pair), -1, -2), matrices)
-    needed = jnp.stack(needed)
-    fits = jnp.all(needed <= jnp.array([*capacity, len(index)]))
+
+    matrices = jnp.asarray(_linear(closure).reshape(len(effects), -1), arms.dtype)
+    matrices = pick(elements, matrices).reshape(-1, dim, dim)
+    linear = jnp.sum(orthonormal(pair)[:, :, :, None] * matrices[:, :, None, :], axis=1)
+    sum_kept, room = total(weights), jnp.array([*capacity, len(index)])
     lost = jnp.maximum(1 - sum_kept / total(everyone), 0)
-    return Bases(linear, weights / sum_kept, needed, jnp.where(fits, 0, lost))
+    fits = jnp.all(jnp.stack(needed) <= room)
+    weights = weights * inverse(sum_kept)
+    return Bases(linear, weights, jnp.stack(needed), jnp.where(fits, 0, lost))
 
 
-def _shares(ambiguities, effects, chosen):
-    by_axis = jnp.stack([*ambiguities, jnp.ones_like(ambiguities[-1])], axis=-1)
-    counts = effects.sum(axis=0).astype(by_axis.dtype)
-    if chosen is effects:
-        chosen = effects.astype(by_axis.dtype)
-        moved = jnp.dot(by_axis, chosen.T, precision=Precision.HIGHEST)
-    else:
-        moved = jnp.sum(by_axis * chosen, axis=-1, keepdims=True)
-    return moved / jnp.dot(by_axis, counts, precision=Precision.HIGHEST)[..., None]
+def _openness(ambiguity: Float[Array, ""], left: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """The ambiguity of the second axis, from what is left of its arm."""
+    return 1 - (1 - ambiguity) * smooth_step(left * (1 / _FLAT))
 
 
-def _effects(closure: Group) -> np.ndarray:
+def _beside(first: Float[Array, "frame 3"]) -> Float[Array, "frame 3"]:
+    """A constant direction that is not that of the first axis."""
+    x, y = (jnp.eye(1, 3, axis, dtype=first.dtype) for axis in (0, 1))
+    return _constant(jnp.where(jnp.abs(first[:, :1]) < jnp.abs(first[:, 1:2]), x, y))
+
+
+def _shares(
+    openness: list[Float[Array, "..."]],
+    effect: Float[Array, "... dim"],
+    effects: Float[Array, "order dim"],
+) -> Float[Array, "..."]:
+    """How the weight of a basis is shared among its products with the elements of the closure.
+
+    The share of an element is in proportion to the ambiguity of the first axis that it moves. The
+    last axis, which no point gives, has ambiguity 1, and so has the identity.
+
+    Args:
+      openness: the ambiguity of each axis but the last.
+      effect: of the elements in question, as in `effects`.
+      effects: a one at the first axis that an element moves, for the whole closure.
+    """
+    counts = jnp.sum(effects, axis=0)
+    moved, whole = effect[..., -1], counts[-1]
+    for axis, ambiguity in enumerate(openness):
+        moved = moved + effect[..., axis] * ambiguity
+        whole = whole + counts[axis] * ambiguity
+    return moved * inverse(whole)
+
+
+def _effects(closure: Group, like: Array) -> Float[Array, "order dim"]:
     """For each element of the closure, a one at the first axis that it moves, last for none."""
+    moves = (_linear(closure) != np.eye(closure.dim)).any(axis=1)
+    first = [row.argmax() if row.any() else -1 for row in moves]
+    return jnp.asarray(np.eye(closure.dim)[first], like.dtype)
+
+
+def _linear(closure: Group) -> np.ndarray:
     assert closure.elements is not None
-    moves = (np.asarray(closure.elements.linear) != np.eye(closure.dim)).any(axis=1)
-    return np.eye(closure.dim)[[row.argmax() if row.any() else -1 for row in moves]]
+    return np.asarray(closure.elements.linear)
+
+
+def _split(index: Int[Array, "..."], size: int) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
+    """Row and column in a table of `size` columns."""
+    columns = jnp.asarray(size, index.dtype)
+    return jax.lax.div(index, columns), jax.lax.rem(index, columns)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from symjax_frames.frames._smooth import inverse
+
 _CROWD = 12
 """Points among which a width of `1 - threshold` leaves few enough: the choices that fit by default."""
 
@@ -28,13 +30,17 @@ class Ranking(NamedTuple):
     width: float | Float[Array, ""]
     height: float | Float[Array, ""]
 
-    def of_first(self, squares: Array, factors: Array | None) -> Array:
+    def of_first(self, squares: Float[Array, " points"]) -> Float[Array, " points"]:
         """The ranks as the first axis, from the squared lengths of the arms."""
-        return squares if factors is None else squares * factors
+        return squares if self.factors is None else squares * self.factors
 
     def of_second(
-        self, areas: Array, products: Array, squares: Array, factors: Array | None
-    ) -> Array:
+        self,
+        areas: Float[Array, "*any"],
+        products: Float[Array, "*any"],
+        squares: Float[Array, "*any"],
+        factors: Float[Array, "..."] | None,
+    ) -> Float[Array, "*any"]:
         """The ranks as the second axis.
 
         Args:
@@ -43,7 +49,7 @@ class Ranking(NamedTuple):
           squares: the sum of both squared lengths.
           factors: of the points.
         """
-        ahead = 2 * products / squares
+        ahead = 2 * products * inverse(squares)
         ranks = areas * jnp.exp(self.height * (ahead - 1))
         return ranks if factors is None else ranks * jnp.broadcast_to(factors, ranks.shape)
 

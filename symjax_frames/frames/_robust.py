@@ -159,7 +159,9 @@ def robust_bases(
     )
 
 
-def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"] | None:
+def _factors(
+    points: Array, real: Array, attributes: Array | None
+) -> Float[Array, " points"] | None:
     """The factors of squared lengths that attributes make, divided so that they stay small."""
     if attributes is None:
         return None

@@ -40,10 +40,15 @@ def largest(
     return kept, keys & (2**bits - 1), rest
 
 
-def rows_of(
-    index: Int[Array, " picked"], table: Float[Array, "rows columns"]
-) -> Float[Array, "picked columns"]:
-    """The rows of a table at an index. Their derivatives are products too, and no scatter."""
-    numbers = jax.lax.broadcasted_iota(index.dtype, (index.shape[0], table.shape[0]), 1)
-    picked = (index[:, None] == numbers).astype(table.dtype)
+def one_hot(index: Int[Array, " picked"], rows: int, like: Array) -> Float[Array, "picked rows"]:
+    """A one in each row, at the index. Its products with tables pick their rows.
+
+    Unlike an index they have a product as their derivative, and no scatter.
+    """
+    numbers = jax.lax.broadcasted_iota(index.dtype, (index.shape[0], rows), 1)
+    return (index[:, None] == numbers).astype(like.dtype)
+
+
+def pick(picked: Float[Array, "picked rows"], table: Float[Array, "rows *columns"]) -> Array:
+    """The rows of a table at an index, given by `one_hot`."""
     return jnp.dot(picked, table, precision=Precision.HIGHEST)

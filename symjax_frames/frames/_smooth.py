@@ -47,20 +47,50 @@ def steep_step(
     ratios: Float[Array, "*any"], width: float | Float[Array, ""]
 ) -> Float[Array, "*any"]:
     """Weights of ranks over the best: 1 from the best on, and 0 below it by the share `width`."""
-    return smooth_step((ratios - 1) / width + 1)
+    return smooth_step((ratios - 1) * (1 / width) + 1)
 
 
+@jax.custom_jvp
+def inverse(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """`1 / x`, of which the derivatives divide no more: divisions are loops of their own."""
+    return 1 / x
+
+
+@inverse.defjvp
+def _inverse_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    found = inverse(*primals)
+    return found, -found * found * tangents[0]
+
+
+@jax.custom_jvp
 def smooth_maximum(
     x: Float[Array, "*any points"], width: float | Float[Array, ""]
 ) -> Float[Array, "*any"]:
     r"""$\sum x^{p+1} / \sum x^p$ of numbers from zero on, at most their maximum.
 
     The exponent $p$ is in inverse proportion to `width`, a share of the maximum: entries that are
-    smaller by much more do not count. Zero if all entries are.
+    smaller by much more do not count. Zero if all entries are. The width is a constant.
     """
+    largest, _, _, mean, _ = _powers(x, width)
+    return largest * mean
+
+
+def _powers(x: Array, width: float | Array) -> tuple[Array, Array, Array, Array, Array]:
+    """The maximum, `y = x / m`, its powers `y^(p-1)`, their mean `y` and one over the sum of `y^p`."""
     largest = jax.lax.stop_gradient(jnp.max(x, axis=-1))
-    zero = (largest <= 0)[..., None]
-    y = jnp.where(zero, 1, x / jnp.where(zero, 1, largest[..., None]))
-    powers = jnp.exp(_SHARPNESS / width * jnp.log(jnp.maximum(y, _NOTHING)))
-    sums = total(jnp.stack([y * powers, powers]))
-    return largest * (sums[0] / sums[1])
+    zero = largest <= 0
+    y = jnp.where(zero[..., None], 1, x * (1 / jnp.where(zero, 1, largest))[..., None])
+    powers = jnp.exp((_SHARPNESS / width - 1) * jnp.log(jnp.maximum(y, _NOTHING)))
+    weights = powers * y
+    share = inverse(total(weights))
+    return largest, y, powers, total(weights * y) * share, share
+
+
+@smooth_maximum.defjvp
+def _smooth_maximum_tangent(
+    primals: tuple[Array, float | Array], tangents: tuple[Array, float | Array]
+) -> tuple[Array, Array]:
+    largest, y, powers, mean, share = _powers(*primals)
+    exponent = _SHARPNESS / primals[1]
+    slope = powers * ((exponent + 1) * y - exponent * mean[..., None])
+    return largest * mean, share * total(slope * tangents[0])
