@@ -32,16 +32,20 @@ def robust_frame(
     The arms are $r_i = x_i - t$, from the centroid $t$ (from the origin for `"O"` and `"SO"`).
     Every point may give the first axis, $e_1 = r_i / |r_i|$, with a weight $u_i$ that depends on
     the length of its arm. In space every other point may then give the second axis, along the part
-    of $r_j$ perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part.
-    The last axis completes the basis. The weights are
+    of $r_j$ perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part
+    and on how far ahead along $e_1$ the point is. The last axis completes the basis. The weights
+    are
 
     $$u_i = b\!\left(\frac{|r_i|^2}{\max_k |r_k|^2}\right), \qquad
-      v_{ij} = b\!\left(\frac{|e_1 \times r_j|^2}{\max_k |e_1 \times r_k|^2}\right),$$
+      v_{ij} = b\!\left(\frac{q_{ij}}{\max_k q_{ik}}\right), \qquad
+      q_{ij} = |r_i \times r_j|^2 \exp \frac{2 h\, r_i \cdot r_j}{|r_i|^2 + |r_j|^2},$$
 
-    where $b$ steps smoothly from 0 at `threshold` to 1 at 1, and the maximum is a smooth one. Each
+    where $b$ steps smoothly from 0 at $1 - w$ to 1 at 1, and the maximum is a smooth one. Each
     basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that
-    tie are kept, and the weight of a point whose arm becomes shorter reaches zero before it is left
-    out: the average never jumps.
+    tie are kept, and the weight of a point whose rank falls reaches zero before it is left out: the
+    average never jumps. The more points there are, the finer they are told apart: of $n$ points,
+    $w$ is 1 - `threshold` divided by $s = \max(n / 12, 1)$, but at least 0.001, and $h$ is $2 s$, but
+    at most 8.
 
     For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis
     is arbitrary, so bases with its sign reversed gain weight as a cloud becomes collinear; where
@@ -70,12 +74,13 @@ def robust_frame(
       max_elements: how many elements are kept, those of the largest weights; by default 48 for
         `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics`
         tells the weight of the others, which is then shared among those kept.
-      threshold: above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
+      threshold: the rank at which weights vanish in clouds of up to 12 points, relative to the best;
+        above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
       closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is
         exact for invariants and vectors; `"octahedral"` over their permutations too, which is exact
         for tensors up to rank 3.
-      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: points are ranked by
-        their squared lengths times $1 + a_i^2$, so that fewer tie. Only magnitudes count, and one
+      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: $|r_i|^2$ and $q_{ij}$
+        are multiplied by $1 + a_i^2$ and $1 + a_j^2$, so that fewer points tie. Only magnitudes count, and one
         below about a hundredth of the largest counts as a hundredth of it.
       detach: treat the frame as constant under differentiation.
 
@@ -91,7 +96,9 @@ def robust_frame(
       Where all points of a cloud coincide there are no directions, and vectors that do not vanish
       there jump; invariants stay continuous if the averaged function is. Lengths below about 1e-5
       of the cloud (1e-14 in float64), or below the rounding of the coordinates, count as zero.
-      Hundreds of points on a sphere all tie: no capacity holds them.
+      Points that a symmetry exchanges tie, whatever they are ranked by: of a symmetric cloud, up to
+      four times as many elements are needed as its group has. C60 has 120, and needs 240 elements
+      of 60 first axes.
 
     References:
       Weighted frames that keep averages continuous, and why no choice of single elements can: Dym,
