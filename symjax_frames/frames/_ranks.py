@@ -7,14 +7,16 @@ from jaxtyping import Array, Float
 
 from symjax_frames.frames._smooth import inverse
 
-_CROWD = 12
-"""Points among which a width of `1 - threshold` leaves few enough: the choices that fit by default."""
+_CROWD = 8
+"""Points among which a width of `1 - threshold` leaves few enough. In a larger crowd more points are
+near the best, in proportion to their number."""
 
 _NARROWEST = 1e-3
 """The least width: a step over it must be wide against rounding."""
 
 _HEIGHT, _HIGHEST = 2, 8
-"""The exponent of the height for a crowd of one, and for large ones."""
+"""The exponent of the height in small clouds, and in large ones: there the second axis is made of
+points near the first, and `exp(-2 * 8)` is still far above what rounding leaves of an area."""
 
 
 class Ranking(NamedTuple):

@@ -44,7 +44,7 @@ def robust_frame(
     basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that
     tie are kept, and the weight of a point whose rank falls reaches zero before it is left out: the
     average never jumps. The more points there are, the finer they are told apart: of $n$ points,
-    $w$ is 1 - `threshold` divided by $s = \max(n / 12, 1)$, but at least 0.001, and $h$ is $2 s$, but
+    $w$ is 1 - `threshold` divided by $s = \max(n / 8, 1)$, but at least 0.001, and $h$ is $2 s$, but
     at most 8.
 
     For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis
@@ -72,16 +72,16 @@ def robust_frame(
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
       max_elements: how many elements are kept, those of the largest weights; by default 48 for
-        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. `frame_diagnostics`
+        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, twice as many as a cube needs. `frame_diagnostics`
         tells the weight of the others, which is then shared among those kept.
-      threshold: the rank at which weights vanish in clouds of up to 12 points, relative to the best;
+      threshold: the rank at which weights vanish in clouds of up to 8 points, relative to the best;
         above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
       closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is
         exact for invariants and vectors; `"octahedral"` over their permutations too, which is exact
         for tensors up to rank 3.
       attributes: numbers $a_i$ that tell points apart, such as atomic numbers: $|r_i|^2$ and $q_{ij}$
-        are multiplied by $1 + a_i^2$ and $1 + a_j^2$, so that fewer points tie. Only magnitudes count, and one
-        below about a hundredth of the largest counts as a hundredth of it.
+        are multiplied by $1 + a_i^2$ and $1 + a_j^2$, so that fewer points tie. Only magnitudes
+        count, and one below about a hundredth of the largest counts as a hundredth of it.
       detach: treat the frame as constant under differentiation.
 
     Returns:
