@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import symjax_frames as sf
@@ -47,20 +48,24 @@ def count_ties(few: bool = False) -> dict[str, Ties]:
     Raises:
       UsageError: ase, which has the molecules and clusters, is not installed.
     """
+    draws = _clouds(few)
+    width = max(len(cloud) for _, cloud, _ in draws)
+    points = np.zeros((len(draws), width, 3))
+    mask = np.zeros(points.shape[:2], bool)
+    for row, (_, cloud, _) in enumerate(draws):
+        points[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
     counts: dict[str, Ties] = {}
-    for draws in _batches(_clouds(few)):
-        width = max(len(cloud) for _, cloud, _ in draws)
-        points = np.zeros((len(draws), width, 3))
-        mask = np.zeros(points.shape[:2], bool)
-        for row, (_, cloud, _) in enumerate(draws):
-            points[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
-        for (name, cloud, order), elements, dropped in zip(
-            draws, *_needed(points, mask), strict=True
-        ):
-            found = Ties(len(cloud), order, int(elements), not dropped > 0)
-            before = counts.get(name, found)
-            largest = max(found.elements, before.elements)
-            counts[name] = found._replace(elements=largest, fits=found.fits and before.fits)
+    for (name, cloud, order), elements, dropped in zip(draws, *_needed(points, mask), strict=True):
+        found = Ties(len(cloud), order, int(elements), not dropped > 0)
+        before = counts.get(name, found)
+        largest = max(found.elements, before.elements)
+        counts[name] = found._replace(elements=largest, fits=found.fits and before.fits)
+    if not few:
+        sweep = jnp.asarray(_sweep())
+        capacity, elements = sf.frame_capacity(sf.robust_frame, sweep[None])
+        counts["lidar sweep, clipped at one range"] = Ties(
+            len(sweep), 1, elements, max(capacity) <= 12
+        )
     return counts
 
 
@@ -74,12 +79,6 @@ def _needed(points: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 _Draw = tuple[str, np.ndarray, int]
-
-
-def _batches(draws: list[_Draw]) -> list[list[_Draw]]:
-    """Small clouds together, and large ones alone: padding costs memory."""
-    small = [draw for draw in draws if len(draw[1]) <= 300]
-    return [small, *([draw] for draw in draws if len(draw[1]) > 300)]
 
 
 def _clouds(few: bool) -> list[_Draw]:
@@ -104,10 +103,15 @@ def _clouds(few: bool) -> list[_Draw]:
         return draws
     draws += [(f"Cu{n}", Icosahedron("Cu", m).positions, 120) for n, m in ((55, 3), (147, 4))]
     draws += [("sphere of 300", _directions(seed, 300), 1) for seed in _SEEDS]
+    return draws
+
+
+def _sweep() -> np.ndarray:
+    """Points around a sensor, of which those beyond 50 metres are seen at 50."""
     sweep = _directions(0, 20_000) * np.array([1, 1, 0.2])
     sweep /= np.linalg.norm(sweep, axis=1, keepdims=True)
     ranges = np.minimum(np.random.default_rng(1).exponential(40, len(sweep)), 50)
-    return [*draws, ("lidar sweep of 20,000, clipped at one range", sweep * ranges[:, None], 1)]
+    return sweep * ranges[:, None]
 
 
 def _rings(count: int) -> dict[str, tuple[np.ndarray, int]]:
