@@ -59,7 +59,7 @@ def frame_diagnostics(
       >>> diagnose = jax.jit(sf.frame_diagnostics, static_argnums=0)
       >>> fit = diagnose(tight, cube)
       >>> int(fit.num_elements), round(float(fit.dropped), 6), float(fit.margin)
-      (96, 0.75, 1.0)
+      (48, 0.5, 1.0)
       >>> bool(diagnose(sf.pca_frame, cube).margin < 1e-5)
       True
       >>> halves = lambda points: sf.pca_frame(points)._replace(weights=jnp.ones(8) / 16)

@@ -1,8 +1,9 @@
 """Orthonormal bases made of the arms of a cloud, with weights that never jump.
 
 The axes are arms, orthogonalised one after the other. Every point may give the next axis, with a
-weight that vanishes, together with two derivatives, where its arm is clearly shorter than the
-longest.
+weight that vanishes, together with two derivatives, where its rank is clearly below the best. The
+points are chosen first, as constants; the weights and axes of those chosen are then computed from
+their arms. So what is differentiated is short, and takes few programs to compile.
 """
 
 import functools
@@ -13,13 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from symjax_frames._matrices import multiply
-from symjax_frames.frames._smooth import smooth_maximum, smooth_step, squared_lengths
+from symjax_frames.frames._axes import orthonormal, squared_areas
+from symjax_frames.frames._choices import choose_heads, choose_tails
+from symjax_frames.frames._ranks import Ranking
+from symjax_frames.frames._select import largest, one_hot, pick
+from symjax_frames.frames._smooth import inverse, smooth_step, squared_lengths, steep_step, total
 from symjax_frames.groups import Group
-from symjax_frames.linalg import safe_normalize
 
 _FLAT = 0.05
-"""A cloud is flat where the squared lengths left for an axis are below this share of its own."""
+"""A pair of arms is flat where what is left of the second, squared, is below this share of the first
+squared."""
+
+_constant = jax.lax.stop_gradient
 
 
 class Bases(NamedTuple):
@@ -40,148 +46,140 @@ class Bases(NamedTuple):
     dropped: Float[Array, ""]
 
 
-class _Choice(NamedTuple):
-    """Choices of the next axis.
-
-    The weights of all choices, kept or not, sum to one. So the weight of the axes chosen before
-    does not depend on the number of choices, which for points on a line is decided by rounding.
-
-    Attributes:
-      axes: the axes chosen before, and the next one.
-      weights: of the choices kept.
-      needed: how many choices have a nonzero weight.
-      ambiguity: from 0 to 1, how far the next axis is arbitrary, because the cloud is flat.
-    """
-
-    axes: Float[Array, "kept chosen dim"]
-    weights: Float[Array, " kept"]
-    needed: Int[Array, ""]
-    ambiguity: Float[Array, ""]
-
-
 # Jitted, so that a call outside of a transform compiles one program, not one per operation.
-@functools.partial(jax.jit, static_argnames=("closure", "capacity", "max_elements", "threshold"))
+@functools.partial(jax.jit, static_argnames=("closure", "capacity", "max_elements"))
 def make_bases(
     arms: Float[Array, "points dim"],
-    factors: Float[Array, " points"],
+    ranking: Ranking,
     ambiguity: Float[Array, ""],
     floor: Float[Array, ""],
     closure: Group,
     capacity: tuple[int, ...],
     max_elements: int,
-    threshold: float,
 ) -> Bases:
     """Bases for all choices of points as axes whose weight is not zero.
 
     Args:
       arms: the centred cloud in 2 or 3 dimensions, of a size of order one, padding zero.
-      factors: positive, multiply the squared lengths that points are ranked by.
+      ranking: what makes points come first.
       ambiguity: from 0 to 1, how far the whole cloud is to be taken for a single point; a cloud
         smaller than `floor` always is.
       floor: the length below which an arm, or what is left of one, is rounding.
       closure: a group of signs or signed permutations of the axes, by whose elements each basis is
-        multiplied. See `_closure_shares` for their weights.
+        multiplied. See `_shares` for their weights.
       capacity: the number of choices kept for each axis but the last.
       max_elements: the number of bases kept, at most.
-      threshold: the rank, relative to the best, at which a point has weight zero.
     """
-    size = smooth_maximum(squared_lengths(arms), floor)
-    axes, weights = jnp.zeros((1, 0, arms.shape[1]), arms.dtype), jnp.ones(1, arms.dtype)
-    ambiguities, choices_needed = [ambiguity[None]], []
-    for kept in capacity:
-        choose = functools.partial(_choose, arms, factors, size, floor, kept, threshold)
-        choices = jax.vmap(choose)(axes)
-        ambiguities.append(1 - (1 - ambiguities[-1]) * (1 - choices.ambiguity))
-        ambiguities = [jnp.repeat(by_basis, kept) for by_basis in ambiguities]
-        choices_needed.append(jnp.max(jnp.where(weights > 0, choices.needed, 0)))
-        weights = (weights[:, None] * choices.weights).reshape(-1)
-        axes = choices.axes.reshape(-1, *choices.axes.shape[2:])
+    count, dim = arms.shape
+    # A cloud without a size is one point, beside which any direction will do.
+    none = _constant(jnp.max(squared_lengths(arms))) <= floor * floor
+    row, column = (jax.lax.broadcasted_iota(jnp.int32, arms.shape, axis) for axis in (0, 1))
+    arms = jnp.where(none, (row + column == 0).astype(arms.dtype), arms)
+    ambiguity = jnp.where(none, 1, ambiguity)
+    squares = squared_lengths(arms)
 
-    shares = weights[:, None] * _closure_shares(closure, ambiguities[1:])
-    index, kept_weights = _heaviest(shares.reshape(-1), max_elements)
-    basis, element = jnp.divmod(index, shares.shape[1])
-    linear = multiply(jax.vmap(_complete)(axes)[basis], closure.cast(arms.dtype).linear[element])
-    total = jnp.sum(kept_weights)
-    needed = jnp.stack([*choices_needed, jnp.sum(shares > 0)])
-    fits = jnp.all(needed <= jnp.array([*capacity, len(index)]))
-    return Bases(
-        linear, kept_weights / total, needed, jnp.where(fits, 0, jnp.maximum(1 - total, 0))
-    )
+    heads, everyone = choose_heads(arms, squares, ranking, capacity[0])
+    needed, kept = [jnp.sum(everyone > 0)], heads.kept
+    openness = [jnp.broadcast_to(ambiguity, kept.shape)]
+    if dim == 3:
+        tails = choose_tails(arms, squares, heads, ranking, floor, capacity[1])
+        heads = heads._replace(weights=heads.weights * tails.scale)
+        kept = jnp.where(kept > 0, _constant(heads.weights), 0)[:, None] * tails.kept
+        openness = [jnp.broadcast_to(ambiguity, kept.shape)]
+        openness += [_openness(ambiguity, tails.left)]
+        needed.append(jnp.max(jnp.where(heads.kept > 0, tails.needed, 0)))
 
+    effects = _effects(closure, arms)
+    every = effects.reshape(*[1] * kept.ndim, *effects.shape)
+    shares = kept[..., None] * _constant(_shares([x[..., None] for x in openness], every, effects))
+    needed.append(jnp.sum(shares > 0))
+    kept, index, _ = largest(shares.reshape(-1), max_elements)
+    # A basis without weight is evaluated like any other. As a copy of the heaviest it does no harm.
+    index = jnp.where(kept > 0, index, index[0])
+    choice, element = _split(index, len(effects))
+    elements = one_hot(element, len(effects), arms)
 
-def _choose(
-    arms: Float[Array, "points dim"],
-    factors: Float[Array, " points"],
-    size: Float[Array, ""],
-    floor: Float[Array, ""],
-    kept: int,
-    threshold: float,
-    axes: Float[Array, "chosen dim"],
-) -> _Choice:
-    """The choices of points for the next axis, given the axes before it."""
-    squares = squared_lengths(_perpendicular(arms, axes))
-    depth = smooth_maximum(squares, floor)
-    flat = depth <= 0
-    ranks = squares * factors
-    best = jnp.where(flat, 1, smooth_maximum(ranks, jnp.zeros_like(floor)))
-    scores = (ranks / best - threshold) / (1 - threshold)
-    # Where nothing is left, any direction will do, and one is enough.
-    first = (jnp.arange(arms.shape[0]) == 0).astype(arms.dtype)
-    weights = jnp.where(flat, first, smooth_step(scores))
-    _, index = jax.lax.top_k(jax.lax.stop_gradient(weights), kept)
-    spare = jnp.eye(len(axes.T), dtype=arms.dtype)[jnp.argmin(squared_lengths(axes.T))]
-    sources = jnp.where(flat, spare[None], arms[index])
-    # Twice, since a short remainder of a long arm is perpendicular to the other axes only up to the
-    # rounding of the arm's length, and so is its derivative.
-    for _ in range(2):
-        sources = safe_normalize(_perpendicular(sources, axes))
-    extended = [jnp.broadcast_to(axes[None], (kept, *axes.shape)), sources[:, None]]
-    return _Choice(
-        axes=jnp.concatenate(extended, axis=1),
-        weights=weights[index] / jnp.sum(weights),
-        needed=jnp.sum(weights > 0),
-        ambiguity=1 - smooth_step(depth / jnp.where(flat, 1, _FLAT * size)),
-    )
+    before = one_hot(choice, capacity[0], arms)
+    if dim == 3:
+        before = one_hot(_split(choice, tails.points.shape[1])[0], capacity[0], arms)
+    first, weights = pick(before, heads.arms), pick(before, heads.weights)
+    openness, pair = [jnp.broadcast_to(ambiguity, weights.shape)], first[:, None]
+    if dim == 3:
+        after = one_hot(tails.points.reshape(-1)[choice], count, arms)
+        own, others, best = (
+            pick(hot, table)
+            for hot, table in ((before, heads.squares), (after, squares), (before, tails.best))
+        )
+        factors = None if ranking.factors is None else pick(after, ranking.factors)
+        line = best < 0
+        second = jnp.where(line[:, None], _beside(first), pick(after, arms))
+        ahead = jnp.sum(first * second, axis=1)
+        areas = squared_areas(first, second, own * others, ahead)
+        ranks = ranking.of_second(areas, ahead, own + others, factors)
+        weights = weights * jnp.where(line, 1, steep_step(ranks * best, ranking.width))
+        left = jnp.where(line, 0, areas * inverse(own * own))
+        openness += [_openness(ambiguity, left)]
+        pair = jnp.stack([first, second], axis=1)
+    weights = weights * _shares(openness, pick(elements, effects), effects)
+    weights = jnp.where(kept > 0, weights, 0)
 
-
-def _perpendicular(
-    x: Float[Array, "points dim"], axes: Float[Array, "chosen dim"]
-) -> Float[Array, "points dim"]:
-    """Vectors without their components along orthonormal axes."""
-    for axis in axes:
-        x = x - jnp.sum(x * axis[None], axis=1, keepdims=True) * axis[None]
-    return x
+    matrices = jnp.asarray(_linear(closure).reshape(len(effects), -1), arms.dtype)
+    matrices = pick(elements, matrices).reshape(-1, dim, dim)
+    linear = jnp.sum(orthonormal(pair)[:, :, :, None] * matrices[:, :, None, :], axis=1)
+    sum_kept, room = total(weights), jnp.array([*capacity, len(index)])
+    lost = jnp.maximum(1 - sum_kept / total(everyone), 0)
+    fits = jnp.all(jnp.stack(needed) <= room)
+    weights = weights * inverse(sum_kept)
+    return Bases(linear, weights, jnp.stack(needed), jnp.where(fits, 0, lost))
 
 
-def _closure_shares(
-    closure: Group, ambiguities: list[Float[Array, " bases"]]
-) -> Float[Array, "bases order"]:
+def _openness(ambiguity: Float[Array, ""], left: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """The ambiguity of the second axis, from what is left of its arm."""
+    return 1 - (1 - ambiguity) * smooth_step(left * (1 / _FLAT))
+
+
+def _beside(first: Float[Array, "frame 3"]) -> Float[Array, "frame 3"]:
+    """A constant direction that is not that of the first axis."""
+    x, y = (jnp.eye(1, 3, axis, dtype=first.dtype) for axis in (0, 1))
+    return _constant(jnp.where(jnp.abs(first[:, :1]) < jnp.abs(first[:, 1:2]), x, y))
+
+
+def _shares(
+    openness: list[Float[Array, "..."]],
+    effect: Float[Array, "... dim"],
+    effects: Float[Array, "order dim"],
+) -> Float[Array, "..."]:
     """How the weight of a basis is shared among its products with the elements of the closure.
 
     The share of an element is in proportion to the ambiguity of the first axis that it moves. The
     last axis, which no point gives, has ambiguity 1, and so has the identity.
+
+    Args:
+      openness: the ambiguity of each axis but the last.
+      effect: of the elements in question, as in `effects`.
+      effects: a one at the first axis that an element moves, for the whole closure.
     """
+    counts = jnp.sum(effects, axis=0)
+    moved, whole = effect[..., -1], counts[-1]
+    for axis, ambiguity in enumerate(openness):
+        moved = moved + effect[..., axis] * ambiguity
+        whole = whole + counts[axis] * ambiguity
+    return moved * inverse(whole)
+
+
+def _effects(closure: Group, like: Array) -> Float[Array, "order dim"]:
+    """For each element of the closure, a one at the first axis that it moves, last for none."""
+    moves = (_linear(closure) != np.eye(closure.dim)).any(axis=1)
+    first = [row.argmax() if row.any() else -1 for row in moves]
+    return jnp.asarray(np.eye(closure.dim)[first], like.dtype)
+
+
+def _linear(closure: Group) -> np.ndarray:
     assert closure.elements is not None
-    moves = (np.asarray(closure.elements.linear) != np.eye(closure.dim)).any(axis=1)
-    by_axis = [*ambiguities, jnp.ones_like(ambiguities[0])]
-    shares = jnp.stack([by_axis[row.argmax() if row.any() else -1] for row in moves], axis=1)
-    return shares / jnp.sum(shares, axis=1, keepdims=True)
+    return np.asarray(closure.elements.linear)
 
 
-def _heaviest(
-    weights: Float[Array, " candidates"], count: int
-) -> tuple[Int[Array, " frame"], Float[Array, " frame"]]:
-    constant = jax.lax.stop_gradient(weights)
-    _, index = jax.lax.top_k(constant, min(count, weights.size))
-    kept = constant[index] > 0
-    # A basis without weight is evaluated like any other. As a copy of the heaviest it does no harm.
-    return jnp.where(kept, index, index[0]), jnp.where(kept, weights[index], 0)
-
-
-def _complete(axes: Float[Array, "chosen dim"]) -> Float[Array, "dim dim"]:
-    """The right-handed basis whose first columns are the given axes."""
-    if len(axes) == 1:
-        last = jnp.stack([-axes[0, 1], axes[0, 0]])
-    else:
-        last = jnp.cross(axes[0], axes[1])
-    return jnp.concatenate([axes, last[None]]).T
+def _split(index: Int[Array, "..."], size: int) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
+    """Row and column in a table of `size` columns."""
+    columns = jnp.asarray(size, index.dtype)
+    return jax.lax.div(index, columns), jax.lax.rem(index, columns)

@@ -11,6 +11,7 @@ from symjax_frames._checks import check_cloud, check_positive, concrete, describ
 from symjax_frames._matrices import at_least_float32
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import rounding_floor
+from symjax_frames.frames._ranks import Ranking
 from symjax_frames.frames._robust_options import Closure, check_options
 from symjax_frames.frames._slots import check_entries, most_common
 from symjax_frames.frames._smooth import smooth_maximum, smooth_step, squared_lengths
@@ -63,16 +64,15 @@ def local_bases(
         arms = _damped(points[neighbours] - origin[None], neighbours != node, scale, reach)
         far = jax.lax.stop_gradient(jnp.max(jnp.abs(origin))) / scale
         floor = rounding_floor(given, points.dtype, far)
-        longest = smooth_maximum(squared_lengths(arms), floor)
+        longest = smooth_maximum(squared_lengths(arms), 1 - threshold)
         return make_bases(
             arms,
-            jnp.ones(len(arms), arms.dtype),
+            Ranking(None, 1 - threshold, 0),
             ambiguity=1 - smooth_step(longest / (_NEAR * reach * reach)),
             floor=floor,
             closure=options.closure,
             capacity=options.capacity,
             max_elements=options.max_elements,
-            threshold=threshold,
         )
 
     return jax.vmap(bases_of)(jnp.arange(len(points), dtype=jnp.int32), table), num_neighbours

@@ -12,6 +12,7 @@ from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import moments_of, rounding_floor
 from symjax_frames.frames._overflow import OnOverflow, check_on_overflow, robust_weights
+from symjax_frames.frames._ranks import ranking_of_crowd
 from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
 from symjax_frames.linalg import power_of_two
 
@@ -35,16 +36,20 @@ def robust_frame(
     The arms are $r_i = x_i - t$, from the centroid $t$ (from the origin for `"O"` and `"SO"`).
     Every point may give the first axis, $e_1 = r_i / |r_i|$, with a weight $u_i$ that depends on
     the length of its arm. In space every other point may then give the second axis, along the part
-    of $r_j$ perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part.
-    The last axis completes the basis. The weights are
+    of $r_j$ perpendicular to $e_1$, with a weight $v_{ij}$ that depends on the length of that part
+    and on how far ahead along $e_1$ the point is. The last axis completes the basis. The weights
+    are
 
     $$u_i = b\!\left(\frac{|r_i|^2}{\max_k |r_k|^2}\right), \qquad
-      v_{ij} = b\!\left(\frac{|e_1 \times r_j|^2}{\max_k |e_1 \times r_k|^2}\right),$$
+      v_{ij} = b\!\left(\frac{q_{ij}}{\max_k q_{ik}}\right), \qquad
+      q_{ij} = |r_i \times r_j|^2 \exp \frac{2 h\, r_i \cdot r_j}{|r_i|^2 + |r_j|^2},$$
 
-    where $b$ steps smoothly from 0 at `threshold` to 1 at 1, and the maximum is a smooth one. Each
+    where $b$ steps smoothly from 0 at $1 - w$ to 1 at 1, and the maximum is a smooth one. Each
     basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that
-    tie are kept, and the weight of a point whose arm becomes shorter reaches zero before it is left
-    out: the average never jumps.
+    tie are kept, and the weight of a point whose rank falls reaches zero before it is left out: the
+    average never jumps. The more points there are, the finer they are told apart: of $n$ points,
+    $w$ is 1 - `threshold` divided by $s = \max(n / 8, 1)$, but at least 0.001, and $h$ is $2 s$, but
+    at most 8.
 
     For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis
     is arbitrary, so bases with its sign reversed gain weight as a cloud becomes collinear; where
@@ -71,15 +76,16 @@ def robust_frame(
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
       max_elements: how many elements are kept, those of the largest weights; by default 48 for
-        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, as many as a cube has. The weight of the
-        others is dropped, and the average over the rest is not equivariant.
-      threshold: above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
+        `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, twice as many as a cube needs. The weight of
+        the others is dropped, and the average over the rest is not equivariant.
+      threshold: the rank at which weights vanish in clouds of up to 8 points, relative to the best;
+        above 0, at most 0.999. A higher one means fewer elements, and steeper weights.
       closure: `"signs"` averages over signs of the axes that a flat cloud leaves open, which is
         exact for invariants and vectors; `"octahedral"` over their permutations too, which is exact
         for tensors up to rank 3.
-      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: points are ranked by
-        their squared lengths times $1 + a_i^2$, so that fewer tie. Only magnitudes count, and one
-        below about a hundredth of the largest counts as a hundredth of it.
+      attributes: numbers $a_i$ that tell points apart, such as atomic numbers: $|r_i|^2$ and $q_{ij}$
+        are multiplied by $1 + a_i^2$ and $1 + a_j^2$, so that fewer points tie. Only magnitudes
+        count, and one below about a hundredth of the largest counts as a hundredth of it.
       on_overflow: what becomes of weight that is dropped. With `"drop"` the elements that are kept
         share it, and outside of `jax.jit` and `jax.vmap` a `FrameOverflowWarning` says what is
         needed; inside, `frame_diagnostics` does. With `"nan"` all weights are NaN, and so is
@@ -98,6 +104,9 @@ def robust_frame(
       Where all points of a cloud coincide there are no directions, and vectors that do not vanish
       there jump; invariants stay continuous if the averaged function is. Lengths below about 1e-5
       of the cloud (1e-14 in float64), or below the rounding of the coordinates, count as zero.
+      Points that a symmetry exchanges tie, whatever they are ranked by: of a symmetric cloud, up to
+      four times as many elements are needed as its group has. C60 has 120, and needs 240 elements
+      of 60 first axes.
       Hundreds of points on a sphere all tie: no capacity holds them. `frame_capacity` refuses such a
       cloud and says what else there is.
 
@@ -144,7 +153,7 @@ def robust_bases(
         # A number that `jax.export` keeps open: padding makes it at least that of the choices.
         spare = max(options.capacity)
         points, real = jnp.pad(points, ((0, spare), (0, 0))), jnp.pad(real, (0, spare))
-        factors = jnp.pad(factors, (0, spare), constant_values=1)
+        factors = None if factors is None else jnp.pad(factors, (0, spare), constant_values=1)
     dtype = points.dtype
     points = at_least_float32(jnp.where(real[:, None], points, 0))
     moments = moments_of(points, real, group)
@@ -156,13 +165,12 @@ def robust_bases(
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
     bases = make_bases(
         arms,
-        factors,
+        ranking_of_crowd(jnp.sum(real, dtype=arms.dtype), threshold, factors),
         ambiguity=jnp.zeros((), arms.dtype),
         floor=rounding_floor(dtype, arms.dtype, far),
         closure=options.closure,
         capacity=options.capacity,
         max_elements=options.max_elements,
-        threshold=threshold,
     )
     # Where there are no points there is nothing to lose.
     bases = bases._replace(dropped=jnp.where(jnp.any(real), bases.dropped, 0))
@@ -172,10 +180,12 @@ def robust_bases(
     )
 
 
-def _factors(points: Array, real: Array, attributes: Array | None) -> Float[Array, " points"]:
+def _factors(
+    points: Array, real: Array, attributes: Array | None
+) -> Float[Array, " points"] | None:
     """The factors of squared lengths that attributes make, divided so that they stay small."""
     if attributes is None:
-        return jnp.ones(points.shape[:1], at_least_float32(points).dtype)
+        return None
     shape, dtype = getattr(attributes, "shape", None), getattr(attributes, "dtype", bool)
     floating = jnp.issubdtype(dtype, jnp.floating)
     if shape != points.shape[:1] or not (floating or jnp.issubdtype(dtype, jnp.integer)):

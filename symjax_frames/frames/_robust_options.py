@@ -16,7 +16,7 @@ _CHOICES = 12
 """Choices of each axis that fit by default: the vertices of an icosahedron."""
 
 _PAIRS = 48
-"""Bases that fit by default: those of a cube, the elements of its symmetry group."""
+"""Bases that fit by default: as many as a cube has symmetries, and twice as many as it needs."""
 
 _STEEPEST = 0.999
 """The largest threshold: the step from there to 1 must be wide against rounding."""

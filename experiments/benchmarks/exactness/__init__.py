@@ -1,4 +1,4 @@
-"""Which frames are exact and continuous on which inputs: molecules of G2, hard clouds, paths.
+"""Which frames are exact and continuous on which inputs: molecules, hard and tied clouds, paths.
 
 Run with `python -m experiments benchmark exactness --out DIR`.
 """
@@ -20,6 +20,7 @@ from experiments.benchmarks.exactness.methods import METHODS, Method, backbone, 
 from experiments.benchmarks.exactness.paths import SHOWN, energies, jumps, make_paths, shown_times
 from experiments.benchmarks.exactness.report import report
 from experiments.benchmarks.exactness.results import Evaluations, FrameResult, Results
+from experiments.benchmarks.exactness.ties import count_ties
 from experiments.benchmarks.options import add_out
 
 
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for dtype in options.dtype or TOLERANCES:
             with console.status(f"{len(METHODS)} frames in {dtype}"):
                 results[dtype] = measure_all(clouds, METHODS, dtype, 1 if options.quick else 2)
-        evaluations = count_evaluations(clouds)
-    report(results, evaluations, clouds, console, options.out)
+        evaluations, ties = count_evaluations(clouds), count_ties(options.quick)
+    report(results, evaluations, ties, clouds, console, options.out)
 
 
 def _parser() -> argparse.ArgumentParser:

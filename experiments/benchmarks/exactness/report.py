@@ -1,6 +1,6 @@
 """The report of the exactness benchmark: tables, printed and written, and a picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from experiments.benchmarks.exactness.results import (
     plain,
     tally,
 )
+from experiments.benchmarks.exactness.ties import Ties
 from experiments.benchmarks.figures.exactness import exactness_map
 from experiments.benchmarks.report import (
     Table,
@@ -33,26 +34,32 @@ _DRAWN = ("PCA", "robust")
 
 
 def report(
-    results: Results, evaluations: Evaluations, clouds: Clouds, console: Console, out: Path | None
+    results: Results,
+    evaluations: Evaluations,
+    ties: Mapping[str, Ties],
+    clouds: Clouds,
+    console: Console,
+    out: Path | None,
 ) -> None:
     """Prints the tables, and writes them if there is a folder for it.
 
     Args:
       results: of the same frames for each dtype.
       evaluations: of robust frames.
+      ties: what tied clouds need, by name.
       clouds: the inputs.
       console: where to print.
       out: where to write `exactness.md`, `.png` and `.json`.
     """
     rows = tally(results, clouds)
-    tables = [_table(results, rows, clouds), _evaluation_table(evaluations)]
+    tables = [_table(results, rows, clouds), _evaluation_table(evaluations), _tie_table(ties)]
     caption = _caption(results)
     print_caption(console, caption)
     console.print()
     print_tables(console, *tables)
     if out is None:
         return
-    numbers = plain(results, evaluations, clouds)
+    numbers = plain(results, evaluations, ties, clouds)
     paths = write_report(out, "exactness", caption, tables, numbers)
     paths.append(out / "exactness.png")
     _draw(paths[-1], results, rows)
@@ -88,6 +95,14 @@ def _evaluation_table(evaluations: Evaluations) -> Table:
         for name, counts in evaluations.items()
     ]
     return Table(["evaluations a molecule", "median", "90th percentile", "worst"], rows)
+
+
+def _tie_table(ties: Mapping[str, Ties]) -> Table:
+    rows = [
+        [name, str(tie.points), str(tie.order), str(tie.elements), "yes" if tie.fits else "no"]
+        for name, tie in ties.items()
+    ]
+    return Table(["tied cloud", "points", "symmetries", "elements, E(3)", "fit by default"], rows)
 
 
 def _caption(results: Results) -> str:

@@ -1,5 +1,6 @@
 """The results of the exactness benchmark, and how many of them are failures."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from experiments.benchmarks.exactness.clouds import HARD, MOLECULES, Clouds
 from experiments.benchmarks.exactness.laws import LAWS, Errors
 from experiments.benchmarks.exactness.paths import LARGEST_CHANGE, make_paths
+from experiments.benchmarks.exactness.ties import Ties
 
 
 class FrameResult(NamedTuple):
@@ -71,12 +73,15 @@ def tally(results: Results, clouds: Clouds) -> list[Tally]:
     return [*rows, Tally("paths", "jumps", len(make_paths()), jumps)]
 
 
-def plain(results: Results, evaluations: Evaluations, clouds: Clouds) -> dict[str, Any]:
+def plain(
+    results: Results, evaluations: Evaluations, ties: Mapping[str, Ties], clouds: Clouds
+) -> dict[str, Any]:
     """Everything in the types of JSON.
 
     Args:
       results: by dtype and frame.
       evaluations: of robust frames, for the molecules.
+      ties: what tied clouds need, by name.
       clouds: the inputs, molecules first.
     """
 
@@ -101,4 +106,5 @@ def plain(results: Results, evaluations: Evaluations, clouds: Clouds) -> dict[st
             name: dict(zip(clouds.names, counts.tolist(), strict=False))
             for name, counts in evaluations.items()
         },
+        "ties": {name: tie._asdict() for name, tie in ties.items()},
     }

@@ -98,10 +98,22 @@ def test_evaluations_are_counted(stored):
     assert counts["robust, species, E(3)"] != counts["robust, E(3)"]
 
 
+def test_ties_are_counted(stored):
+    ties = stored["ties"]
+    assert len(ties) == 8
+    for name, tie in ties.items():
+        if tie["order"] > 1:
+            assert tie["order"] <= tie["elements"] <= 4 * tie["order"], name
+    assert ties["C60, shaken by 0.05 A"]["elements"] <= 64
+    # More than twelve first axes tie.
+    large = {"C60", "dodecahedron", "prism of 12", "antiprism of 12"}
+    assert {name for name, tie in ties.items() if not tie["fits"]} == large
+
+
 def test_everything_is_written(written):
     page = (written / "exactness.md").read_text()
     assert "| G2 (6) | forces | 6 | " in page and "| hard clouds (6) | NaN | 0 | 0 | 0 |" in page
-    assert "evaluations a molecule | median" in page
+    assert "evaluations a molecule | median" in page and "| dodecahedron | 20 | 120 | " in page
     assert_drawn(written / "exactness.png")
 
 
