@@ -15,6 +15,7 @@ from symjax_frames._sharding import whole
 from symjax_frames._types import Frame
 from symjax_frames.frames._bound import bound_options, without
 from symjax_frames.frames._robust import robust_bases, robust_frame
+from symjax_frames.frames._robust_options import CHOICES
 
 _ENTRIES = 2**20
 """Numbers that one array of the count may have about."""
@@ -105,7 +106,8 @@ def frame_capacity(
     )
 
     dim = points.shape[2]
-    capacity = (1,) * (dim - 1)
+    # As many as the default room, which most data sets fit into: then one count is enough.
+    capacity = (CHOICES,) * (dim - 1)
     while True:
         needed = np.asarray(
             _count(points, mask, attributes, capacity, tuple(sorted(options.items())))

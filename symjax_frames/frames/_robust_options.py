@@ -12,7 +12,7 @@ RobustGroup = Literal["O", "SO", "E", "SE"]
 Closure = Literal["signs", "octahedral"]
 """The group averaged over where a flat cloud leaves axes open: signs, or signed permutations."""
 
-_CHOICES = 12
+CHOICES = 12
 """Choices of each axis that fit by default: the vertices of an icosahedron."""
 
 _PAIRS = 48
@@ -59,7 +59,7 @@ def check_options(
             f"threshold must be a number above 0 and at most {_STEEPEST}, got {threshold!r}"
         )
     if capacity is None:
-        capacity = (_CHOICES,) * (dim - 1)
+        capacity = (CHOICES,) * (dim - 1)
     if not isinstance(capacity, tuple | list) or len(capacity) != dim - 1:
         raise ValueError(
             f"capacity must be {dim - 1} integer(s), one for each axis but the last, got {capacity!r}"
