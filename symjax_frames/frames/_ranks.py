@@ -14,11 +14,9 @@ near the best, in proportion to their number."""
 _NARROWEST = 1e-3
 """The least width: a step over it must be wide against rounding."""
 
-_HEIGHT, _HIGHEST = 1, 8
+_HEIGHT, _HIGHEST = 2, 8
 """The exponent of the height in small clouds, and in large ones: there the second axis is made of
-points near the first, and `exp(-2 * 8)` is still far above what rounding leaves of an area. Twice
-the exponent in small clouds leaves no fewer elements, and dynamics lose up to 20 times as much of
-their energy in a step."""
+points near the first, and `exp(-2 * 8)` is still far above what rounding leaves of an area."""
 
 
 class Ranking(NamedTuple):

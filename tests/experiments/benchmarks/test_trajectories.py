@@ -24,8 +24,8 @@ from tests.helpers.tiny_potential import TinyPotential, network
 
 # ASE sets the shapes of arrays, which NumPy has deprecated.
 
-# At a step of 0.5 a weight changes within three steps, and the next order shows.
-_TIME, _STEP = 0.1, 0.25
+# At a step of 0.5 a weight changes within three steps, and higher orders show.
+_TIME, _STEP = 0.1, 0.125
 
 
 def _energies():
