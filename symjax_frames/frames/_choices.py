@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from symjax_frames.frames._axes import squared_areas
 from symjax_frames.frames._ranks import Ranking
 from symjax_frames.frames._select import largest, one_hot, pick
-from symjax_frames.frames._smooth import inverse, smooth_maximum, steep_step, total
+from symjax_frames.frames._smooth import inverse, smooth_maximum, steep_step
 
 _constant = jax.lax.stop_gradient
 
@@ -101,7 +101,7 @@ def choose_tails(
     weights, points, (left,) = largest(constant, kept, left)
     return Tails(
         best=jnp.where(line, -1, best),
-        scale=inverse(total(steps)),
+        scale=inverse(jnp.sum(steps, axis=-1)),
         points=points,
         kept=weights,
         left=jnp.where(line[:, None], 0, left),

@@ -18,7 +18,7 @@ from symjax_frames.frames._axes import orthonormal, squared_areas
 from symjax_frames.frames._choices import choose_heads, choose_tails
 from symjax_frames.frames._ranks import Ranking
 from symjax_frames.frames._select import largest, one_hot, pick
-from symjax_frames.frames._smooth import inverse, smooth_step, squared_lengths, steep_step, total
+from symjax_frames.frames._smooth import inverse, smooth_step, squared_lengths, steep_step
 from symjax_frames.groups import Group
 
 _FLAT = 0.05
@@ -126,8 +126,8 @@ def make_bases(
     matrices = jnp.asarray(_linear(closure).reshape(len(effects), -1), arms.dtype)
     matrices = pick(elements, matrices).reshape(-1, dim, dim)
     linear = jnp.sum(orthonormal(pair)[:, :, :, None] * matrices[:, :, None, :], axis=1)
-    sum_kept, room = total(weights), jnp.array([*capacity, len(index)])
-    lost = jnp.maximum(1 - sum_kept / total(everyone), 0)
+    sum_kept, room = jnp.sum(weights, axis=-1), jnp.array([*capacity, len(index)])
+    lost = jnp.maximum(1 - sum_kept / jnp.sum(everyone, axis=-1), 0)
     fits = jnp.all(jnp.stack(needed) <= room)
     weights = weights * inverse(sum_kept)
     return Bases(linear, weights, jnp.stack(needed), jnp.where(fits, 0, lost))

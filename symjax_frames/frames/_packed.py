@@ -193,6 +193,8 @@ def _members(
     xp = np if known else jnp
     if not known:
         ids, kept = segment_ids, np.True_ if mask is None else mask
+    if ids.dtype.itemsize < 4:
+        ids = ids.astype(np.int32)  # which holds the number of graphs too
     inside = (ids >= 0) & (ids < num_segments) & kept
     graphs = xp.where(inside, ids, num_segments).astype(np.int32)
     order = xp.argsort(graphs, stable=True)

@@ -14,9 +14,9 @@ near the best, in proportion to their number."""
 _NARROWEST = 1e-3
 """The least width: a step over it must be wide against rounding."""
 
-_HEIGHT, _HIGHEST = 2, 8
-"""The exponent of the height in small clouds, and in large ones: there the second axis is made of
-points near the first, and `exp(-2 * 8)` is still far above what rounding leaves of an area."""
+_HEIGHT = 2
+"""The exponent of the height. Of 8, what rounding leaves of the area of points ahead would outrank the
+areas of points behind, by `exp(2 * 8)`."""
 
 
 class Ranking(NamedTuple):
@@ -62,4 +62,4 @@ def ranking_of_crowd(
     """The ranking for a number of points: the more there are, the finer it has to tell them apart."""
     crowd = jnp.maximum(count / _CROWD, 1)
     width = jnp.maximum((1 - threshold) / crowd, _NARROWEST)
-    return Ranking(factors, width, jnp.minimum(_HEIGHT * crowd, _HIGHEST))
+    return Ranking(factors, width, _HEIGHT)

@@ -48,8 +48,8 @@ def robust_frame(
     basis is an element of weight $u_i / \sum_k u_k \cdot v_{ij} / \sum_k v_{ik}$. All points that
     tie are kept, and the weight of a point whose rank falls reaches zero before it is left out: the
     average never jumps. The more points there are, the finer they are told apart: of $n$ points,
-    $w$ is 1 - `threshold` divided by $s = \max(n / 8, 1)$, but at least 0.001, and $h$ is $2 s$, but
-    at most 8.
+    $w$ is 1 - `threshold` divided by $\max(n / 8, 1)$, but at least 0.001. The height counts with
+    $h = 2$.
 
     For `"O"` and `"E"` both signs of the last axis are kept. In a collinear cloud the second axis
     is arbitrary, so bases with its sign reversed gain weight as a cloud becomes collinear; where

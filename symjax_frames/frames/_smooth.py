@@ -2,11 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.lax import Precision
 from jaxtyping import Array, Float
-
-from symjax_frames._checks import is_integer
 
 _SHARPNESS = 8
 """Exponent of the smooth maximum times the width of the step: so sharp that few points share it."""
@@ -18,13 +14,6 @@ _NOTHING = 1e-6
 def squared_lengths(x: Float[Array, "*any dim"]) -> Float[Array, "*any"]:
     """The squared length of every vector along the last axis."""
     return jnp.sum(x * x, axis=-1)
-
-
-def total(x: Float[Array, "*any points"]) -> Float[Array, "*any"]:
-    """The sum along the last axis, as a product: a sum compiles to up to three loops."""
-    count = x.shape[-1]
-    ones = np.ones(count, x.dtype) if is_integer(count) else jnp.ones(count, x.dtype)
-    return jnp.dot(x, ones, precision=Precision.HIGHEST)
 
 
 @jax.custom_jvp
@@ -82,8 +71,8 @@ def _powers(x: Array, width: float | Array) -> tuple[Array, Array, Array, Array,
     y = jnp.where(zero[..., None], 1, x * (1 / jnp.where(zero, 1, largest))[..., None])
     powers = jnp.exp((_SHARPNESS / width - 1) * jnp.log(jnp.maximum(y, _NOTHING)))
     weights = powers * y
-    share = inverse(total(weights))
-    return largest, y, powers, total(weights * y) * share, share
+    share = inverse(jnp.sum(weights, axis=-1))
+    return largest, y, powers, jnp.sum(weights * y, axis=-1) * share, share
 
 
 @smooth_maximum.defjvp
@@ -93,4 +82,4 @@ def _smooth_maximum_tangent(
     largest, y, powers, mean, share = _powers(*primals)
     exponent = _SHARPNESS / primals[1]
     slope = powers * ((exponent + 1) * y - exponent * mean[..., None])
-    return largest * mean, share * total(slope * tangents[0])
+    return largest * mean, share * jnp.sum(slope * tangents[0], axis=-1)

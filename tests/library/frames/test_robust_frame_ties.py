@@ -143,3 +143,32 @@ def test_batch_on_a_mesh_is_gathered_nowhere():
 
     assert gathers(sf.robust_frame) == 0
     assert gathers(lambda x: jax.lax.top_k(x[:, 0], 3)) > 0
+
+
+def test_rounding_of_points_on_an_axis_gives_no_second_one():
+    """Points ahead on a line, that rounding takes off it, and behind them a crowd beside the line."""
+    draws, count = np.random.default_rng(1), 48
+    weight = jnp.asarray(draws.normal(size=(3, 7)), jnp.float32)
+    angles, heights = draws.uniform(0, 6, count), np.linspace(0.9, 1.1, count)
+    beside = np.stack(
+        [np.cos(angles) / 2 + 0.5, np.sin(angles) * draws.uniform(size=count)], axis=1
+    )
+    ahead = heights[:, None] * np.eye(1, 3, 2)
+    behind = np.concatenate([1e-3 * beside, -0.995 * heights[:, None]], axis=1)
+    turns = np.stack([np.linalg.qr(draws.normal(size=(3, 3)))[0] for _ in range(8)])
+    clouds = np.concatenate([ahead, behind]) @ np.swapaxes(turns, 1, 2) + 100 / 1.7
+
+    def fn(x):
+        hidden = jnp.sin(2 * x @ weight)
+        return jnp.sum(jnp.mean(hidden**2 + jnp.tanh(3 * hidden) * hidden**3, axis=0))
+
+    @jax.jit
+    @jax.vmap
+    def slopes(x):
+        average = sf.frame_average(fn, sf.robust_frame, in_actions=sf.points, out_actions=None)
+        return jax.grad(average)(x), jax.grad(fn)(x)
+
+    found = slopes(jnp.asarray(clouds, jnp.float32))
+    exact, bare = (np.ptp(length) for length in np.linalg.norm(found, axis=(2, 3)))
+    # The coordinates are rounded by a hundredth of what is beside the line.
+    assert exact < 1e-2 * np.linalg.norm(found[0][0]) and bare > 1e-2
