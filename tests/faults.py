@@ -106,7 +106,7 @@ FAULTS = (
         "symjax_frames/frames/_robust.py",
         "    return jax.lax.stop_gradient(frame) if detach else frame\n",
         "    return jax.lax.stop_gradient(frame)\n",
-        ("tests/library/frames/test_robust_frame.py",),
+        ("tests/library/frames/test_robust_frame_derivatives.py",),
     ),
     Fault(
         "weight that has no room is dropped in silence",
