@@ -12,6 +12,9 @@ from jaxtyping import Array, PyTree
 
 from symjax_frames._checks import concrete
 
+LIBRARY = (os.path.join(os.path.dirname(__file__), ""),)
+"""Where the files of the library are: who is to read a warning called it, at whatever depth."""
+
 
 def could_take_mask(frame: Callable[..., Any]) -> bool:
     """Whether `frame`, called with points alone, has a parameter `mask` that it was not given."""
@@ -62,5 +65,5 @@ def warn_of_strays(
         warnings.warn(
             f"{len(rows)} nodes are in none of the num_segments={num_segments} graphs, which have "
             f"segment_ids from 0 to {num_segments - 1}, though they do not look like padding",
-            skip_file_prefixes=(os.path.join(os.path.dirname(__file__), ""),),
+            skip_file_prefixes=LIBRARY,
         )

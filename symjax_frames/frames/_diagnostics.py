@@ -80,9 +80,8 @@ def frame_diagnostics(
     """
     function, options = bound_options(frame)
     if function is robust_frame:
-        jax.eval_shape(
-            functools.partial(function, **options), points, mask
-        )  # for its own errors, if an option is wrong
+        # For its own errors, if an option is wrong.
+        jax.eval_shape(functools.partial(function, **options), points, mask)
         bases, _ = robust_bases(points, mask, **without(options, "detach", "on_overflow"))
         total = jnp.sum(bases.weights)
         if options.get("on_overflow") == "nan":

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
@@ -11,13 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from symjax_frames._checks import concrete
+from symjax_frames._padding import LIBRARY
 from symjax_frames.frames._gram_schmidt import Bases
 from symjax_frames.frames._robust_options import RobustOptions
 
 OnOverflow = Literal["drop", "nan"]
 """What becomes of dropped weight: those kept share it, or all weights of the frame are NaN."""
 
-_PACKAGE = str(Path(__file__).parents[1])
 _ROUNDINGS = 32
 """Machine epsilons that a sum of weights is off by: less is rounding, and not told of."""
 
@@ -140,8 +139,7 @@ def known_value(value: Array) -> np.ndarray | None:
 
 
 def _warn(message: str) -> None:
-    # Who is to read it called the library, at whatever depth.
-    warnings.warn(message, FrameOverflowWarning, skip_file_prefixes=(_PACKAGE,))
+    warnings.warn(message, FrameOverflowWarning, skip_file_prefixes=LIBRARY)
 
 
 def _shortage(needed: np.ndarray, dropped: float, room: RobustOptions) -> str:
