@@ -51,8 +51,8 @@ from symjax_frames.groups import special_euclidean as special_euclidean
 from symjax_frames.groups import special_orthogonal as special_orthogonal
 from symjax_frames.groups import tetrahedral as tetrahedral
 from symjax_frames.groups import translation as translation
+from symjax_frames.sampling import sampled_average as sampled_average
 from symjax_frames.transforms import frame_average as frame_average
 from symjax_frames.transforms import group_average as group_average
-from symjax_frames.transforms import sampled_average as sampled_average
 
 __version__ = _version("symjax_frames")

@@ -1,4 +1,4 @@
-"""The weighted sum behind every transform: pull the arguments, apply, push the outputs, average."""
+"""The weighted sum of terms behind every transform."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ import numpy as np
 from jax.sharding import AxisType
 from jaxtyping import Array, PyTree
 
-from symjax_frames._checks import check_positive, concrete, holds
+from symjax_frames._checks import check_positive, concrete
 from symjax_frames._shares import first_rows, mesh_with, shared_frame
-from symjax_frames._stateful import call_stateless
-from symjax_frames._trees import argument_actions, check_actions, is_object, map_actions
+from symjax_frames._terms import make_term
+from symjax_frames._trees import argument_actions, check_actions, map_actions
 from symjax_frames._types import Action, Frame
 
 _TOLERANCE = 1e-3
@@ -52,8 +52,10 @@ def make_average(
                 f"spmd_axis_name={spmd_axis_name!r} all at once; give one of them"
             )
 
+    term = make_term(fn, in_actions, out_actions, has_aux)
+
     def average(frame: Frame, args: tuple, kwargs: dict) -> PyTree[Array]:
-        _check_frame(frame)
+        check_frame(frame)
         count, mapped_axis = len(frame.weights), None
         if spmd_axis_name is not None:
             mesh = mesh_with(spmd_axis_name, (frame, args, kwargs))
@@ -61,41 +63,15 @@ def make_average(
             # Within a shard_map, jax.vmap takes the name for an axis of that.
             mapped_axis = None if AxisType.Manual in mesh.axis_types else spmd_axis_name
 
-        def pull(g: Any, action: Action | None, leaf: Any, name: str) -> Any:
-            return leaf if action is None else apply_action(action.pull, g, leaf, name)
-
         dtypes: dict[str, Any] = {}
 
-        def push(g: Any, action: Action | None, leaf: Any, name: str) -> Any:
-            _check_averageable(leaf, name)
-            dtypes[name] = leaf.dtype
-            if action is None:
-                return leaf
-            # Rounded to the dtype of the output once, after the sum.
-            return apply_action(action.push, g, _widened(leaf, g), name)
-
-        def term(g: Any) -> tuple[PyTree[Array], PyTree]:
-            pulled = map_actions(
-                lambda action, leaf, name: pull(g, action, leaf, name),
-                in_actions,
-                args,
-                "argument",
-                # What a function changes in a copy of a module would be lost unseen.
-                is_unmoved=is_object,
-            )
-            outputs, aux = _parts(call_stateless(fn, pulled, kwargs), has_aux)
-            pushed = map_actions(
-                lambda action, leaf, name: push(g, action, leaf, name),
-                out_actions,
-                outputs,
-                "output",
-            )
-            return pushed, aux
+        def of_element(element: Any) -> tuple[PyTree[Array], PyTree]:
+            return term(element, args, kwargs, dtypes)
 
         if batch_size is None:
-            terms, aux = jax.vmap(term, spmd_axis_name=mapped_axis)(frame.elements)
+            terms, aux = jax.vmap(of_element, spmd_axis_name=mapped_axis)(frame.elements)
         else:
-            terms, aux = jax.lax.map(term, frame.elements, batch_size=batch_size)
+            terms, aux = jax.lax.map(of_element, frame.elements, batch_size=batch_size)
         averaged = map_actions(
             lambda action, leaf, name: _weighted_sum(action, frame.weights, leaf, name).astype(
                 dtypes[name]
@@ -111,26 +87,8 @@ def make_average(
     return average
 
 
-def _parts(result: Any, has_aux: bool) -> tuple[PyTree[Array], PyTree]:
-    """The outputs that are averaged, and what is handed through beside them."""
-    if not has_aux:
-        return result, None
-    if not isinstance(result, tuple) or len(result) != 2:
-        got = type(result).__name__
-        got += f" of length {len(result)}" if isinstance(result, tuple) else ""
-        raise ValueError(
-            f"with has_aux=True the function must return a pair (outputs, aux), got {got}"
-        )
-    return result
-
-
-def _widened(leaf: Array, g: Any) -> Array:
-    """The output in the dtype of the group element, if that holds every value of its own."""
-    dtype = jax.tree.leaves(g)[0].dtype
-    return leaf.astype(dtype) if holds(dtype, leaf.dtype) else leaf
-
-
-def _check_frame(frame: Any) -> None:
+def check_frame(frame: Any) -> None:
+    """Raises unless it is a frame, of one number of elements, whose weights sum to one if known."""
     if not isinstance(frame, Frame):
         raise ValueError(f"the frame function must return a Frame, got {type(frame).__name__}")
     sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(frame)}
@@ -168,6 +126,15 @@ def check_weights(weights: Array, *, drawn: bool = False) -> None:
 
 
 def _weighted_sum(action: Action | None, weights: Array, terms: Array, name: str) -> Array:
+    return jnp.sum(scaled(action, weights, terms, name), axis=0)
+
+
+def scaled(action: Action | None, weights: Array, terms: Array, name: str) -> Array:
+    """Terms, one a row, times their weights, in the wider dtype of both.
+
+    Raises:
+      ValueError: if each graph has weights of its own, and the action does not say which.
+    """
     scale = Action.scale if action is None else action.scale
     if weights.ndim > 1 and scale is Action.scale:
         raise ValueError(
@@ -177,31 +144,4 @@ def _weighted_sum(action: Action | None, weights: Array, terms: Array, name: str
     # The sum is taken in the wider dtype on purpose, and cast back: strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
         wide = jnp.promote_types(weights.dtype, terms.dtype)
-    scaled = jax.vmap(scale)(weights.astype(wide), terms.astype(wide))
-    return jnp.sum(scaled, axis=0)
-
-
-def apply_action(move: Callable, g: Any, leaf: Any, name: str) -> Any:
-    """Moves a leaf, with an error that names the leaf if that is impossible."""
-    if not isinstance(leaf, jax.Array | np.ndarray):
-        raise ValueError(
-            f"{name} has an action but is no floating array, got {type(leaf).__name__}; convert it, "
-            "or give it the action None"
-        )
-    try:
-        return move(g, jnp.asarray(leaf))
-    except ValueError as error:
-        # Labels and masks may move, if their action says so: only it knows what is wrong.
-        what = ""
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            what = f" has an action but is no floating array, got {leaf.dtype} array"
-        raise ValueError(f"{name}{what}: {error}") from error
-
-
-def _check_averageable(leaf: Any, name: str) -> None:
-    if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        kind = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
-        raise ValueError(
-            f"{name} must be a floating array to be averaged, got {kind}; with has_aux=True the "
-            "function may return a second value, which is not averaged"
-        )
+    return jax.vmap(scale)(weights.astype(wide), terms.astype(wide))

@@ -1,19 +1,16 @@
-"""The transforms: a function becomes its average over a frame, a group, or samples of either."""
+"""The transforms: a function becomes its average over a frame or a group."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import PyTree
 
-from symjax_frames._checks import check_callable, check_key, check_positive, is_integer
-from symjax_frames._padding import could_take_mask, warn_of_padding
-from symjax_frames._sharding import on_own_mesh
+from symjax_frames._frame_arguments import frame_of_arguments
 from symjax_frames._trees import moved_dtype
 from symjax_frames._types import Action, Frame
-from symjax_frames._weighted_sum import check_weights, make_average
+from symjax_frames._weighted_sum import make_average
 from symjax_frames._wrapping import named_after
 from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, QuadratureRule, check_group, right_cosets
@@ -89,7 +86,7 @@ def frame_average[**P, R](
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
       arXiv:2110.03336.
     """
-    select = _frame_of_arguments("frame", frame, frame_argnums)
+    select = frame_of_arguments("frame", frame, frame_argnums)
     average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name, has_aux)
 
     def averaged(*args: Any, **kwargs: Any) -> Any:
@@ -177,128 +174,3 @@ def group_average[**P, R](
         return average(Frame(elements, jnp.full(count, 1 / count, dtype)), args, kwargs)
 
     return named_after(fn, averaged)
-
-
-def sampled_average[**P, R](
-    fn: Callable[P, R],
-    source: Callable[..., Frame] | QuadratureRule | Group,
-    *,
-    in_actions: PyTree[Action | None],
-    out_actions: PyTree[Action | None],
-    frame_argnums: int | Sequence[int] = 0,
-    num_samples: int = 1,
-    spmd_axis_name: str | None = None,
-    has_aux: bool = False,
-) -> Callable[Concatenate[Key[Array, ""], P], R]:
-    r"""An unbiased random estimate of the average of `fn`, at a fraction of its cost.
-
-    Draws `num_samples` elements $g_k$ with probability $w_k(x)$ from a frame, or from the Haar
-    measure of a compact group, and returns the mean of
-    $(w_k / \mathrm{stop}(w_k))\, \rho_{out}(g_k)\, \phi(\rho_{in}(g_k)^{-1} x)$: value and gradient
-    are unbiased, through the weights too. Train with samples, evaluate with the full average.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, symjax_frames as sf
-      >>> energy = lambda x: jnp.sum(jnp.sin(x + 1))
-      >>> sampled = sf.sampled_average(
-      ...     energy, sf.orthogonal(3), in_actions=sf.vectors, out_actions=None, num_samples=4
-      ... )
-      >>> jax.jit(sampled)(jax.random.key(0), jnp.ones((5, 3))).shape
-      ()
-
-    Args:
-      fn: any callable on arrays.
-      source: a frame or a rule, as in `frame_average`, or a compact group, finite or not.
-      in_actions: as in `frame_average`.
-      out_actions: as in `frame_average`.
-      frame_argnums: the arguments (after the key) a frame is called with.
-      num_samples: the number of elements drawn, with replacement.
-      spmd_axis_name: as in `frame_average`.
-      has_aux: as in `frame_average`; `aux` has an entry for each element drawn.
-
-    Returns:
-      A pure function of `(key, *args)`, the PRNG key first, with the name and docstring of `fn`.
-
-    Raises:
-      ValueError: if the group is not compact, and as in `frame_average`.
-
-    References:
-      Duval et al., FAENet, ICML 2023, arXiv:2305.05577.
-    """
-    num_samples = check_positive("num_samples", num_samples)
-    if not isinstance(source, Group):
-        select = _frame_of_arguments("source", source, frame_argnums)
-    elif not source.compact:
-        raise ValueError(
-            f"source: {source.name} is not compact, so there is no uniform measure to draw from; "
-            "center the data (translation frame) and use O or SO"
-        )
-    average = make_average(fn, in_actions, out_actions, None, spmd_axis_name, has_aux)
-
-    def sampled(key: Key[Array, ""], *args: Any, **kwargs: Any) -> Any:
-        check_key("the first argument of a sampled average", key)
-        if isinstance(source, Group):
-            dtype = moved_dtype(in_actions, args)
-            keys = jax.random.split(key, num_samples)
-            elements = jax.vmap(lambda one_key: source.draw(one_key, dtype))(keys)
-            drawn = Frame(elements, jnp.full(num_samples, 1 / num_samples, dtype))
-        else:
-            drawn = _draw(key, select(args, kwargs), num_samples)
-        return average(drawn, args, kwargs)
-
-    return named_after(fn, sampled, key_first=True)
-
-
-@on_own_mesh
-def _draw(key: Key[Array, ""], frame: Frame, num_samples: int) -> Frame:
-    """Elements drawn with their weights, a packed frame's independently for each graph."""
-    constant = jax.lax.stop_gradient(frame.weights)
-    check_weights(frame.weights, drawn=True)
-    shape = (num_samples, *frame.weights.shape[1:])
-    index = jax.random.categorical(key, jnp.log(constant), axis=0, shape=shape)
-
-    def take(leaf: Array) -> Array:
-        rows = index.reshape(index.shape + (1,) * (leaf.ndim - index.ndim))
-        return jnp.take_along_axis(leaf, rows, axis=0)
-
-    # The ratio is one, and its gradient is that of the logarithm of the probability of the draw.
-    # Weights are divided after they are drawn: one of zero is never drawn, and must not divide.
-    weights = take(frame.weights)
-    ratio = weights / jax.lax.stop_gradient(weights)
-    return Frame(jax.tree.map(take, frame.elements), ratio / num_samples)
-
-
-def _frame_of_arguments(
-    name: str, frame: Callable[..., Frame] | QuadratureRule, frame_argnums: int | Sequence[int]
-) -> Callable[[tuple, dict], Frame]:
-    """The frame of `(args, kwargs)`, made of the arguments that `frame_argnums` selects."""
-    argnums = _check_argnums(frame_argnums)
-    if isinstance(frame, QuadratureRule):
-        return lambda args, kwargs: frame
-    check_callable(name, frame)
-    lacks_mask = len(argnums) == 1 and could_take_mask(frame)
-
-    def select(args: tuple, kwargs: dict) -> Frame:
-        selected = _select(args, argnums)
-        if lacks_mask:
-            others = [arg for index, arg in enumerate(args) if index not in argnums]
-            warn_of_padding(selected[0], (others, kwargs))
-        return frame(*selected)
-
-    return select
-
-
-def _check_argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    selected = tuple(argnums) if isinstance(argnums, Sequence | np.ndarray) else (argnums,)
-    if not all(is_integer(index) and index >= 0 for index in selected):
-        raise ValueError(f"frame_argnums must be non-negative integers, got {argnums!r}")
-    return tuple(int(index) for index in selected)
-
-
-def _select(args: tuple, argnums: tuple[int, ...]) -> list[Any]:
-    if any(index >= len(args) for index in argnums):
-        raise ValueError(
-            f"frame_argnums={argnums} selects an argument beyond the {len(args)} positional ones; "
-            "the arguments of the frame cannot be given by keyword"
-        )
-    return [args[index] for index in argnums]

@@ -12,7 +12,8 @@ from symjax_frames._trees import check_actions
 from symjax_frames._types import Action, Frame
 from symjax_frames.groups import Group, QuadratureRule
 from symjax_frames.nn._fork import Fork, draw
-from symjax_frames.transforms import frame_average, group_average, sampled_average
+from symjax_frames.sampling import sampled_average
+from symjax_frames.transforms import frame_average, group_average
 
 
 class Averaged(nnx.Module):

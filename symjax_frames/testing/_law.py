@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from symjax_frames._checks import check_positive
+from symjax_frames._terms import apply_action
 from symjax_frames._trees import argument_actions, check_actions, map_actions, moved_dtype
 from symjax_frames._types import Action
-from symjax_frames._weighted_sum import apply_action
 from symjax_frames.groups import Group, check_group
 from symjax_frames.testing._terms import with_terms
 

@@ -10,9 +10,9 @@ from jaxtyping import PyTree
 
 from symjax_frames._checks import describe
 from symjax_frames._matrices import apply
+from symjax_frames._terms import apply_action
 from symjax_frames._trees import argument_actions, check_actions, map_actions
 from symjax_frames._types import Action
-from symjax_frames._weighted_sum import apply_action
 from symjax_frames.elements import Isometry
 from symjax_frames.testing._quick import quick_jit
 
