@@ -108,6 +108,27 @@ def evaluated[Output](
     return sf.frame_average(fn, frame or make_frame(config), **actions)
 
 
+def evaluated_batch[Output](
+    fn: Callable[..., Output],
+    config: FrameModelConfig,
+    frame: FrameOf | None = None,
+    **actions: Any,
+) -> Callable[..., Output]:
+    """The same network for a batch, along the first axes of its arguments.
+
+    Of robust frames it evaluates only the elements that have a weight.
+
+    Args:
+      fn: the network.
+      config: the model section of a configuration.
+      frame: as for `evaluated`.
+      actions: as for `evaluated`.
+    """
+    if config.frame != "robust":
+        return jax.vmap(evaluated(fn, config, frame, **actions))
+    return sf.batch_average(fn, frame or make_frame(config), **actions)
+
+
 def trained[Output](
     fn: Callable[..., Output],
     config: FrameModelConfig,

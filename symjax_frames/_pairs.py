@@ -51,10 +51,10 @@ def sum_pairs(
     evaluate: Callable[[Pairs], PyTree[Array]],
     frames: Frame,
     arrays: list[Array],
-    at_a_time: int,
+    capacity: int,
     axis_name: str | None = None,
 ) -> PyTree[Array]:
-    """The sum of `evaluate` over all pairs that have a weight, `at_a_time` of them in each round.
+    """The sum of `evaluate` over all pairs that have a weight, in rounds.
 
     The first round is always evaluated, and the others within a conditional: there are as many as
     the pairs need. Only what goes into the later ones is kept for their derivatives.
@@ -63,16 +63,16 @@ def sum_pairs(
       evaluate: pairs to sums over them.
       frames: of all examples, with leaves `(batch, frame, ...)`.
       arrays: of the batch.
-      at_a_time: pairs in a round.
+      capacity: pairs in the first round, fewer than there are; in each later one a quarter of it.
       axis_name: that of a `jax.vmap` over shares of the batch, which go on to another round together.
     """
-    rounds = _rounds(frames.weights, at_a_time)
+    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, 1))
     # Without this, the conditional would be of each share, and evaluate all rounds for all.
-    needed = jnp.sum(rounds[:, 0] >= 0)
+    needed = jnp.sum(rest[:, 0] >= 0)
     if axis_name is not None:
         # A `pmax` over an axis that is split has no rule in JAX.
         needed = jnp.max(jax.lax.all_gather(needed, axis_name))
-    numbers = jnp.arange(len(rounds), dtype=needed.dtype)
+    numbers = jnp.arange(len(rest), dtype=needed.dtype)
 
     # Of these rounds only what goes into them is kept.
     @jax.checkpoint
@@ -84,22 +84,23 @@ def sum_pairs(
         )
 
     def add_rounds(sums: PyTree[Array]) -> PyTree[Array]:
-        rest = numbers[1:], rounds[1:]
-        return jax.lax.scan(lambda sums, row: (add_round(sums, *row), None), sums, rest)[0]
+        rounds = numbers, rest
+        return jax.lax.scan(lambda sums, row: (add_round(sums, *row), None), sums, rounds)[0]
 
-    sums = evaluate(_pairs(rounds[0], frames, arrays))
-    if len(rounds) == 1:
-        return sums
-    return jax.lax.cond(needed > 1, add_rounds, lambda sums: sums, sums)
+    sums = evaluate(_pairs(first, frames, arrays))
+    return jax.lax.cond(needed > 0, add_rounds, lambda sums: sums, sums)
 
 
 @on_own_mesh
-def _rounds(weights: Array, at_a_time: int) -> Int[Array, "rounds pairs"]:
+def _rounds(
+    weights: Array, capacity: int, later: int
+) -> tuple[Int[Array, " first"], Int[Array, "rounds later"]]:
     """The numbers of the pairs that have a weight, ascending; what is left over is negative."""
     chosen = weighted(weights, 2).reshape(-1)
-    rounds = -(-chosen.size // at_a_time)
-    numbers = jnp.nonzero(chosen, size=rounds * at_a_time, fill_value=-1)[0]
-    return numbers.reshape(rounds, at_a_time).astype(jnp.int32)
+    rounds = -(-(chosen.size - capacity) // later)
+    numbers = jnp.nonzero(chosen, size=capacity + rounds * later, fill_value=-1)[0]
+    numbers = numbers.astype(jnp.int32)
+    return numbers[:capacity], numbers[capacity:].reshape(rounds, later)
 
 
 @on_own_mesh

@@ -20,8 +20,8 @@ from symjax_frames._weighted_sum import check_frame, check_weights, make_average
 from symjax_frames._wrapping import named_after
 from symjax_frames.groups import QuadratureRule
 
-_EACH = 4
-"""Pairs of each example that are evaluated in one round by default."""
+_EACH = 2
+"""Pairs of each example in the first round by default: as many as a cloud without ties has for O(3)."""
 
 _COUNTED = 256
 """Examples whose frames are made at once to count their pairs."""
@@ -51,9 +51,9 @@ def batch_average[**P, R](
       \{p\} = \{(b, g) : g \in F(x_b),\ w_g(x_b) \neq 0\}$$
 
     Whatever is not moved is gathered too, once for each pair. `capacity` is the number of pairs that
-    one round evaluates. If there are more, a `lax.cond` goes on to further rounds: the result is
-    never wrong, it takes as many rounds as the pairs need, and never more memory than one.
-    `batch_capacity` tells how many pairs a data set needs.
+    the first round evaluates. If there are more, a `lax.cond` goes on to further rounds, of a quarter
+    of them each: the result is never wrong, it takes as many rounds as the pairs need, and never
+    more memory than the first. `batch_capacity` tells how many pairs a data set needs.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
@@ -74,8 +74,8 @@ def batch_average[**P, R](
       frame_argnums: as in `frame_average`.
       in_axes: where the batch is in the positional arguments, as in `jax.vmap`. Keyword arguments
         have it first.
-      capacity: the number of pairs that are evaluated at a time; by default four for each example.
-        All of them, if it is at least the number of examples times that of elements.
+      capacity: the number of pairs of the first round; by default two for each example. If it is at
+        least the number of examples times that of elements, all are evaluated at once.
       spmd_axis_name: an axis of the mesh of `jax.set_mesh` that the batch is split over. A batch that
         is split over Explicit axes tells it by itself. Each device chooses among the pairs of its
         examples, with its share of `capacity`, and all go on to another round if one has to: one

@@ -53,13 +53,13 @@ class Evaluator:
     ) -> None:
         self._potential = potential
         self._dtype = dtype
-        value_and_slope_of = value_and_slope(potential.energy(params))
+        value_and_slope_of = value_and_slope(potential.energies(params))
 
         def evaluate(positions: Array, species: Array) -> tuple[Any, Any]:
-            room = potential.room(centred(positions), species)
+            room = jax.vmap(potential.room)(centred(positions), species)
             return value_and_slope_of(positions, species), room
 
-        self._evaluate = jax.jit(jax.vmap(evaluate))
+        self._evaluate = jax.jit(evaluate)
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
         self._calculator = SymmetrizedCalculator.of(potential, params, dtype=dtype)
 
