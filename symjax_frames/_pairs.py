@@ -47,20 +47,22 @@ def sum_by_example(
     return jax.ops.segment_sum(terms, examples, size, indices_are_sorted=True)
 
 
-def sum_pairs(
-    evaluate: Callable[[Pairs], PyTree[Array]],
+def sum_pairs[Sums](
+    evaluate: Callable[[Pairs], Sums],
+    merge: Callable[[Sums, Sums], Sums],
     frames: Frame,
     arrays: list[Array],
     capacity: int,
     axis_name: str | None = None,
-) -> PyTree[Array]:
-    """The sum of `evaluate` over all pairs that have a weight, in rounds.
+) -> Sums:
+    """The sums over all pairs that have a weight, in rounds.
 
     The first round is always evaluated, and the others within a conditional: there are as many as
     the pairs need. Only what goes into the later ones is kept for their derivatives.
 
     Args:
       evaluate: pairs to sums over them.
+      merge: two such sums to one.
       frames: of all examples, with leaves `(batch, frame, ...)`.
       arrays: of the batch.
       capacity: pairs in the first round, fewer than there are; in each later one a quarter of it.
@@ -76,14 +78,14 @@ def sum_pairs(
 
     # Of these rounds only what goes into them is kept.
     @jax.checkpoint
-    def add_round(sums: PyTree[Array], number: Array, pairs: Array) -> PyTree[Array]:
+    def add_round(sums: Sums, number: Array, pairs: Array) -> Sums:
         return jax.lax.cond(
             number < needed,
-            lambda: jax.tree.map(jnp.add, sums, evaluate(_pairs(pairs, frames, arrays))),
+            lambda: merge(sums, evaluate(_pairs(pairs, frames, arrays))),
             lambda: sums,
         )
 
-    def add_rounds(sums: PyTree[Array]) -> PyTree[Array]:
+    def add_rounds(sums: Sums) -> Sums:
         rounds = numbers, rest
         return jax.lax.scan(lambda sums, row: (add_round(sums, *row), None), sums, rounds)[0]
 
