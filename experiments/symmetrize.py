@@ -138,7 +138,9 @@ def trained[Output](
         source = frame or make_frame(config)
         if constant_weights:
             source = _with_constant_weights(source)
-        return sf.sampled_average(fn, source, num_samples=config.num_samples, **actions)
+        return sf.sampled_average(
+            fn, source, num_samples=config.num_samples, draws=config.draws, **actions
+        )
     model = evaluated(fn, config, frame, **actions)
     return lambda key, *args: model(*args)
 
