@@ -23,7 +23,14 @@ UNCALLED = {
     ),
     "made of numbers of Python, before there are data": (
         *("check_group", "degree_of", "dihedral", "finite_group", "from_generators", "hard_clouds"),
-        *("harmonic_basis", "icosahedral", "inversion", "kernel_basis", "packed_group", "permutations"),
+        *(
+            "harmonic_basis",
+            "icosahedral",
+            "inversion",
+            "kernel_basis",
+            "packed_group",
+            "permutations",
+        ),
         *("pixel_basis", "quotient_table", "right_cosets", "signed_permutations", "tetrahedral"),
     ),
     "returns numbers of Python": ("assert_audit", "assert_equivariant", "audit", "frame_capacity"),

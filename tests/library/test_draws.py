@@ -210,7 +210,12 @@ def test_draws_of_a_finite_group_and_of_a_module():
 def test_what_cannot_be_drawn_is_refused(unhooked):
     sample = functools.partial(sf.sampled_average, backbone, **MOVES)
     for source, draws, count, words in (
-        (turns, "stratified", 1, "must be one of 'independent', 'systematic', 'antithetic', or a fin"),
+        (
+            turns,
+            "stratified",
+            1,
+            "must be one of 'independent', 'systematic', 'antithetic', or a fin",
+        ),
         (turns, sf.orthogonal(2), 2, r"finite Group such as signs\(3\), got Group\(O\(2\)\)"),
         (turns, sf.octahedral, 24, "the function octahedral; call it"),
         (turns, "antithetic", 3, "num_samples must be a multiple of 2, .*'antithetic'.*, got 3"),
