@@ -117,14 +117,17 @@ def test_augmentation_turns_molecules_uniformly(augmentation, signs, keys):
 
 def test_full_averages_read_no_key_and_more_samples_spread_less(keys):
     full, *sampled = make(frame="pca"), make(**PCA), make(**PCA, num_samples=4)
+    sampled.append(make(**PCA, num_samples=8, draws="systematic"))
     params, many = draw_params(full), jax.random.split(next(keys), COUNT)
 
     def evaluate(keys, positions, species):
         draws = (draws_of(model, params)(keys, positions, species) for model in (full, *sampled))
         return full.energy(params)(positions, species), *draws
 
-    model, draws, one, four = at_molecule(evaluate, many)
+    model, draws, one, four, every = at_molecule(evaluate, many)
     assert np.ptp(draws) == 0 and abs(draws[0] - model) < FEW * EPS * abs(model)
+    # Eight of eight without replacement are all.
+    np.testing.assert_allclose(every, np.full(COUNT, model), rtol=FEW * EPS)
     assert np.std(one) > 1e-2 * abs(model)
     # A half, within five times what the quotient of spreads of so many draws scatters by.
     assert abs(np.std(four) / np.std(one) - 1 / 2) < 5 / 2 / COUNT**0.5
