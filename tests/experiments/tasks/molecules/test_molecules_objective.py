@@ -11,6 +11,7 @@ from experiments.tasks.molecules import task as molecules
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
 from experiments.tasks.molecules.potential import Potential, forces_of
+from experiments.tasks.molecules.spread import spreads_of
 from tests.helpers.backbones import draw_params, jit
 from tests.helpers.networks import promotion
 
@@ -62,13 +63,18 @@ def test_a_draw_is_the_energy_at_one_element_and_their_mean_is_the_model(frame, 
         clouds = jax.vmap(sf.points.pull, (0, None))(elements, positions)
         terms = jax.vmap(potential.bare(params), (0, None))(clouds, species)
         whole = (fn(params)(positions, species) for fn in (potential.energy, potential.bare))
-        return weights, terms, *whole, draws_of(potential, params)(keys, positions, species)
+        spread = spreads_of(potential, params)(positions[None], species[None])
+        draws = draws_of(potential, params)(keys, positions, species)
+        return spread, weights, terms, *whole, draws
 
     many = jax.random.split(next(keys), COUNT)
-    weights, terms, model, bare, draws = at_molecule(evaluate, many)
+    spread, weights, terms, model, bare, draws = at_molecule(evaluate, many)
     terms = terms[weights > 0]
     weights, tolerance = weights[weights > 0], FEW * EPS * np.max(np.abs(terms))
     np.testing.assert_allclose(model, weights @ terms, atol=tolerance)
+    deviation = np.sqrt(weights @ (terms - model) ** 2)
+    np.testing.assert_allclose(spread["energy_spread"], [deviation], rtol=1e-6)
+    assert list(spread) == ["energy_spread"] and deviation > 1e-2 * abs(model)
     distances = np.abs(draws[:, None] - terms)
     assert np.max(np.min(distances, axis=1)) < tolerance
 
