@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Real
 
 import symjax_frames as sf
-from experiments.config.choices import GroupName
+from experiments.config.choices import Draws, GroupName
 from experiments.config.symmetry import FrameModelConfig
 
 FrameOf = Callable[..., sf.Frame]
@@ -159,9 +160,21 @@ def trained[Output](
         source = frame or make_frame(config)
         if constant_weights:
             source = _with_constant_weights(source)
-        return sf.sampled_average(fn, source, num_samples=config.num_samples, **actions)
+        draws = _draws(config)
+        return sf.sampled_average(
+            fn, source, num_samples=config.num_samples, draws=draws, **actions
+        )
     model = evaluated(fn, config, frame, **actions)
     return lambda key, *args: model(*args)
+
+
+def _draws(config: FrameModelConfig) -> Draws | sf.Group:
+    """How elements are drawn: of a robust frame with reflections in pairs, if there are pairs."""
+    reflects = config.frame == "robust" and config.group in ("O", "E")
+    if config.draws == "systematic" and reflects and config.num_samples % 2 == 0:
+        # It keeps both signs of the last axis, with the same weight.
+        return sf.groups.from_generators("reflection", [np.diag([1.0, 1.0, -1.0])])
+    return config.draws
 
 
 def _with_constant_weights(frame: FrameOf) -> FrameOf:

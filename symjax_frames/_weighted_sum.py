@@ -26,6 +26,7 @@ def make_average(
     batch_size: int | None,
     spmd_axis_name: str | None,
     has_aux: bool,
+    with_variance: bool = False,
 ) -> Callable[[Frame, tuple, dict], PyTree[Array]]:
     """The function of `(frame, args, kwargs)` that averages `fn` over the elements of `frame`.
 
@@ -36,6 +37,7 @@ def make_average(
       batch_size: the number of elements evaluated at a time.
       spmd_axis_name: the mesh axis that the elements are sharded over.
       has_aux: whether `fn` returns `(outputs, aux)`.
+      with_variance: whether the pair of the average and the variance takes the place of the first.
 
     Raises:
       ValueError: as `frame_average`.
@@ -72,14 +74,17 @@ def make_average(
             terms, aux = jax.vmap(of_element, spmd_axis_name=mapped_axis)(frame.elements)
         else:
             terms, aux = jax.lax.map(of_element, frame.elements, batch_size=batch_size)
-        averaged = map_actions(
-            lambda action, leaf, name: _weighted_sum(action, frame.weights, leaf, name).astype(
-                dtypes[name]
-            ),
-            out_actions,
-            terms,
-            "output",
-        )
+
+        def mean(action: Action | None, leaf: Array, name: str) -> Array:
+            return _weighted_sum(action, frame.weights, leaf, name).astype(dtypes[name])
+
+        def variance(action: Action | None, leaf: Array, name: str) -> Array:
+            spread = _weighted_variance(action, frame.weights, leaf, name)
+            return spread.astype(jnp.finfo(dtypes[name]).dtype)
+
+        averaged = map_actions(mean, out_actions, terms, "output")
+        if with_variance:
+            averaged = averaged, map_actions(variance, out_actions, terms, "output")
         if len(frame.weights) > count:
             aux = first_rows(aux, count)
         return (averaged, aux) if has_aux else averaged
@@ -128,6 +133,14 @@ def check_weights(weights: Array, *, drawn: bool = False, batched: bool = False)
 
 def _weighted_sum(action: Action | None, weights: Array, terms: Array, name: str) -> Array:
     return jnp.sum(scaled(action, weights, terms, name), axis=0)
+
+
+def _weighted_variance(action: Action | None, weights: Array, terms: Array, name: str) -> Array:
+    """The weighted sum of the squared distances from the mean: nothing cancels in it."""
+    mean = _weighted_sum(action, weights, terms, name)
+    away = terms.astype(mean.dtype) - mean[None]
+    # Weighted before it is squared: what has no weight may be too large for that.
+    return jnp.sum(jnp.real(scaled(action, weights, away, name) * jnp.conj(away)), axis=0)
 
 
 def scaled(action: Action | None, weights: Array, terms: Array, name: str) -> Array:

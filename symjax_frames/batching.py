@@ -104,7 +104,9 @@ def batch_average[**P, R](
       batch of graphs is one example. Its element is evaluated if any graph has a weight for it.
     """
     select = frame_of_arguments("frame", frame, frame_argnums)
-    average = make_average(fn, in_actions, out_actions, None, None, has_aux=False)
+    average = make_average(
+        fn, in_actions, out_actions, None, None, has_aux=False, with_variance=with_variance
+    )
     in_actions, in_axes = argument_actions(in_actions), check_axes(in_axes)
     term = make_term(fn, in_actions, out_actions, has_aux=False)
     if capacity is not None:

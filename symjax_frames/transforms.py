@@ -1,7 +1,7 @@
 """The transforms: a function becomes its average over a frame or a group."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,15 @@ from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, QuadratureRule, check_group, right_cosets
 
 
+@overload
+def frame_average[**P](
+    fn: Callable[P, Any],
+    frame: Callable[..., Frame] | QuadratureRule,
+    *,
+    with_variance: Literal[True],
+    **options: Any,
+) -> Callable[P, Any]: ...
+@overload
 def frame_average[**P, R](
     fn: Callable[P, R],
     frame: Callable[..., Frame] | QuadratureRule,
@@ -26,7 +35,20 @@ def frame_average[**P, R](
     batch_size: int | None = None,
     spmd_axis_name: str | None = None,
     has_aux: bool = False,
-) -> Callable[P, R]:
+    with_variance: Literal[False] = False,
+) -> Callable[P, R]: ...
+def frame_average[**P, R](
+    fn: Callable[P, R],
+    frame: Callable[..., Frame] | QuadratureRule,
+    *,
+    in_actions: PyTree[Action | None],
+    out_actions: PyTree[Action | None],
+    frame_argnums: int | Sequence[int] = 0,
+    batch_size: int | None = None,
+    spmd_axis_name: str | None = None,
+    has_aux: bool = False,
+    with_variance: bool = False,
+) -> Callable[P, Any]:
     r"""Makes `fn` exactly equivariant by averaging it over a frame of its input.
 
     Formula:
@@ -66,6 +88,10 @@ def frame_average[**P, R](
       has_aux: whether `fn` returns a pair `(outputs, aux)`, as in `jax.grad`. The average then
         returns one too: `aux` may hold anything that `jax.vmap` can return, integers and graphs
         too, and comes back as it was in each element, unmoved, with a leading `frame` axis.
+      with_variance: whether to return the pair of the average and the variance of what is averaged,
+        $\sum_g w_g (\rho_{out}(g)\, \phi(\rho_{in}(g)^{-1} x) - \langle\phi\rangle_F(x))^2$ of each
+        entry, at no cost. It is zero where `fn` itself is equivariant, and says how far from that
+        it is at this very input. With `has_aux` too, the result is `((average, variance), aux)`.
 
     Returns:
       A pure function with the signature of `fn`, and its name and docstring.
@@ -82,12 +108,18 @@ def frame_average[**P, R](
       `frame_argnums` does not select. Arguments and outputs of fewer digits than the frame, such as
       those of a network in bfloat16, are moved in the dtype of the frame and keep their own.
 
+      The variances of the entries of a vector turn as those of no vector do; their sum is invariant.
+      No variance is negative if no weight is, as of every frame and rule of this library; none is
+      clipped. The standard deviation, its root, has no finite derivative where it is zero.
+
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
       arXiv:2110.03336.
     """
     select = frame_of_arguments("frame", frame, frame_argnums)
-    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name, has_aux)
+    average = make_average(
+        fn, in_actions, out_actions, batch_size, spmd_axis_name, has_aux, with_variance
+    )
 
     def averaged(*args: Any, **kwargs: Any) -> Any:
         return average(select(args, kwargs), args, kwargs)
@@ -95,6 +127,15 @@ def frame_average[**P, R](
     return named_after(fn, averaged)
 
 
+@overload
+def group_average[**P](
+    fn: Callable[P, Any],
+    group: Group | QuadratureRule,
+    *,
+    with_variance: Literal[True],
+    **options: Any,
+) -> Callable[P, Any]: ...
+@overload
 def group_average[**P, R](
     fn: Callable[P, R],
     group: Group | QuadratureRule,
@@ -105,7 +146,20 @@ def group_average[**P, R](
     batch_size: int | None = None,
     spmd_axis_name: str | None = None,
     has_aux: bool = False,
-) -> Callable[P, R]:
+    with_variance: Literal[False] = False,
+) -> Callable[P, R]: ...
+def group_average[**P, R](
+    fn: Callable[P, R],
+    group: Group | QuadratureRule,
+    *,
+    in_actions: PyTree[Action | None],
+    out_actions: PyTree[Action | None],
+    already: Group | None = None,
+    batch_size: int | None = None,
+    spmd_axis_name: str | None = None,
+    has_aux: bool = False,
+    with_variance: bool = False,
+) -> Callable[P, Any]:
     r"""Makes `fn` equivariant to a finite group by averaging it over the whole group.
 
     Formula:
@@ -140,6 +194,7 @@ def group_average[**P, R](
       batch_size: as in `frame_average`.
       spmd_axis_name: as in `frame_average`.
       has_aux: as in `frame_average`.
+      with_variance: as in `frame_average`.
 
     Returns:
       A pure function with the signature of `fn`, and its name and docstring.
@@ -148,7 +203,9 @@ def group_average[**P, R](
       ValueError: if the group is infinite (use `sampled_average`), `already` is no subgroup of
         it, and as in `frame_average`.
     """
-    average = make_average(fn, in_actions, out_actions, batch_size, spmd_axis_name, has_aux)
+    average = make_average(
+        fn, in_actions, out_actions, batch_size, spmd_axis_name, has_aux, with_variance
+    )
     if isinstance(group, QuadratureRule):
         if already is not None:
             raise ValueError("already needs a group, and group is a rule of quadrature")

@@ -96,10 +96,17 @@ FAULTS = (
     ),
     Fault(
         "the gradient of a sample forgets the weights it was drawn with",
-        "symjax_frames/sampling.py",
-        "    ratio = weights / jax.lax.stop_gradient(weights)\n",
-        "    ratio = jnp.ones_like(weights)\n",
-        ("tests/library/test_sampled_average.py",),
+        "symjax_frames/_draws.py",
+        "    ratio = weights / jax.lax.stop_gradient(jnp.where(nothing, 1, weights))\n",
+        "    ratio = jnp.where(nothing, 0, 1)\n",
+        ("tests/library/test_draws.py",),
+    ),
+    Fault(
+        "elements that are drawn together are always the same",
+        "symjax_frames/_draws.py",
+        "    marks = (steps + offset[None]) * (total / count)[None]\n",
+        "    marks = (steps + 0.5) * (total / count)[None]\n",
+        ("tests/library/test_draws.py",),
     ),
     Fault(
         "a robust frame is taken for constant in derivatives",

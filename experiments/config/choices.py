@@ -18,6 +18,9 @@ Closure = Literal["signs", "permutations", "icosahedral"]
 TrainingAverage = Literal["full", "sampled"]
 """All elements of an average in training, or some that are drawn."""
 
+Draws = Literal["independent", "systematic"]
+"""How elements that are drawn for an example depend on each other."""
+
 Augmentation = Literal["none", "rotations", "reflections"]
 """Random orthogonal maps of training examples."""
 

@@ -5,7 +5,14 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from experiments.config.choices import Augmentation, Closure, FrameName, GroupName, TrainingAverage
+from experiments.config.choices import (
+    Augmentation,
+    Closure,
+    Draws,
+    FrameName,
+    GroupName,
+    TrainingAverage,
+)
 from experiments.config.rules import ReadWith, Rule, mistake
 from experiments.config.sections import Count, ModelConfig
 
@@ -45,6 +52,9 @@ class FrameModelConfig(ModelConfig):
     """Average over all elements in training, or over elements drawn at random."""
     num_samples: Count = 1
     """Elements drawn for each example when the training average is sampled."""
+    draws: Draws = "independent"
+    """Whether elements drawn for an example differ: each on its own, or without replacement and
+    balanced, which has less noise."""
     augmentation: Augmentation = "none"
     """Random orthogonal maps applied to training examples, without a frame."""
     detach: bool = False
@@ -58,6 +68,10 @@ class FrameModelConfig(ModelConfig):
         "quadrature_degree": {"frame": ["quadrature"]},
         "training_average": {"frame": ["pca", "robust", "quadrature"]},
         "num_samples": {
+            "frame": ["pca", "robust", "quadrature"],
+            "training_average": ["sampled"],
+        },
+        "draws": {
             "frame": ["pca", "robust", "quadrature"],
             "training_average": ["sampled"],
         },

@@ -9,6 +9,7 @@ from symjax_frames.groups._degree import degree_of as degree_of
 from symjax_frames.groups._finite import cyclic as cyclic
 from symjax_frames.groups._finite import dihedral as dihedral
 from symjax_frames.groups._finite import icosahedral as icosahedral
+from symjax_frames.groups._finite import inversion as inversion
 from symjax_frames.groups._finite import octahedral as octahedral
 from symjax_frames.groups._finite import permutations as permutations
 from symjax_frames.groups._finite import signed_permutations as signed_permutations

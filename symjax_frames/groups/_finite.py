@@ -79,8 +79,15 @@ def icosahedral(*, inversion: bool = False) -> Group:
 
 
 def _sign_matrices(dim: int) -> np.ndarray:
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=dim)))
-    return signs[:, :, None] * np.eye(dim)
+    """The rotations among them, each followed by its product with a reflection of the last axis.
+
+    So elements at equal distances in the list are those of a coset of rotations, as long as there
+    are no more than half of all: what an average over them leaves of low degree is least.
+    """
+    others = np.array(list(itertools.product((1.0, -1.0), repeat=dim - 1)))
+    last = others.prod(axis=1, keepdims=True)
+    rows = np.concatenate([others, last, others, -last], axis=1).reshape(-1, dim)
+    return rows[:, :, None] * np.eye(dim)
 
 
 def _proper(matrices: np.ndarray, proper: bool) -> np.ndarray:
@@ -93,6 +100,13 @@ def signs(dim: int, *, proper: bool = False) -> Group:
     dim = check_positive("dim", dim)
     name = f"signs({dim})" + ("+" if proper else "")
     return make_finite(name, _proper(_sign_matrices(dim), proper))
+
+
+@functools.cache
+def inversion(dim: int) -> Group:
+    """The two elements `x -> x` and `x -> -x`."""
+    dim = check_positive("dim", dim)
+    return make_finite(f"inversion({dim})", np.stack([np.eye(dim), -np.eye(dim)]))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from symjax_frames._checks import check_callable, check_positive, describe
+from symjax_frames._draws import Draws
 from symjax_frames._trees import check_actions
 from symjax_frames._types import Action, Frame
 from symjax_frames.groups import Group, QuadratureRule
@@ -38,6 +39,7 @@ class Averaged(nnx.Module):
         batch_size: int | None,
         spmd_axis_name: str | None,
         num_samples: int | None,
+        draws: Draws | Group,
         rngs: nnx.Rngs | None,
     ):
         check_actions(in_actions, "in_actions")
@@ -49,7 +51,7 @@ class Averaged(nnx.Module):
         self.frame_argnums = (
             tuple(frame_argnums) if isinstance(frame_argnums, Sequence) else frame_argnums
         )
-        self.already, self.num_samples = already, num_samples
+        self.already, self.num_samples, self.draws = already, num_samples, draws
         self.batch_size, self.spmd_axis_name = batch_size, spmd_axis_name
         if rngs is not None:
             self.deterministic = False
@@ -89,6 +91,7 @@ class Averaged(nnx.Module):
             self.source,
             frame_argnums=self.frame_argnums,
             num_samples=self.num_samples or 1,
+            draws=self.draws,
             spmd_axis_name=self.spmd_axis_name,
             **self._actions(),
         )
@@ -109,6 +112,7 @@ def averaged(
     batch_size: int | None = None,
     spmd_axis_name: str | None = None,
     num_samples: int | None = None,
+    draws: Draws | Group = "independent",
     rngs: nnx.Rngs | None = None,
 ) -> Averaged:
     r"""Makes a module exactly equivariant, as a module that trains like any other.
@@ -150,6 +154,7 @@ def averaged(
       batch_size: as in `frame_average`; samples are evaluated all at once.
       spmd_axis_name: as in `frame_average`.
       num_samples: the number of elements drawn in training; by default all are taken.
+      draws: as in `sampled_average`, how they depend on each other.
       rngs: with `num_samples`, where the keys come from: its stream `frame`, or the default one.
 
     Returns:
@@ -188,6 +193,7 @@ def averaged(
         batch_size=batch_size,
         spmd_axis_name=spmd_axis_name,
         num_samples=num_samples,
+        draws=draws,
         rngs=rngs,
     )
     # Both are made once here, for the errors that they raise.

@@ -23,7 +23,14 @@ UNCALLED = {
     ),
     "made of numbers of Python, before there are data": (
         *("check_group", "degree_of", "dihedral", "finite_group", "from_generators", "hard_clouds"),
-        *("harmonic_basis", "icosahedral", "kernel_basis", "packed_group", "permutations"),
+        *(
+            "harmonic_basis",
+            "icosahedral",
+            "inversion",
+            "kernel_basis",
+            "packed_group",
+            "permutations",
+        ),
         *("pixel_basis", "quotient_table", "right_cosets", "signed_permutations", "tetrahedral"),
     ),
     "returns numbers of Python": (
@@ -192,6 +199,10 @@ def _averages() -> dict[str, Call]:
         "sampled_average": one(sf.sampled_average(energy, sf.pca_frame, **MOVES), keys, cloud),
         "sampled_average special_orthogonal": one(
             sf.sampled_average(energy, haar, **TURNS), keys, cloud
+        ),
+        "sampled_average antithetic": one(
+            sf.sampled_average(energy, sf.pca_frame, num_samples=2, draws="antithetic", **MOVES),
+            *(keys, cloud),
         ),
         "equivariance_error": one(error, keys, single(2, 2)),
         "eigh": one(lambda x: linalg.eigh(x.T @ x), draw(3, 3)),

@@ -34,3 +34,8 @@ def check_types(positions: Array, charges: Array) -> None:
         counted, sf.pca_frame, in_actions=sf.points, out_actions=sf.points, has_aux=True
     )
     assert_type(pair(positions), tuple[Array, int])
+    spread = sf.frame_average(
+        energy, sf.pca_frame, in_actions=sf.points, out_actions=None, with_variance=True
+    )
+    mean, variance = spread(positions, charges)
+    spread(positions)  # type: ignore[call-arg]

@@ -1,6 +1,7 @@
 """Energies and forces of many molecules: those of one size together, large ones one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,8 @@ from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.checks import refuse_unfit
 from experiments.tasks.molecules.energies import PotentialLike, Precision, enabled, value_and_slope
+from experiments.tasks.molecules.potential import Potential
+from experiments.tasks.molecules.spread import spreads_of
 
 PAIRS = 8192
 """Pairs of atoms that are evaluated at once: a bound of the memory that is needed."""
@@ -32,11 +35,14 @@ class Labelled(NamedTuple):
       atoms: the molecule.
       energy: in eV, with the reference energies of its atoms.
       forces: in eV/angstrom.
+      spreads: of both, by the names that `spread` gives them; none of a molecule that is evaluated
+        alone.
     """
 
     atoms: Atoms
     energy: float
     forces: Float[np.ndarray, "atoms 3"]
+    spreads: Mapping[str, float] = MappingProxyType({})
 
 
 class Evaluator:
@@ -60,6 +66,10 @@ class Evaluator:
             return value_and_slope_of(positions, species), room
 
         self._evaluate = jax.jit(evaluate)
+        self._spreads = None
+        if isinstance(potential, Potential):
+            spreads = spreads_of(potential, params)
+            self._spreads = jax.jit(lambda positions, *rest: spreads(centred(positions), *rest))
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
         self._calculator = SymmetrizedCalculator.of(potential, params, dtype=dtype)
 
@@ -118,11 +128,14 @@ class Evaluator:
             with np.errstate(over="ignore", invalid="ignore"):
                 from_centre = [centred(molecules[index][1].positions) for index, _ in filled]
                 positions = np.stack(from_centre).astype(self._dtype)
-            species = np.stack([of_molecule for _, of_molecule in filled])
+            species = np.stack([numbers for _, numbers in filled])
             with enabled(self._dtype):
                 (values, slopes), lost = self._evaluate(positions, species)
                 energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
                 room = jax.tree.map(np.asarray, lost)
+                spreads = {}
+                if self._spreads is not None:
+                    spreads = jax.tree.map(np.asarray, self._spreads(positions, species))
         except (MemoryError, RuntimeError):
             # JAX has no type of its own for want of memory, of which each by itself needs less.
             return {index: self._alone(*molecules[index]) for index, _ in members}
@@ -134,7 +147,8 @@ class Evaluator:
             try:
                 refuse_overflow(label, jax.tree.map(lambda leaf, row=row: leaf[row], room))
                 energy = self._total(label, atoms, energies[row], forces[row])
-                results[index] = Labelled(atoms, energy, forces[row])
+                of_molecule = {name: float(values[row]) for name, values in spreads.items()}
+                results[index] = Labelled(atoms, energy, forces[row], of_molecule)
             except Exception as error:
                 results[index] = failure(label, atoms, error)
         return results

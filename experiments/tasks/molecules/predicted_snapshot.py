@@ -15,12 +15,14 @@ from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, per_atom_pro
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.batches import Labelled
 from experiments.tasks.molecules.data.units import check_declared, stated_units
+from experiments.tasks.molecules.spread import ENERGY, FORCES, FRAME
 
 _PREDICTED = {"energy", "free_energy", "energies", "forces", "stress", "stresses"}
 """What would be taken for predictions."""
 _OWN = {"source_snapshot", "cell_ignored", "Properties", "Lattice", "pbc"}
 # What the number of a snapshot was called in files of older versions.
 _OWN |= {"source_frame"}
+_OWN |= {FRAME, ENERGY, FORCES}
 _OF_ATOMS = {"numbers", "symbols", "species", "Z", "positions", "pos", "move_mask", "charge"}
 """Names of columns that ASE takes for something else, or writes itself."""
 _UNITS = stated_units()
@@ -60,7 +62,7 @@ def as_extended_xyz(number: int, prediction: Labelled) -> Written:
         columns.pop(name, None)
         info.pop(name, None)
     atoms = Atoms(source.numbers, source.positions, pbc=source.pbc)
-    atoms.info = {"source_snapshot": number, **_kept(info)}
+    atoms.info = {"source_snapshot": number, **prediction.spreads, **_kept(info)}
     if source.pbc.any():
         atoms.info["cell_ignored"] = True
     arrays = _writable(columns, len(source), {name: source.arrays[name] for name in atoms.arrays})

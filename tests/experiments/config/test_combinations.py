@@ -33,6 +33,11 @@ from tests.experiments.config.conftest import BASE, DIGITS, MOLECULES
         ),
         (["model.num_samples=2"], "model.num_samples", ["got 2", "training_average", "'sampled'"]),
         (
+            ["model.draws=systematic"],
+            "model.draws",
+            ["got 'systematic'", "training_average", "'sampled'"],
+        ),
+        (
             ["model.frame=pca", "model.backbone=egnn"],
             "model.frame",
             ["got 'pca'", "'none'", "backbone 'egnn'"],

@@ -146,6 +146,13 @@ def test_frame_moves_with_its_input(keys, dim, group):
     determinants = set(np.round(np.linalg.det(first.elements.linear)))
     assert determinants == ({1} if group in ("SO", "SE") else {-1, 1})
     assert np.any(first.elements.shift) == (group in ("E", "SE"))
+    # With reflections it is closed under that of the last axis, as draws in orbits take it to be.
+    mirrored = first.elements.linear * np.where(np.arange(dim) == dim - 1, -1, 1)
+    sets = [
+        as_weighted_set((linear, first.elements.shift), first.weights)
+        for linear in (first.elements.linear, mirrored)
+    ]
+    assert np.allclose(*sets, atol=1e-14) == (group in ("O", "E"))
 
 
 def test_mirror_images_are_told_apart_by_proper_groups_only(keys):

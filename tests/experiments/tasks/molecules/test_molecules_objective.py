@@ -11,6 +11,7 @@ from experiments.tasks.molecules import task as molecules
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
 from experiments.tasks.molecules.potential import Potential, forces_of
+from experiments.tasks.molecules.spread import spreads_of
 from tests.helpers.backbones import draw_params, jit
 from tests.helpers.networks import promotion
 
@@ -62,13 +63,18 @@ def test_a_draw_is_the_energy_at_one_element_and_their_mean_is_the_model(frame, 
         clouds = jax.vmap(sf.points.pull, (0, None))(elements, positions)
         terms = jax.vmap(potential.bare(params), (0, None))(clouds, species)
         whole = (fn(params)(positions, species) for fn in (potential.energy, potential.bare))
-        return weights, terms, *whole, draws_of(potential, params)(keys, positions, species)
+        spread = spreads_of(potential, params)(positions[None], species[None])
+        draws = draws_of(potential, params)(keys, positions, species)
+        return spread, weights, terms, *whole, draws
 
     many = jax.random.split(next(keys), COUNT)
-    weights, terms, model, bare, draws = at_molecule(evaluate, many)
+    spread, weights, terms, model, bare, draws = at_molecule(evaluate, many)
     terms = terms[weights > 0]
     weights, tolerance = weights[weights > 0], FEW * EPS * np.max(np.abs(terms))
     np.testing.assert_allclose(model, weights @ terms, atol=tolerance)
+    deviation = np.sqrt(weights @ (terms - model) ** 2)
+    np.testing.assert_allclose(spread["energy_spread"], [deviation], rtol=1e-6)
+    assert list(spread) == ["energy_spread"] and deviation > 1e-2 * abs(model)
     distances = np.abs(draws[:, None] - terms)
     assert np.max(np.min(distances, axis=1)) < tolerance
 
@@ -117,14 +123,17 @@ def test_augmentation_turns_molecules_uniformly(augmentation, signs, keys):
 
 def test_full_averages_read_no_key_and_more_samples_spread_less(keys):
     full, *sampled = make(frame="pca"), make(**PCA), make(**PCA, num_samples=4)
+    sampled.append(make(**PCA, num_samples=8, draws="systematic"))
     params, many = draw_params(full), jax.random.split(next(keys), COUNT)
 
     def evaluate(keys, positions, species):
         draws = (draws_of(model, params)(keys, positions, species) for model in (full, *sampled))
         return full.energy(params)(positions, species), *draws
 
-    model, draws, one, four = at_molecule(evaluate, many)
+    model, draws, one, four, every = at_molecule(evaluate, many)
     assert np.ptp(draws) == 0 and abs(draws[0] - model) < FEW * EPS * abs(model)
+    # Eight of eight without replacement are all.
+    np.testing.assert_allclose(every, np.full(COUNT, model), rtol=FEW * EPS)
     assert np.std(one) > 1e-2 * abs(model)
     # A half, within five times what the quotient of spreads of so many draws scatters by.
     assert abs(np.std(four) / np.std(one) - 1 / 2) < 5 / 2 / COUNT**0.5

@@ -254,6 +254,11 @@ def test_predictions_are_those_of_the_best_seed_and_need_no_data(
         forces = [atoms.get_forces() for atoms in alone]
         np.testing.assert_allclose(together.get_forces(), np.mean(forces, axis=0), atol=1e-5)
         assert np.max(np.abs(forces[0] - forces[1])) > 1e-3
+        said = together.info["energy_deviation"], together.info["force_deviation"]
+        lengths = np.linalg.norm(np.std(forces, axis=0, ddof=1), axis=1)
+        assert said == pytest.approx((np.std(energies, ddof=1), lengths.max()), rel=1e-3, abs=1e-5)
+        assert min(atoms.info["energy_spread"] for atoms in (together, *alone)) > 1e-4
+        assert not {"energy_deviation", "force_deviation"} & set(alone[0].info)
 
 
 def test_snapshots_that_cannot_be_predicted_cost_no_others(

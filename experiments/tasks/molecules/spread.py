@@ -1,0 +1,89 @@
+"""How far to trust a predicted energy: what elements of the frame, and networks, say of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+import symjax_frames as sf
+from experiments.tasks.molecules.potential import Committee, Potential
+
+FRAME = "energy_spread"
+"""Deviation of the energies of the canonical molecules that a frame makes of one, in eV."""
+ENERGY = "energy_deviation"
+"""Sample deviation of the energies of the networks of a committee, in eV."""
+FORCES = "force_deviation"
+"""The same of their forces, the length of it, of the atom that has most, in eV/Angstrom."""
+
+Energies = Callable[..., Float[Array, " molecules"]]
+"""Of positions and species of a batch."""
+
+
+def spreads_of(
+    potential: Potential, params: PyTree[Array]
+) -> Callable[..., dict[str, Float[Array, " molecules"]]]:
+    """The spreads of a batch of molecules, by their names.
+
+    The frame of a molecule, if there is one, makes all its elements see the same molecule in
+    another orientation. A network that has learnt to be invariant gives them one energy, and what
+    it says of a molecule unlike all that it has seen spreads. So do the networks of a committee.
+
+    Args:
+      potential: of energies.
+      params: its parameters.
+
+    Returns:
+      A function of positions and species, with a leading axis for the molecules.
+    """
+
+    def spreads(
+        positions: Float[Array, "molecules atoms 3"], species: Int[Array, "molecules atoms"]
+    ) -> dict[str, Float[Array, " molecules"]]:
+        found = {}
+        if potential.config.frame != "none":
+            found[FRAME] = _over_frame(potential, params)(positions, species)
+        if isinstance(potential, Committee) and len(jax.tree.leaves(params)[0]) > 1:
+            found |= _over_networks(potential, params)(positions, species)
+        return found
+
+    return spreads
+
+
+def _over_frame(potential: Potential, params: PyTree[Array]) -> Energies:
+    bare = potential.bare(params)
+    law: dict[str, Any] = {"out_actions": None, "frame_argnums": (0, 1)}
+    if potential.config.frame != "robust":
+        average = sf.frame_average(
+            bare, potential.frame, in_actions=(sf.points, None), with_variance=True, **law
+        )
+        return lambda *molecules: jnp.sqrt(jax.vmap(average)(*molecules)[1])
+
+    def away(positions: Array, species: Array, mean: Array) -> Array:
+        return (bare(positions, species) - mean) ** 2
+
+    # Twice over the elements that have a weight, which are few.
+    means = sf.batch_average(bare, potential.frame, in_actions=(sf.points, None), **law)
+    squares = sf.batch_average(away, potential.frame, in_actions=(sf.points, None, None), **law)
+    return lambda *molecules: jnp.sqrt(squares(*molecules, means(*molecules)))
+
+
+def _over_networks(
+    committee: Committee, params: PyTree[Array]
+) -> Callable[..., dict[str, Float[Array, " molecules"]]]:
+    one = Potential(committee.config, committee.facts, committee.targets)
+
+    def total(positions: Array, species: Array, params: PyTree[Array]) -> tuple[Array, Array]:
+        law: dict[str, Any] = {"in_actions": (sf.points, None), "frame_argnums": (0, 1)}
+        energies = sf.batch_average(one.bare(params), one.frame, out_actions=None, **law)
+        values = energies(positions, species)
+        return jnp.sum(values), values
+
+    def of_seeds(positions: Array, species: Array) -> dict[str, Array]:
+        slope = jax.grad(total, has_aux=True)
+        slopes, values = jax.lax.map(lambda network: slope(positions, species, network), params)
+        lengths = jnp.sqrt(jnp.sum(jnp.var(slopes, axis=0, ddof=1), axis=-1))
+        return {ENERGY: jnp.std(values, axis=0, ddof=1), FORCES: jnp.max(lengths, axis=-1)}
+
+    return of_seeds
