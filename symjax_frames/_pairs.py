@@ -11,6 +11,10 @@ from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 
 
+_FEW = 4
+"""Pairs that cost little more together than one of them alone."""
+
+
 class Pairs(NamedTuple):
     """Some pairs, in the order of their examples; those left over are copies of weight zero.
 
@@ -65,10 +69,11 @@ def sum_pairs[Sums](
       merge: two such sums to one.
       frames: of all examples, with leaves `(batch, frame, ...)`.
       arrays: of the batch.
-      capacity: pairs in the first round, fewer than there are; in each later one a quarter of it.
+      capacity: pairs in the first round, fewer than there are; in each later one a quarter of it, or
+        at least a few.
       axis_name: that of a `jax.vmap` over shares of the batch, which go on to another round together.
     """
-    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, 1))
+    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, min(capacity, _FEW)))
     # Without this, the conditional would be of each share, and evaluate all rounds for all.
     needed = jnp.sum(rest[:, 0] >= 0)
     if axis_name is not None:

@@ -24,6 +24,9 @@ from symjax_frames.groups import QuadratureRule
 _EACH = 2
 """Pairs of each example in the first round by default: as many as a cloud without ties has for O(3)."""
 
+_FEW = 4
+"""The least number of pairs in it by default."""
+
 _COUNTED = 256
 """Examples whose frames are made at once to count their pairs."""
 
@@ -76,7 +79,8 @@ def batch_average[**P, R](
       frame_argnums: as in `frame_average`.
       in_axes: where the batch is in the positional arguments, as in `jax.vmap`. Keyword arguments
         have it first.
-      capacity: the number of pairs of the first round; by default two for each example. If it is at
+      capacity: the number of pairs of the first round; by default two for each example,
+        and at least four. If it is at
         least the number of examples times that of elements, all are evaluated at once.
       spmd_axis_name: an axis of the mesh of `jax.set_mesh` that the batch is split over. A batch that
         is split over Explicit axes tells it by itself. Each device chooses among the pairs of its
@@ -120,7 +124,7 @@ def batch_average[**P, R](
             frames = jax.vmap(lambda entries: _checked(select(*batch.rebuild(entries))))(arrays)
             check_weights(frames.weights, batched=True)
             shares = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-            first = _EACH * size if capacity is None else -(-capacity // shares)
+            first = max(_EACH * size, _FEW) if capacity is None else -(-capacity // shares)
             if first >= size * frames.weights.shape[1]:
                 whole = jax.vmap(lambda frame, entries: average(frame, *batch.rebuild(entries)))
                 return whole(frames, arrays)
