@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._matrices import apply
-from symjax_frames.nn._activation import silu
+from symjax_frames.nn._activation import alone, silu
 from symjax_frames.nn._graph import OtherNodes
 from symjax_frames.nn._message import MessagePassing
 
@@ -67,11 +67,10 @@ def sign_average(
     receiver, sender, hidden = jnp.split(scale * ends + kernels.bias[None, None], 3, axis=-1)
 
     seen = graph.at_receivers(receiver) + graph.at_senders(sender)
-    # Without the barriers, XLA on CPUs runs activations, products and sums as one operation, which
-    # takes half as long again as one after the other.
-    inner = jax.lax.optimization_barrier(silu(seen + exchange.edge(edges)[:, :, None]))
-    messages = jax.lax.optimization_barrier(silu(exchange.message(inner)))
-    updated = silu(hidden + graph.total(messages) @ kernels.received)
+    inner = alone(silu(seen + exchange.edge(edges)[:, :, None]))
+    messages = alone(silu(alone(exchange.message(inner))))
+    received = alone(graph.total(messages) @ kernels.received)
+    updated = silu(hidden + received)
 
     by_axis = [
         jnp.mean(signs[None, :, axis, None] * updated, axis=1) @ kernels.update[axis]
@@ -111,7 +110,7 @@ def _kernels(
     dtype = jnp.promote_types(dtype, exchange.update.kernel.dtype)
 
     def of(parameter: nnx.Param) -> Array:
-        return parameter[...].astype(dtype)
+        return jnp.asarray(parameter[...], dtype)
 
     width, moved = exchange.receiver.in_features, channels * dim
     hidden = of(exchange.hidden.kernel)
