@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
@@ -149,8 +148,8 @@ class LayerwiseGNN(nnx.Module):
             dim = features.shape[-1]
             axes = self._feature_frame(features, graph.mask).elements.linear[0]
             # The elements are all signs of the first, whatever signs it has.
-            group = np.asarray(signs(dim, proper=self.group == "SO").elements.linear)
-            factors = jnp.asarray(np.diagonal(group, axis1=1, axis2=2), features.dtype)
+            elements = signs(dim, proper=self.group == "SO").cast(features.dtype)
+            factors = jnp.diagonal(elements.linear, axis1=1, axis2=2)
             change = sign_average(
                 layer.norm, layer.exchange, axes, factors, features, nodes, edges, graph
             )

@@ -1,14 +1,13 @@
-"""The layer-wise averaged network of Puny et al. in PyTorch: what the JAX network is timed against.
+"""The layer-wise averaged network of Puny et al. in PyTorch: a program that a `Peer` runs.
 
-A restatement of our own of the published architecture, with the tensor operations that its PyTorch
-code uses: features of each edge are gathered and concatenated, messages are added with
+A restatement of the published architecture, with the operations that its PyTorch code uses:
+features of both ends of each edge are gathered and concatenated, messages are added with
 `index_add`, the eight frames are rows of one large batch, and the frame has no derivative.
 
-It imports nothing but PyTorch, so any interpreter that has it can run it as a program. It then
-obeys a line of its input at a time: `forward` or `step` runs one, and answers with the seconds of
-processor time that it took.
+It needs PyTorch alone, so that any interpreter that has it can run it. Its first line says what it
+can time; it then obeys lines of a name and a count, and answers each with the seconds of one.
 
-    python experiments/benchmarks/speed/puny_torch.py --threads 1
+    echo "step 10" | python experiments/benchmarks/speed/puny_torch.py --threads 1
 
 References:
   Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
@@ -17,89 +16,86 @@ References:
 """
 
 import argparse
+import importlib
+import json
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-Call = Callable[[], object]
+_BODIES, _FEATURES, _LAYERS = 5, 60, 4
 
 
-class Layer(nn.Module):
-    """One round of messages: `m = MLP(h_i, h_j, e)`, `h_i + MLP(h_i, sum m)`."""
-
-    def __init__(self, features: int, edge_features: int):
-        super().__init__()
-        self.edge = nn.Sequential(
-            nn.Linear(2 * features + edge_features, features),
-            nn.SiLU(),
-            nn.Linear(features, features),
-            nn.SiLU(),
-        )
-        self.node = nn.Sequential(
-            nn.Linear(2 * features, features), nn.SiLU(), nn.Linear(features, features)
-        )
-
-    def forward(self, h: Tensor, receivers: Tensor, senders: Tensor, edges: Tensor) -> Tensor:
-        messages = self.edge(torch.cat([h[receivers], h[senders], edges], dim=1))
-        total = torch.zeros_like(h).index_add(0, receivers, messages)
-        return h + self.node(torch.cat([h, total], dim=1))
-
-
-class LayerwiseNetwork(nn.Module):
-    """Four layers, each averaged over the eight PCA frames of its own features."""
-
-    def __init__(self, features: int = 60, layers: int = 4, edge_features: int = 2):
-        super().__init__()
-        self.embedding = nn.Linear(2, features // 3, bias=False)
-        self.layers = nn.ModuleList(Layer(features, edge_features) for _ in range(layers))
-        self.decoder = nn.Linear(features // 3, 1, bias=False)
-        signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0])] * 3)
-        self.register_buffer("signs", signs)
-
-    def forward(
-        self, position: Tensor, velocity: Tensor, receivers: Tensor, senders: Tensor, edges: Tensor
-    ) -> Tensor:
-        """Positions after the time step, `(systems, bodies, 3)` like the inputs."""
-        systems, bodies, _ = position.shape
-        centred = position - position.mean(1, keepdim=True)
-        h = self.embedding(torch.stack([centred, velocity], -1)).transpose(2, 3)
-        for layer in self.layers:
-            frames = self.frames(h)
-            turned = torch.einsum("snca,sfab->fsncb", h, frames)
-            rows = turned.reshape(len(self.signs) * systems * bodies, -1)
-            out = layer(rows, receivers, senders, edges).reshape(turned.shape)
-            h = torch.einsum("fsncb,sfab->snca", out, frames) / len(self.signs)
-        return position + velocity + self.decoder(h.transpose(2, 3))[..., 0]
-
-    def frames(self, h: Tensor) -> Tensor:
-        """The principal axes of the features of each system, with all signs."""
-        cloud = h.detach().flatten(1, 2)
-        _, axes = torch.linalg.eigh(cloud.transpose(1, 2) @ cloud)
-        return axes[:, None] * self.signs[None, :, None, :]
-
-
-def make_calls(systems: int = 100, bodies: int = 5, features: int = 60) -> dict[str, Call]:
-    """The forward pass and the training step, each a function without arguments."""
+def main() -> None:
+    """Obeys the lines of its input."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--systems", type=int, default=100)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    options = parser.parse_args()
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        _say({"missing": (error.name or "torch").partition(".")[0]})
+        return
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    network = LayerwiseNetwork(features)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-8)
-    position, velocity, target = torch.randn(3, systems, bodies, 3)
-    charge = torch.randint(0, 2, (systems, bodies)) * 2.0 - 1
-    pairs = [(i, j) for i in range(bodies) for j in range(bodies) if i != j]
-    first, second = torch.tensor(pairs).T
-    offsets = bodies * torch.arange(8 * systems)[:, None]
-    receivers, senders = ((offsets + end).flatten() for end in (first, second))
+    calls = _calls(torch, options.systems)
+    _say({"names": list(calls), "versions": {"torch": torch.__version__}})
+    now = time.perf_counter if options.clock == "wall" else time.process_time
+    for line in sys.stdin:
+        name, count = line.rsplit(maxsplit=1)
+        call = calls[name]
+        begin = now()
+        for _ in range(int(count)):
+            call()
+        print((now() - begin) / int(count), flush=True)
 
-    def predict() -> Tensor:
+
+def _calls(torch: Any, systems: int) -> dict[str, Callable[[], object]]:
+    """The forward pass, and the training step."""
+    channels = _FEATURES // 3
+
+    def linear(inputs: int, outputs: int, bias: bool = True) -> Any:
+        return torch.nn.Linear(inputs, outputs, bias=bias)
+
+    def perceptron(inputs: int, *after: Any) -> Any:
+        maps = linear(inputs, _FEATURES), torch.nn.SiLU(), linear(_FEATURES, _FEATURES)
+        return torch.nn.Sequential(*maps, *after)
+
+    embedding, decoder = linear(2, channels, False), linear(channels, 1, False)
+    of_edges = [perceptron(2 * _FEATURES + 2, torch.nn.SiLU()) for _ in range(_LAYERS)]
+    of_nodes = [perceptron(2 * _FEATURES) for _ in range(_LAYERS)]
+    modules = torch.nn.ModuleList([embedding, decoder, *of_edges, *of_nodes])
+    optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
+
+    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0])] * 3)
+    position, velocity, target = torch.randn(3, systems, _BODIES, 3)
+    charge = torch.randint(0, 2, (systems, _BODIES)) * 2.0 - 1
+    pairs = [(i, j) for i in range(_BODIES) for j in range(_BODIES) if i != j]
+    first, second = torch.tensor(pairs).T
+    starts = _BODIES * torch.arange(len(signs) * systems)[:, None]
+    receivers, senders = ((starts + end).flatten() for end in (first, second))
+
+    def predict() -> Any:
         distance = (position[:, first] - position[:, second]).norm(dim=-1)
         seen = torch.stack([charge[:, first] * charge[:, second], distance], dim=-1)
-        edges = seen.flatten(0, 1).repeat(8, 1)
-        return network(position, velocity, receivers, senders, edges)
+        edges = seen.flatten(0, 1).repeat(len(signs), 1)
+        centred = position - position.mean(1, keepdim=True)
+        h = embedding(torch.stack([centred, velocity], -1)).transpose(2, 3)
+        for edge, node in zip(of_edges, of_nodes, strict=True):
+            cloud = h.detach().flatten(1, 2)
+            _, axes = torch.linalg.eigh(cloud.transpose(1, 2) @ cloud)
+            frames = axes[:, None] * signs[None, :, None, :]
+            turned = torch.einsum("snca,sfab->fsncb", h, frames)
+            rows = turned.reshape(-1, _FEATURES)
+            messages = edge(torch.cat([rows[receivers], rows[senders], edges], dim=1))
+            total = torch.zeros_like(rows).index_add(0, receivers, messages)
+            rows = rows + node(torch.cat([rows, total], dim=1))
+            h = torch.einsum("fsncb,sfab->snca", rows.reshape(turned.shape), frames) / len(signs)
+        return position + velocity + decoder(h.transpose(2, 3))[..., 0]
 
-    def forward() -> Tensor:
+    def forward() -> Any:
         with torch.no_grad():
             return predict()
 
@@ -111,19 +107,8 @@ def make_calls(systems: int = 100, bodies: int = 5, features: int = 60) -> dict[
     return {"forward": forward, "step": step}
 
 
-def main() -> None:
-    """Answers each line of the input with the processor time of one call."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--systems", type=int, default=100)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    calls = make_calls(options.systems)
-    for line in sys.stdin:
-        call = calls[line.strip()]
-        begin = time.process_time()
-        call()
-        print(time.process_time() - begin, flush=True)
+def _say(about: dict[str, Any]) -> None:
+    print(json.dumps(about), flush=True)
 
 
 if __name__ == "__main__":
