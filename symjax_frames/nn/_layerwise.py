@@ -61,7 +61,8 @@ class LayerwiseGNN(nnx.Module):
       group: `"E"` or `"SE"`.
       frame: the frame of the features, called with `nodes * channels` vectors, their mask and
         `group="O"` or `"SO"`: `pca_frame`, `robust_frame`, or a `functools.partial` of one, such as
-        `functools.partial(robust_frame, max_elements=16)`.
+        `functools.partial(robust_frame, max_elements=16)`. Over `pca_frame` itself the average is
+        computed in closed form, for fewer products, to rounding as over any other function.
       rngs: where the parameters are drawn from.
 
     Raises:
