@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from symjax_frames.nn._checks import check_shape
 
@@ -45,6 +46,56 @@ class CompleteGraph(NamedTuple):
         return jnp.sum(jnp.where(self.edge_mask[:, :, None], messages, 0), axis=1)
 
 
+class OtherNodes(NamedTuple):
+    """A complete graph without the edges of nodes to themselves, which a matrix has on its diagonal.
+
+    What a network makes of a `CompleteGraph` of few nodes: of five, a fifth less is computed. Edge
+    features have shape `(nodes - 1, nodes, edge_features)`; entry `[d - 1, i]` is the edge to node
+    `i` from node `(i + d) % nodes`. Still nothing of a layer is gathered or scattered.
+
+    Attributes:
+      mask: `True` for real nodes, `False` for padding.
+    """
+
+    mask: Bool[Array, " nodes"]
+
+    @property
+    def edge_mask(self) -> Bool[Array, "others nodes"]:
+        """`True` for the edges from one real node to another."""
+        return self.at_senders(self.mask[:, None])[..., 0] & self.mask[None, :]
+
+    def at_receivers(
+        self, nodes: Shaped[Array, "nodes *features"]
+    ) -> Shaped[Array, "1 nodes *features"]:
+        """What each edge sees of the node it ends at, ready to broadcast."""
+        return nodes[None]
+
+    def at_senders(
+        self, nodes: Shaped[Array, "nodes *features"]
+    ) -> Shaped[Array, "others nodes *features"]:
+        """What each edge sees of the node it starts from."""
+        # Rows of n + 1 of the nodes one after the other, over and over: every row starts one later.
+        count, *features = nodes.shape
+        rows = jnp.broadcast_to(nodes[None], (count + 1, *nodes.shape))
+        return rows.reshape(count, count + 1, *features)[1:, :count]
+
+    def total(
+        self, messages: Float[Array, "others nodes *features"]
+    ) -> Float[Array, "nodes *features"]:
+        """The sum of the messages that each node receives."""
+        mask = jnp.expand_dims(self.edge_mask, tuple(range(2, messages.ndim)))
+        return jnp.sum(jnp.where(mask, messages, 0), axis=0)
+
+
+def without_diagonal(
+    edges: Float[Array, "nodes nodes edge_features"],
+) -> Float[Array, "others nodes edge_features"]:
+    """The features of the edges of a `CompleteGraph`, as those of the same graph as `OtherNodes`."""
+    receivers = np.arange(len(edges))[None, :]
+    senders = (receivers + np.arange(1, len(edges))[:, None]) % len(edges)
+    return edges[receivers, senders]
+
+
 class EdgeList(NamedTuple):
     """Nodes of one or many graphs concatenated, with the edges as index pairs.
 
@@ -83,8 +134,8 @@ class EdgeList(NamedTuple):
         return jax.ops.segment_sum(messages, self.receivers, num_segments=len(self.mask))
 
 
-Graph = CompleteGraph | EdgeList
-"""What the networks take as their graph."""
+Graph = CompleteGraph | EdgeList | OtherNodes
+"""What rounds of messages take as their graph."""
 
 
 def without_padding(

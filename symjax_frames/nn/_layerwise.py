@@ -10,8 +10,10 @@ from symjax_frames._checks import check_callable, check_natural, check_positive
 from symjax_frames._types import Frame
 from symjax_frames.actions import vectors
 from symjax_frames.frames import pca_frame
-from symjax_frames.nn._graph import CompleteGraph, without_padding
+from symjax_frames.groups import signs
+from symjax_frames.nn._graph import CompleteGraph, OtherNodes, without_diagonal, without_padding
 from symjax_frames.nn._message import MessagePassing
+from symjax_frames.nn._sign_average import sign_average
 from symjax_frames.transforms import frame_average
 
 
@@ -31,8 +33,8 @@ class _Layer(nnx.Module):
         self,
         features: Float[Array, "nodes channels dim"],
         nodes: Float[Array, "nodes node_features"],
-        edges: Float[Array, "nodes nodes edge_features"],
-        graph: CompleteGraph,
+        edges: Float[Array, "*edges edge_features"],
+        graph: CompleteGraph | OtherNodes,
     ) -> Float[Array, "nodes channels dim"]:
         count, channels, dim = features.shape
         flat = jnp.concatenate([features.reshape(count, -1), nodes], axis=-1)
@@ -59,7 +61,8 @@ class LayerwiseGNN(nnx.Module):
       group: `"E"` or `"SE"`.
       frame: the frame of the features, called with `nodes * channels` vectors, their mask and
         `group="O"` or `"SO"`: `pca_frame`, `robust_frame`, or a `functools.partial` of one, such as
-        `functools.partial(robust_frame, max_elements=16)`.
+        `functools.partial(robust_frame, max_elements=16)`. Over `pca_frame` itself the average is
+        computed in closed form, for fewer products, to rounding as over any other function.
       rngs: where the parameters are drawn from.
 
     Raises:
@@ -132,17 +135,34 @@ class LayerwiseGNN(nnx.Module):
         centroid = jnp.sum(points / count, axis=0, keepdims=True)
         pair = jnp.stack([jnp.where(real, points - centroid, 0), velocities], axis=-1)
         features = jnp.swapaxes(self.lift(pair), 1, 2)
+        others, edges = OtherNodes(graph.mask), without_diagonal(edges)
         for layer in self.layers:
-            averaged = frame_average(
-                lambda h, mask, layer=layer: layer(h, nodes, edges, CompleteGraph(mask)),
-                self._feature_frame,
-                in_actions=(vectors, None),
-                out_actions=vectors,
-                frame_argnums=(0, 1),
-            )
-            features = averaged(features, graph.mask)
+            features = self._average(layer, features, nodes, edges, others)
         change = self.lower(jnp.swapaxes(features, 1, 2))[..., 0]
         return jnp.where(real, points + velocities + change, 0)
+
+    def _average(
+        self, layer: _Layer, features: Array, nodes: Array, edges: Array, graph: OtherNodes
+    ) -> Float[Array, "nodes channels dim"]:
+        """One layer, averaged over a frame of the features."""
+        if self.frame is pca_frame:
+            dim = features.shape[-1]
+            axes = self._feature_frame(features, graph.mask).elements.linear[0]
+            # The elements are all signs of the first, whatever signs it has.
+            elements = signs(dim, proper=self.group == "SO").cast(features.dtype)
+            factors = jnp.diagonal(elements.linear, axis1=1, axis2=2)
+            change = sign_average(
+                layer.norm, layer.exchange, axes, factors, features, nodes, edges, graph
+            )
+            return features + change
+        averaged = frame_average(
+            lambda h, mask: layer(h, nodes, edges, OtherNodes(mask)),
+            self._feature_frame,
+            in_actions=(vectors, None),
+            out_actions=vectors,
+            frame_argnums=(0, 1),
+        )
+        return averaged(features, graph.mask)
 
     def _feature_frame(
         self, features: Float[Array, "nodes channels dim"], mask: Bool[Array, " nodes"]

@@ -1,11 +1,11 @@
 """One round of message passing, dense or packed by the graph it is given."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_natural, check_positive
+from symjax_frames.nn._activation import alone, silu
 from symjax_frames.nn._checks import check_shape
 from symjax_frames.nn._graph import Graph
 
@@ -53,6 +53,7 @@ class MessagePassing(nnx.Module):
         check_shape("nodes", nodes, (len(graph.mask), self.receiver.in_features))
         check_shape("edges", edges, (*graph.edge_mask.shape, self.edge.in_features))
         ends = graph.at_receivers(self.receiver(nodes)) + graph.at_senders(self.sender(nodes))
-        messages = jax.nn.silu(self.message(jax.nn.silu(ends + self.edge(edges))))
+        inner = silu(alone(ends + self.edge(edges)))
+        messages = silu(alone(self.message(inner)))
         received = jnp.concatenate([nodes, graph.total(messages)], axis=-1)
-        return self.update(jax.nn.silu(self.hidden(received))), messages
+        return self.update(silu(alone(self.hidden(received)))), messages

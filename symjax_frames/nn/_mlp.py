@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_positive
+from symjax_frames.nn._activation import alone, silu
 
 _lecun_normal = nnx.initializers.lecun_normal()
 
@@ -28,7 +28,7 @@ class MLP(nnx.Module):
         self,
         sizes: Sequence[int],
         *,
-        activation: Callable[[Array], Array] = jax.nn.silu,
+        activation: Callable[[Array], Array] = silu,
         final_init: nnx.Initializer = _lecun_normal,
         rngs: nnx.Rngs,
     ):
@@ -49,5 +49,5 @@ class MLP(nnx.Module):
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """Applies the network to the last axis."""
         for linear in self.linears[:-1]:
-            x = self.activation(linear(x))
+            x = self.activation(alone(linear(x)))
         return self.linears[-1](x)

@@ -10,7 +10,15 @@ import symjax_frames as sf
 from symjax_frames import nn
 from symjax_frames.testing import hard_clouds
 from tests.helpers.clouds import Motions, draw_motions
-from tests.helpers.networks import apply, complete, draw_inputs, draw_network, promotion, relative
+from tests.helpers.networks import (
+    apply,
+    complete,
+    draw_inputs,
+    draw_network,
+    promotion,
+    relative,
+    value_and_gradients,
+)
 
 LINEARS = ["receiver", "sender", "edge", "message", "hidden", "update"]
 LAW = {"in_actions": (sf.points, sf.vectors), "out_actions": sf.points}
@@ -137,6 +145,28 @@ def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
         here, there = layer(np.stack([features, features @ linear.T]))
     check_group(errors["whole"], group, dtype)
     assert relative(there, here @ linear.T) > 1e-2
+
+
+def test_signs_in_closed_form_equal_the_average_over_the_elements():
+    dtype, names = np.float64, ("closed", "elements", "proper")
+    inputs, graph = draw_inputs(0, 4, 2, dtype), nn.CompleteGraph(np.arange(4) < 3)
+    options = {
+        "closed": {},
+        # To the network any other function is a frame of which it knows nothing.
+        "elements": {"frame": functools.partial(sf.pca_frame)},
+        "proper": {"group": "SE"},
+    }
+    networks = {
+        name: draw_network("LayerwiseGNN", 0, 2, dtype, 1, **options[name]) for name in names
+    }
+    padding = np.arange(4)[:, None] == 3
+    moved = inputs._replace(points=np.where(padding, 1e10, inputs.points))
+    with promotion(dtype):
+        closed, elements = (value_and_gradients(networks[n], moved, graph) for n in names[:2])
+        proper = jax.jit(apply)(networks["proper"], moved, graph)
+    for ours, theirs in zip(jax.tree.leaves(closed), jax.tree.leaves(elements), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+    assert relative(proper, closed[0]) > 1e-3
 
 
 def test_layerwise_gnn_over_robust_frames_is_equivariant_on_molecules_at_rest():

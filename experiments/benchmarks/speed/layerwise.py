@@ -1,0 +1,66 @@
+"""The layer-wise averaged network of the n-body task, as calls to time beside `puny_torch.py`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from experiments.benchmarks.timing import Call, prepare
+from experiments.tasks.nbody.config import NBodyModelConfig
+from experiments.tasks.nbody.model import Network
+
+_BODIES = 5
+STEPS = 10
+"""Steps in one dispatch of the training loop."""
+
+
+def layerwise_calls(systems: int = 100, steps: int = STEPS) -> dict[str, Call]:
+    """The forward pass and the training step at the size of Puny et al.: 4 layers of 60 features.
+
+    Args:
+      systems: systems of five bodies in a batch.
+      steps: steps in one dispatch.
+
+    Returns:
+      `forward`; `step`, a step in a dispatch of its own; and `steps`, a dispatch of `steps` steps,
+      as training runs them: what it takes is to be divided by their number.
+    """
+    network = Network(NBodyModelConfig(backbone="layerwise_gnn", hidden=60), rngs=nnx.Rngs(0))
+    graph, state = nnx.split(network)
+    params = nnx.to_pure_dict(state)
+    optimizer = optax.adam(1e-3)
+    generator = np.random.default_rng(0)
+    shape = (systems, _BODIES, 3)
+    draw = generator.normal(size=(3, *shape)).astype(np.float32)
+    charge = generator.choice([-1.0, 1.0], shape[:2]).astype(np.float32)
+    inputs, target = tuple(map(jnp.asarray, (draw[0], draw[1], charge))), jnp.asarray(draw[2])
+
+    def forward(params: Any, inputs: tuple) -> Float[Array, "systems bodies 3"]:
+        return jax.vmap(nnx.merge(graph, nnx.State(params)))(*inputs)
+
+    def loss(params: Any, inputs: tuple, target: Array) -> Float[Array, ""]:
+        return jnp.mean((forward(params, inputs) - target) ** 2)
+
+    def step(params: Any, moments: Any, inputs: tuple, target: Array) -> tuple[Any, Any]:
+        gradient = jax.grad(loss)(params, inputs, target)
+        # Optax raises its decay rates to a whole number, which strict rules forbid.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, moments = optimizer.update(gradient, moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    def dispatch(params: Any, moments: Any, inputs: tuple, target: Array) -> tuple[Any, Any]:
+        def body(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
+            return step(*carry, inputs, target), None
+
+        return jax.lax.scan(body, (params, moments), None, length=steps)[0]
+
+    moments = optimizer.init(params)
+    return {
+        "forward": prepare(forward, params, inputs)[0],
+        "step": prepare(step, params, moments, inputs, target)[0],
+        "steps": prepare(dispatch, params, moments, inputs, target)[0],
+    }
