@@ -109,6 +109,27 @@ def evaluated[Output](
     return sf.frame_average(fn, frame or make_frame(config), **actions)
 
 
+def evaluated_batch[Output](
+    fn: Callable[..., Output],
+    config: FrameModelConfig,
+    frame: FrameOf | None = None,
+    **actions: Any,
+) -> Callable[..., Output]:
+    """The same network for a batch, along the first axes of its arguments.
+
+    Of robust frames it evaluates only the elements that have a weight.
+
+    Args:
+      fn: the network.
+      config: the model section of a configuration.
+      frame: as for `evaluated`.
+      actions: as for `evaluated`.
+    """
+    if config.frame != "robust":
+        return jax.vmap(evaluated(fn, config, frame, **actions))
+    return sf.batch_average(fn, frame or make_frame(config), **actions)
+
+
 def trained[Output](
     fn: Callable[..., Output],
     config: FrameModelConfig,
@@ -148,10 +169,11 @@ def trained[Output](
 
 
 def _draws(config: FrameModelConfig) -> Draws | sf.Group:
-    """How elements are drawn: of a robust frame with reflections in pairs, if there are pairs."""
+    """How elements are drawn: two of a robust frame with reflections are mirror images."""
     reflects = config.frame == "robust" and config.group in ("O", "E")
-    if config.draws == "systematic" and reflects and config.num_samples % 2 == 0:
-        # It keeps both signs of the last axis, with the same weight.
+    if config.draws == "systematic" and reflects and config.num_samples == 2:
+        # It has both signs of the last axis, with the same weight. Of more elements both are drawn
+        # anyway, and pairs would follow the weights more coarsely.
         return sf.groups.from_generators("reflection", [np.diag([1.0, 1.0, -1.0])])
     return config.draws
 

@@ -23,6 +23,8 @@ from symjax_frames.actions import regular as regular
 from symjax_frames.actions import tensors as tensors
 from symjax_frames.actions import vectors as vectors
 from symjax_frames.actions import voxels as voxels
+from symjax_frames.batching import batch_average as batch_average
+from symjax_frames.batching import batch_capacity as batch_capacity
 from symjax_frames.elements import Isometry as Isometry
 from symjax_frames.frames import canonical_frame as canonical_frame
 from symjax_frames.frames import close as close

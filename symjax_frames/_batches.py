@@ -10,6 +10,9 @@ from jaxtyping import Array, PyTree
 
 from symjax_frames._checks import describe, is_integer
 
+_SHARED = object()
+"""The axis of what all examples share."""
+
 
 class Batch(NamedTuple):
     """Arguments, taken apart.
@@ -50,18 +53,22 @@ def take_apart(in_axes: PyTree[int | None], args: tuple, kwargs: dict) -> Batch:
         )
     # What all examples share is left as it is: a copy of a module is another module.
     batched = [index for index, axis in enumerate(axes) if axis is not None]
-    data, data_axes = ([args[i] for i in batched], kwargs), ([axes[i] for i in batched], 0)
+    data = [args[index] for index in batched], kwargs
+    # An entry `None` is a leaf of the axes, and an argument `None` is none of the arguments.
+    data_axes = jax.tree.map(
+        lambda axis: _SHARED if axis is None else axis,
+        ([axes[index] for index in batched], 0),
+        is_leaf=lambda node: node is None,
+    )
     leaves, tree = jax.tree.flatten(data)
     try:
-        leaf_axes = jax.tree.leaves(
-            jax.tree.broadcast(data_axes, data, is_leaf=_is_none), is_leaf=_is_none
-        )
+        leaf_axes = jax.tree.leaves(jax.tree.broadcast(data_axes, data))
     except ValueError as error:
         raise ValueError(f"in_axes={in_axes!r} does not fit the arguments: {error}") from error
     arrays = [
         _batch_first(leaf, axis)
         for leaf, axis in zip(leaves, leaf_axes, strict=True)
-        if axis is not None
+        if axis is not _SHARED
     ]
     sizes = sorted({len(array) for array in arrays})
     if len(sizes) != 1:
@@ -73,7 +80,7 @@ def take_apart(in_axes: PyTree[int | None], args: tuple, kwargs: dict) -> Batch:
     def rebuild(entries: list[Array]) -> tuple[tuple, dict]:
         own = iter(entries)
         filled = [
-            leaf if axis is None else next(own)
+            leaf if axis is _SHARED else next(own)
             for leaf, axis in zip(leaves, leaf_axes, strict=True)
         ]
         some, words = jax.tree.unflatten(tree, filled)
@@ -81,10 +88,6 @@ def take_apart(in_axes: PyTree[int | None], args: tuple, kwargs: dict) -> Batch:
         return tuple(examples.get(index, arg) for index, arg in enumerate(args)), words
 
     return Batch(arrays, rebuild, sizes[0])
-
-
-def _is_none(node: Any) -> bool:
-    return node is None
 
 
 def _batch_first(leaf: Any, axis: int) -> Array:

@@ -21,7 +21,7 @@ def frame_of_arguments(
     check_callable(name, frame)
     lacks_mask = len(argnums) == 1 and could_take_mask(frame)
 
-    def select(args: tuple, kwargs: dict) -> Frame:
+    def select(args: tuple, kwargs: dict) -> Any:
         selected = _select(args, argnums)
         if lacks_mask:
             others = [arg for index, arg in enumerate(args) if index not in argnums]

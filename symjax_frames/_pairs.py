@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree, Shaped
 
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 
 
@@ -26,7 +27,7 @@ class Pairs(NamedTuple):
     entries: list[Array]
 
 
-def weighted(weights: Shaped[Array, "*batch frame graphs"], ndim: int) -> Bool[Array, "..."]:
+def weighted(weights: Shaped[Array, "..."], ndim: int) -> Bool[Array, "..."]:
     """Whether elements have a weight: those of a packed batch of graphs, for any of its graphs.
 
     Args:
@@ -38,60 +39,85 @@ def weighted(weights: Shaped[Array, "*batch frame graphs"], ndim: int) -> Bool[A
     return jnp.any(nonzero, axis=tuple(range(ndim, nonzero.ndim)))
 
 
+@on_own_mesh
+def sum_by_example(
+    terms: Shaped[Array, "pairs *any"], examples: Int[Array, " pairs"], size: int
+) -> Shaped[Array, "batch *any"]:
+    """The sums of the terms of each of `size` examples, which are in ascending order."""
+    return jax.ops.segment_sum(terms, examples, size, indices_are_sorted=True)
+
+
 def sum_pairs(
     evaluate: Callable[[Pairs], PyTree[Array]],
     frames: Frame,
     arrays: list[Array],
-    at_a_time: int,
+    capacity: int,
+    axis_name: str | None = None,
 ) -> PyTree[Array]:
-    """The sum of `evaluate` over all pairs that have a weight, `at_a_time` of them in each call.
+    """The sum of `evaluate` over all pairs that have a weight, in rounds.
 
-    The first call is always made, and the others within a conditional. So the cost is that of as
-    many calls as the pairs need. Only the inputs of the later ones are kept for their derivatives.
+    The first round is always evaluated, and the others within a conditional: there are as many as
+    the pairs need. Only what goes into the later ones is kept for their derivatives.
 
     Args:
       evaluate: pairs to sums over them.
       frames: of all examples, with leaves `(batch, frame, ...)`.
       arrays: of the batch.
-      at_a_time: pairs in a call.
+      capacity: pairs in the first round, fewer than there are; in each later one a quarter of it.
+      axis_name: that of a `jax.vmap` over shares of the batch, which go on to another round together.
     """
-    batch, frame = frames.weights.shape[:2]
-    count = batch * frame
-    chosen = weighted(frames.weights, 2).reshape(count)
-    rounds = -(-count // at_a_time)
-    numbers = jnp.nonzero(chosen, size=rounds * at_a_time, fill_value=count)[0]
-    numbers = numbers.reshape(rounds, at_a_time).astype(jnp.int32)
-    flat = jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), frames)
-
-    def of_round(numbers: Int[Array, " pairs"]) -> PyTree[Array]:
-        real = numbers < count
-        # A pair that is evaluated anyway does no harm where one is left over.
-        picked = jnp.where(real, numbers, jnp.argmax(chosen))
-        examples = jax.lax.div(picked, jnp.asarray(frame, picked.dtype))
-        elements, weights = jax.tree.map(lambda leaf: leaf[picked], flat)
-        real = real.reshape(-1, *[1] * (weights.ndim - 1))
-        return evaluate(
-            Pairs(
-                jnp.where(numbers < count, examples, batch),
-                elements,
-                jnp.where(real, weights, 0),
-                [array[examples] for array in arrays],
-            )
-        )
+    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, 1))
+    # Without this, the conditional would be of each share, and evaluate all rounds for all.
+    needed = jnp.sum(rest[:, 0] >= 0)
+    if axis_name is not None:
+        # A `pmax` over an axis that is split has no rule in JAX.
+        needed = jnp.max(jax.lax.all_gather(needed, axis_name))
+    numbers = jnp.arange(len(rest), dtype=needed.dtype)
 
     # Of these rounds only what goes into them is kept.
     @jax.checkpoint
-    def add_round(sums: PyTree[Array], numbers: Int[Array, " pairs"]) -> PyTree[Array]:
+    def add_round(sums: PyTree[Array], number: Array, pairs: Array) -> PyTree[Array]:
         return jax.lax.cond(
-            numbers[0] < count,
-            lambda: jax.tree.map(jnp.add, sums, of_round(numbers)),
+            number < needed,
+            lambda: jax.tree.map(jnp.add, sums, evaluate(_pairs(pairs, frames, arrays))),
             lambda: sums,
         )
 
     def add_rounds(sums: PyTree[Array]) -> PyTree[Array]:
-        return jax.lax.scan(lambda sums, row: (add_round(sums, row), None), sums, numbers[1:])[0]
+        rounds = numbers, rest
+        return jax.lax.scan(lambda sums, row: (add_round(sums, *row), None), sums, rounds)[0]
 
-    sums = of_round(numbers[0])
-    if rounds == 1:
-        return sums
-    return jax.lax.cond(numbers[1, 0] < count, add_rounds, lambda sums: sums, sums)
+    sums = evaluate(_pairs(first, frames, arrays))
+    return jax.lax.cond(needed > 0, add_rounds, lambda sums: sums, sums)
+
+
+@on_own_mesh
+def _rounds(
+    weights: Array, capacity: int, later: int
+) -> tuple[Int[Array, " first"], Int[Array, "rounds later"]]:
+    """The numbers of the pairs that have a weight, ascending; what is left over is negative."""
+    chosen = weighted(weights, 2).reshape(-1)
+    rounds = -(-(chosen.size - capacity) // later)
+    numbers = jnp.nonzero(chosen, size=capacity + rounds * later, fill_value=-1)[0]
+    numbers = numbers.astype(jnp.int32)
+    return numbers[:capacity], numbers[capacity:].reshape(rounds, later)
+
+
+@on_own_mesh
+def _pairs(numbers: Int[Array, " pairs"], frames: Frame, arrays: list[Array]) -> Pairs:
+    batch, frame = frames.weights.shape[:2]
+    real = numbers >= 0
+    # A pair that is evaluated anyway does no harm where one is left over.
+    picked = jnp.where(real, numbers, jnp.maximum(numbers[0], 0))
+    examples = jax.lax.div(picked, jnp.asarray(frame, picked.dtype))
+
+    def pick(leaf: Array) -> Array:
+        return leaf.reshape(batch * frame, *leaf.shape[2:])[picked]
+
+    elements, weights = jax.tree.map(pick, (frames.elements, frames.weights))
+    return Pairs(
+        jnp.where(real, examples, batch),
+        elements,
+        jnp.where(real.reshape(-1, *[1] * (weights.ndim - 1)), weights, 0),
+        [array[examples] for array in arrays],
+    )

@@ -1,5 +1,7 @@
-"""The elements of a frame, shared among the devices along an axis of a mesh."""
+"""The elements of a frame, or the examples of a batch, shared among the devices of a mesh."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,6 +11,9 @@ from jaxtyping import Array, PyTree
 
 from symjax_frames._sharding import explicit_mesh, on_own_mesh
 from symjax_frames._types import Frame
+
+_SHARES = "shares of a batch"
+"""What `jax.vmap` calls the axis of the shares."""
 
 
 def mesh_with(axis: str, tree: PyTree) -> AbstractMesh:
@@ -53,6 +58,65 @@ def shared_frame(frame: Frame, axis: str, mesh: AbstractMesh) -> Frame:
         return jax.lax.with_sharding_constraint(whole, PartitionSpec(axis, *others))
 
     return jax.tree.map(split, padded)
+
+
+def on_shares(
+    fn: Callable[[list[Array], str | None], PyTree[Array]], arrays: list[Array], axis: str | None
+) -> PyTree[Array]:
+    """Maps `fn` over the shares of a batch that is split over a mesh, one a device.
+
+    Args:
+      fn: of the arrays of a share, and the name of the axis of the shares, or `None` where the batch
+        is whole. To results of the examples of the share.
+      arrays: with the axis of the batch first.
+      axis: the axis of a mesh that the batch is split over. By default the Explicit axes that it is
+        split along, if there are any.
+
+    Raises:
+      ValueError: as `mesh_with`; if the batch does not divide.
+    """
+    mesh, names = _split_along(arrays) if axis is None else (mesh_with(axis, arrays), (axis,))
+    if not names:
+        return fn(arrays, None)
+    shares = math.prod(_size(mesh, name) for name in names)
+    if len(arrays[0]) % shares:
+        raise ValueError(
+            f"a batch over {shares} devices must have a multiple of so many examples, got "
+            f"{len(arrays[0])}"
+        )
+    explicit = all(_type(mesh, name) == AxisType.Explicit for name in names)
+
+    def reshaped(array: Array, *leading: int, dropped: int) -> Array:
+        """With other leading axes, of which the first is split."""
+        shape = (*leading, *array.shape[dropped:])
+        if not explicit:
+            split = PartitionSpec(names, *[PartitionSpec.UNCONSTRAINED] * (len(shape) - 1))
+            return jax.lax.with_sharding_constraint(array.reshape(shape), split)
+        rest = tuple(jax.typeof(array).sharding.spec)[dropped:]
+        before = PartitionSpec(names, *[None] * (dropped - 1), *rest)
+        after = PartitionSpec(names, *[None] * (len(leading) - 1), *rest)
+        array = jax.sharding.reshard(array, NamedSharding(mesh, before))
+        return jax.lax.reshape(array, shape, out_sharding=NamedSharding(mesh, after))
+
+    size = len(arrays[0])
+    mapped = jax.vmap(
+        lambda arrays: fn(arrays, _SHARES),
+        axis_name=_SHARES,
+        spmd_axis_name=None if explicit else names,
+    )
+    results = mapped([reshaped(array, shares, size // shares, dropped=1) for array in arrays])
+    return jax.tree.map(lambda leaf: reshaped(leaf, size, dropped=2), results)
+
+
+def _split_along(arrays: list[Array]) -> tuple[AbstractMesh, tuple[str, ...]]:
+    """The Explicit mesh, and its axes that the first array that is split has its batch along."""
+    for array in arrays:
+        sharding = jax.typeof(array).sharding
+        names = (tuple(sharding.spec) or (None,))[0]
+        if names is not None and AxisType.Explicit in sharding.mesh.axis_types:
+            found = names if isinstance(names, tuple) else (names,)
+            return sharding.mesh.abstract_mesh, found
+    return jax.sharding.get_abstract_mesh(), ()
 
 
 @on_own_mesh

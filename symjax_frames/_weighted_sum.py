@@ -105,20 +105,21 @@ def check_frame(frame: Any) -> None:
     check_weights(frame.weights)
 
 
-def check_weights(weights: Array, *, drawn: bool = False) -> None:
+def check_weights(weights: Array, *, drawn: bool = False, batched: bool = False) -> None:
     """Raises if the values of the weights are known and do not sum to one over the elements.
 
     Args:
       weights: those of a frame.
       drawn: whether elements are drawn with them, for which none may be negative.
+      batched: whether they are those of a frame for each example, along the first axis.
     """
     values = concrete(weights)
     if values is None or not jnp.issubdtype(values.dtype, jnp.floating):
         return
-    totals = np.sum(values.astype(float), axis=0)
+    totals = np.sum(values.astype(float), axis=int(batched))
     # Graphs that are padding may have no weight. What is not finite is handed on, as everywhere.
     wrong = np.abs(totals - 1) > _TOLERANCE + 8 * float(jnp.finfo(values.dtype).eps)
-    wrong &= (totals != 0) | (values.ndim == 1)
+    wrong &= (totals != 0) | (values.ndim == 1 + batched)
     if wrong.any():
         raise ValueError(
             f"the weights of a Frame must sum to 1 over its elements, got {totals[wrong].flat[0]:.6g}"

@@ -11,7 +11,8 @@ from jaxtyping import Array, PyTree
 from symjax_frames._batches import check_axes, take_apart
 from symjax_frames._checks import check_callable, check_positive
 from symjax_frames._frame_arguments import frame_of_arguments
-from symjax_frames._pairs import Pairs, sum_pairs, weighted
+from symjax_frames._pairs import Pairs, sum_by_example, sum_pairs, weighted
+from symjax_frames._shares import on_shares
 from symjax_frames._terms import make_term
 from symjax_frames._trees import argument_actions, map_actions
 from symjax_frames._types import Action, Frame
@@ -19,8 +20,8 @@ from symjax_frames._weighted_sum import check_frame, check_weights, make_average
 from symjax_frames._wrapping import named_after
 from symjax_frames.groups import QuadratureRule
 
-_EACH = 4
-"""Pairs of each example that are evaluated in one round by default."""
+_EACH = 2
+"""Pairs of each example in the first round by default: as many as a cloud without ties has for O(3)."""
 
 _COUNTED = 256
 """Examples whose frames are made at once to count their pairs."""
@@ -35,6 +36,7 @@ def batch_average[**P, R](
     frame_argnums: int | Sequence[int] = 0,
     in_axes: PyTree[int | None] = 0,
     capacity: int | None = None,
+    spmd_axis_name: str | None = None,
 ) -> Callable[P, R]:
     r"""Averages `fn` over the frame of each example, evaluating only elements that have a weight.
 
@@ -49,9 +51,9 @@ def batch_average[**P, R](
       \{p\} = \{(b, g) : g \in F(x_b),\ w_g(x_b) \neq 0\}$$
 
     Whatever is not moved is gathered too, once for each pair. `capacity` is the number of pairs that
-    one round evaluates. If there are more, a `lax.cond` goes on to further rounds: the result is
-    never wrong, it takes as many rounds as the pairs need, and never more memory than one.
-    `batch_capacity` tells how many pairs a data set needs.
+    the first round evaluates. If there are more, a `lax.cond` goes on to further rounds, of a quarter
+    of them each: the result is never wrong, it takes as many rounds as the pairs need, and never
+    more memory than the first. `batch_capacity` tells how many pairs a data set needs.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
@@ -72,8 +74,12 @@ def batch_average[**P, R](
       frame_argnums: as in `frame_average`.
       in_axes: where the batch is in the positional arguments, as in `jax.vmap`. Keyword arguments
         have it first.
-      capacity: the number of pairs that are evaluated at a time; by default four for each example.
-        All of them, if it is at least the number of examples times that of elements.
+      capacity: the number of pairs of the first round; by default two for each example. If it is at
+        least the number of examples times that of elements, all are evaluated at once.
+      spmd_axis_name: an axis of the mesh of `jax.set_mesh` that the batch is split over. A batch that
+        is split over Explicit axes tells it by itself. Each device chooses among the pairs of its
+        examples, with its share of `capacity`, and all go on to another round if one has to: one
+        all-reduce of a number.
 
     Returns:
       A pure function of the batch, with the name and docstring of `fn`, whose results have the axis
@@ -81,7 +87,8 @@ def batch_average[**P, R](
 
     Raises:
       ValueError: if `capacity` is no positive integer, or `in_axes` are not integers or `None`; when
-        called, if `in_axes` do not fit the arguments, and as in `frame_average`.
+        called, if `in_axes` do not fit the arguments, if the batch does not divide among the devices,
+      and as in `frame_average`.
 
     Note:
       Weights that become zero must do so with the slope and the curvature zero, as those of the
@@ -101,38 +108,43 @@ def batch_average[**P, R](
         capacity = check_positive("capacity", capacity)
 
     def averaged(*args: Any, **kwargs: Any) -> Any:
-        arrays, rebuild, size = take_apart(in_axes, args, kwargs)
-        frames = jax.vmap(lambda entries: _checked(select(*rebuild(entries))))(arrays)
-        check_weights(jnp.swapaxes(frames.weights, 0, 1))
-        at_a_time = _EACH * size if capacity is None else capacity
-        if at_a_time >= size * frames.weights.shape[1]:
-            return jax.vmap(lambda frame, entries: average(frame, *rebuild(entries)))(
-                frames, arrays
-            )
-        dtypes: dict[str, Any] = {}
+        batch = take_apart(in_axes, args, kwargs)
 
-        def evaluate(pairs: Pairs) -> PyTree[Array]:
+        def of_share(arrays: list[Array], axis_name: str | None) -> PyTree[Array]:
+            size = len(arrays[0])
+            frames = jax.vmap(lambda entries: _checked(select(*batch.rebuild(entries))))(arrays)
+            check_weights(frames.weights, batched=True)
+            shares = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+            at_a_time = _EACH * size if capacity is None else -(-capacity // shares)
+            if at_a_time >= size * frames.weights.shape[1]:
+                whole = jax.vmap(lambda frame, entries: average(frame, *batch.rebuild(entries)))
+                return whole(frames, arrays)
+            dtypes: dict[str, Any] = {}
+
             def of_pair(element: Any, entries: list[Array]) -> PyTree[Array]:
-                return term(element, *rebuild(entries), dtypes)[0]
+                return term(element, *batch.rebuild(entries), dtypes)[0]
 
-            def of_examples(action: Action | None, terms: Array, name: str) -> Array:
-                summands = scaled(action, pairs.weights, terms, name)
-                return jax.ops.segment_sum(summands, pairs.examples, size, indices_are_sorted=True)
+            def evaluate(pairs: Pairs) -> PyTree[Array]:
+                def by_example(action: Action | None, terms: Array, name: str) -> Array:
+                    summands = scaled(action, pairs.weights, terms, name)
+                    return sum_by_example(summands, pairs.examples, size)
 
-            terms = jax.vmap(of_pair)(pairs.elements, pairs.entries)
-            return map_actions(of_examples, out_actions, terms, "output")
+                terms = jax.vmap(of_pair)(pairs.elements, pairs.entries)
+                return map_actions(by_example, out_actions, terms, "output")
 
-        sums = sum_pairs(evaluate, frames, arrays, at_a_time)
-        return map_actions(
-            lambda _, total, name: total.astype(dtypes[name]), out_actions, sums, "output"
-        )
+            sums = sum_pairs(evaluate, frames, arrays, at_a_time, axis_name)
+            return map_actions(
+                lambda _, total, name: total.astype(dtypes[name]), out_actions, sums, "output"
+            )
+
+        return on_shares(of_share, batch.arrays, spmd_axis_name)
 
     return named_after(fn, averaged)
 
 
 def batch_capacity(
     frame: Callable[..., Frame],
-    *args: PyTree[Array],
+    *args: Any,
     in_axes: PyTree[int | None] = 0,
     batch_size: int | None = None,
 ) -> int:
@@ -156,13 +168,13 @@ def batch_capacity(
     batch_size = size if batch_size is None else check_positive("batch_size", batch_size)
 
     def count(entries: list[Array]) -> Array:
-        return jnp.sum(weighted(frame(*rebuild(entries)[0]).weights, 1))
+        return jnp.sum(weighted(_checked(frame(*rebuild(entries)[0])).weights, 1))
 
     at_a_time = min(size, _COUNTED)
     counts = jax.jit(lambda arrays: jax.lax.map(count, arrays, batch_size=at_a_time))(arrays)
     return int(np.sort(np.asarray(counts))[-batch_size:].sum())
 
 
-def _checked(frame: Frame) -> Frame:
+def _checked(frame: Any) -> Frame:
     check_frame(frame)
     return frame

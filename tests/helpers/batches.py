@@ -33,7 +33,9 @@ UNCALLED = {
         ),
         *("pixel_basis", "quotient_table", "right_cosets", "signed_permutations", "tetrahedral"),
     ),
-    "returns numbers of Python": ("assert_audit", "assert_equivariant", "audit", "frame_capacity"),
+    "returns numbers of Python": (
+        *("assert_audit", "assert_equivariant", "audit", "batch_capacity", "frame_capacity"),
+    ),
 }
 """The public names that no call is of, by the reason."""
 
@@ -184,6 +186,7 @@ def _averages() -> dict[str, Call]:
         return testing.equivariance_error(jnp.sin, x, key=key, **law)
 
     rule, haar = sf.quadrature(sf.orthogonal(2), 1), sf.special_orthogonal(2)
+    few = functools.partial(sf.robust_frame, **FEW)
     return {
         "frame_average": one(
             jax.value_and_grad(sf.frame_average(energy, sf.pca_frame, **MOVES)), cloud
@@ -191,6 +194,7 @@ def _averages() -> dict[str, Call]:
         "frame_average in batches": one(
             sf.frame_average(energy, sf.pca_frame, batch_size=3, **MOVES), cloud
         ),
+        "batch_average": Call(sf.batch_average(energy, few, capacity=4, **MOVES), (cloud,)),
         "group_average quadrature": one(sf.group_average(energy, rule, **TURNS), cloud),
         "sampled_average": one(sf.sampled_average(energy, sf.pca_frame, **MOVES), keys, cloud),
         "sampled_average special_orthogonal": one(

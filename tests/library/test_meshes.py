@@ -1,5 +1,6 @@
 """A batch split over a mesh: every public function takes it, and splits its results alike."""
 
+import functools
 import re
 
 import jax
@@ -164,3 +165,29 @@ def test_an_axis_that_elements_cannot_be_split_over_is_refused(unhooked):
             jax.eval_shape(other, clouds)
         with pytest.raises(ValueError, match="axis of the jax.shard_map around the average"):
             jax.eval_shape(inside, clouds)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_every_device_chooses_among_the_pairs_of_its_own_examples(kind):
+    mesh, clouds = mesh_of(kind), np.random.default_rng(0).normal(size=(4, 5, 2))
+
+    def averages(name=None):
+        frame = functools.partial(sf.robust_frame, max_elements=4)
+        return sf.batch_average(energy, frame, capacity=4, spmd_axis_name=name, **MOVES)
+
+    with jax.set_mesh(mesh):
+        name = "data" if kind == AxisType.Auto else None
+        program, collectives = compiled(averages(name), split(clouds, mesh))
+        results = program(split(clouds, mesh))
+    # Whether there is another round.
+    assert collectives == dict.fromkeys(collectives, 0) | {"all-reduce": 1}
+    rows = re.findall(r"= f64\[(\d+),7\]\S* dot\(", program.as_text())
+    assert set(rows) == {str(4 // 2 * 5)}
+    assert results.sharding.spec == SPLIT
+    np.testing.assert_allclose(results, jax.jit(averages())(clouds), rtol=1e-13)
+    # Where nothing tells how a batch is split, the pairs of all are collected.
+    if kind == AxisType.Auto:
+        _, collectives = compiled(averages(), split(clouds, mesh))
+        assert collectives["all-gather"] > 0
+    with pytest.raises(ValueError, match="multiple of so many examples"), jax.set_mesh(mesh):
+        jax.jit(averages("data"))(clouds[:3])

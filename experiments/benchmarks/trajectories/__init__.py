@@ -25,7 +25,13 @@ from experiments.runs.folder import RunFolder
 from experiments.table import number
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.data.names import read_molecule
-from experiments.tasks.molecules.energies import Energy, PotentialLike, Precision, enabled
+from experiments.tasks.molecules.energies import (
+    Energy,
+    EnergyAlone,
+    PotentialLike,
+    Precision,
+    enabled,
+)
 
 _HALVED = 2.0
 """Picoseconds that are run again with half the time step."""
@@ -57,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, potential, params in models:
         species = potential.species_of(atoms.numbers)
         with enabled(dtype):
-            energy = potential.alone(params)
+            energy = EnergyAlone(potential, params)
             motions[name] = Motion(energy, species, atoms, dtype, _dropped_of(potential))
     atoms.calc = SymmetrizedCalculator.of(models[0].potential, models[0].params, dtype=dtype)
     _measure(options, atoms, motions, Console(), dtype)

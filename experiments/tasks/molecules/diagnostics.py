@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from experiments.tasks.molecules.centred import centred
-from experiments.tasks.molecules.potential import Potential, forces_of
+from experiments.tasks.molecules.parts import in_parts
+from experiments.tasks.molecules.potential import Potential, forces_of_batch
 from symjax_frames.linalg import safe_norm
 
 Batch = dict[str, Array]
@@ -84,8 +85,6 @@ def _energies_and_forces(
     species: Int[Array, "molecules atoms"],
 ) -> tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"]]:
     # Compiled once for the parameters of all seeds.
-    model = forces_of(potential.energy(params))
+    model = forces_of_batch(potential.energies(params))
     # All at once, the frames of large molecules would take gigabytes.
-    return jax.lax.map(
-        lambda molecule: model(*molecule), (positions, species), batch_size=_AT_A_TIME
-    )
+    return in_parts(lambda part: model(*part), (positions, species), _AT_A_TIME)

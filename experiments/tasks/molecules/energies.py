@@ -34,8 +34,8 @@ class PotentialLike(Protocol):
     def energy(self, params: PyTree[Array]) -> Energy:
         """The energy above the reference, as a function of positions and species."""
 
-    def alone(self, params: PyTree[Array]) -> Energy:
-        """The same energy, for one molecule at a time; it may be differentiable only once."""
+    def energies(self, params: PyTree[Array]) -> Energy:
+        """The same energy for a batch of molecules, by a faster program."""
 
     def species_of(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
         """The species of atomic numbers; a `UsageError` for an element it was not trained on."""
@@ -55,14 +55,15 @@ class PotentialLike(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EnergyAlone:
-    """`potential.alone(params)`, which can be pickled, as what that returns often cannot."""
+    """The energy of one molecule, a batch of one; it can be pickled, as `energies` often cannot."""
 
     potential: PotentialLike
     params: PyTree[Array]
 
     def __call__(self, *arguments: Any) -> Float[Array, ""]:
         """The energy of positions and whatever else it takes."""
-        return self.potential.alone(self.params)(*arguments)
+        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], arguments)
+        return self.potential.energies(self.params)(*batch)[0]
 
 
 class Evaluation(NamedTuple):
@@ -101,7 +102,9 @@ class CompiledEnergy:
         def evaluate(positions: Array, species: Array, capacity: int) -> Evaluation:
             lost = no_need(positions.dtype)
             if room is not None:
-                lost = room(centred(positions), species)
+                # As a batch of one, like its frame, which is then computed once for both.
+                one = jax.vmap(room)(centred(positions)[None], species[None])
+                lost = jax.tree.map(lambda leaf: leaf[0], one)
             if neighbours is None:
                 return Evaluation(*value_and_slope_of(positions, species), 0, lost)
             graph, needed = neighbours(positions, species, capacity=capacity)
@@ -144,24 +147,28 @@ def enabled(dtype: Precision) -> contextlib.AbstractContextManager[None]:
 
 def value_and_slope(
     energy: Energy,
-) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:
+) -> Callable[..., tuple[Float[Array, "*molecules"], Float[Array, "*molecules atoms 3"]]]:
     """The energy about the mean of the atoms, and its gradient.
 
     Args:
-      energy: a function of positions and whatever else.
+      energy: a function of positions and whatever else, of one molecule or of a batch.
 
     Returns:
-      A function of the same, for one molecule without padding; it raises a `UsageError` if what is
-      returned is not one number.
+      A function of the same, of molecules without padding; it raises a `UsageError` if what is
+      returned is not one number for each.
     """
 
-    def about_mean(positions: Float[Array, "atoms 3"], *rest: Any) -> Float[Array, ""]:
-        value = energy(centred(positions), *rest)
-        if jnp.shape(value) != ():
+    def total(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, Array]:
+        values = energy(centred(positions), *rest)
+        if jnp.shape(values) != positions.shape[:-2]:
             raise UsageError(
                 "energy must return one number, as a potential that was trained on energies does, "
-                f"got shape {jnp.shape(value)}"
+                f"got shape {jnp.shape(values)[positions.ndim - 2 :]}"
             )
-        return value
+        return jnp.sum(values), values
 
-    return jax.value_and_grad(about_mean)
+    def both(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, Array]:
+        slope, values = jax.grad(total, has_aux=True)(positions, *rest)
+        return values, slope
+
+    return both

@@ -1,6 +1,5 @@
 """From the model section of a configuration to the energy of a molecule and its averages."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -22,7 +21,6 @@ from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
 from experiments.tasks.molecules.networks.network import Network
 from experiments.tasks.molecules.quantities import QUANTITIES
-from experiments.tasks.molecules.sparse import sparse_average
 from symjax_frames import nn
 
 Property = Callable[..., Array]
@@ -118,24 +116,20 @@ class Potential:
     def energy(self, params: PyTree[Array]) -> Property:
         """The model as it is evaluated: averaged over the whole frame."""
         bare = self.bare(params)
+        return _graph_or_none(
+            symmetrize.evaluated(bare, self.config, self.frame, **self._actions())
+        )
 
-        def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
-            fn = functools.partial(bare, graph=graph)
-            model = symmetrize.evaluated(fn, self.config, self.frame, **self._actions())
-            return model(positions, species)
+    def energies(self, params: PyTree[Array]) -> Property:
+        """The same as `energy` for a batch, by a faster program.
 
-        return value
-
-    def alone(self, params: PyTree[Array]) -> Property:
-        """The same as `energy`, by a faster program for one molecule.
-
-        For robust frames it evaluates only the elements that have a weight, and has a first
-        derivative but no second.
+        For robust frames it evaluates only the elements that have a weight. Under `jax.vmap` over
+        positions it would evaluate all, and in turn.
         """
-        if self.config.frame != "robust" or self._action is not None:
-            # Of all other frames every element has a weight.
-            return self.energy(params)
-        return sparse_average(self.bare(params), self.frame)
+        bare = self.bare(params)
+        return _graph_or_none(
+            symmetrize.evaluated_batch(bare, self.config, self.frame, **self._actions())
+        )
 
     def trained(self, params: PyTree[Array]) -> Property:
         """The model as it is trained, a function of `(key, positions, species)`.
@@ -144,14 +138,14 @@ class Potential:
         energy of the molecule, and where all agree, the derivatives of the weights add up to
         nothing. With them each draw would be unbiased, and its forces mostly noise.
         """
-        bare = self.bare(params)
-
-        def value(positions: Array, species: Array) -> Array:
-            return bare(positions, species)
-
-        return symmetrize.trained(
-            value, self.config, self.frame, constant_weights=True, **self._actions()
+        model = symmetrize.trained(
+            self.bare(params), self.config, self.frame, constant_weights=True, **self._actions()
         )
+
+        def value(key: Key[Array, ""], positions: Array, species: Array) -> Array:
+            return model(key, positions, species, None)
+
+        return value
 
     def frame(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> sf.Frame:
         """The frame of a molecule; the identity at its centroid for no frame."""
@@ -195,7 +189,7 @@ class Potential:
     def _actions(self) -> dict[str, Any]:
         """What the network takes and returns, as the group moves it."""
         return {
-            "in_actions": (sf.points, None),
+            "in_actions": (sf.points, None, None),
             "out_actions": self._action,
             "frame_argnums": (0, 1),
         }
@@ -218,6 +212,31 @@ class Committee(Potential):
             return jnp.mean(values, axis=0)
 
         return value
+
+
+def _graph_or_none(average: Property) -> Property:
+    """An average whose third argument may be left out: actions are of all three."""
+
+    def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
+        return average(positions, species, graph)
+
+    return value
+
+
+def forces_of_batch(
+    energies: Property,
+) -> Callable[..., tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"]]]:
+    """`(positions, *rest)` of a batch to the energies and the forces of its molecules."""
+
+    def both(positions: Float[Array, "molecules atoms 3"], *rest: Any) -> tuple[Array, Array]:
+        def total(positions: Array) -> tuple[Array, Array]:
+            values = energies(positions, *rest)
+            return jnp.sum(values), values
+
+        gradient, values = jax.grad(total, has_aux=True)(positions)
+        return values, -gradient
+
+    return both
 
 
 def forces_of(energy: Property) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:

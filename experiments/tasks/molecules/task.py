@@ -17,7 +17,13 @@ from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
-from experiments.tasks.molecules.potential import Committee, Potential, forces_of
+from experiments.tasks.molecules.parts import in_parts
+from experiments.tasks.molecules.potential import (
+    Committee,
+    Potential,
+    forces_of,
+    forces_of_batch,
+)
 from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
 from experiments.tasks.molecules.report import draw_report
 from experiments.training.task import Audited, Batch, Picture, Task
@@ -119,19 +125,15 @@ class MoleculesTask(Task):
           `energy` in eV above the references of the atoms, and `forces` in eV/Angstrom; or `dipole`
           in e*Angstrom, or `polarizability` in Angstrom^3.
         """
-        model = self.potential.energy(params)
+        model = self.potential.energies(params)
         inputs = batch["positions"], batch["species"]
         if self.targets != "energy_forces":
-            return {self.targets: jax.vmap(model)(*inputs)}
-        energy, forces = jax.vmap(forces_of(model))(*inputs)
+            return {self.targets: model(*inputs)}
+        energy, forces = forces_of_batch(model)(*inputs)
         return {"energy": energy, "forces": forces}
 
     def _predict_in_turn(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
-        batches = jax.tree.map(lambda array: array[:, None], batch)
-        predicted = jax.lax.map(
-            lambda molecule: self.predict(params, molecule), batches, batch_size=_AT_A_TIME
-        )
-        return {name: array[:, 0] for name, array in predicted.items()}
+        return in_parts(functools.partial(self.predict, params), batch, _AT_A_TIME)
 
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:
         """Mean absolute errors of each molecule, in the units that their names end in.

@@ -5,7 +5,6 @@ import re
 from functools import partial
 
 import ase.build
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from experiments.benchmarks.trajectories.motion import Motion
 from experiments.benchmarks.trajectories.report import table_of, write_trajectories
 from experiments.errors import ExperimentError
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
-from experiments.tasks.molecules.sparse import sparse_average
 from tests.helpers.browser import CHROMIUM, browse
 from tests.helpers.pictures import assert_drawn
 from tests.helpers.tiny_potential import TinyPotential, network
@@ -71,48 +69,6 @@ def test_angular_momentum_is_conserved_by_an_average_alone(runs):
     assert runs["bare"][1]["spin_hbar"] > 1
     assert runs["detached"][1]["spin_hbar"] > 0.1
     assert runs["bare"][1]["rms_falls_by"] == pytest.approx(4, rel=0.1), "it is conservative"
-
-
-def test_elements_without_a_weight_are_not_evaluated_and_not_missed(keys):
-    count = 7
-    turns = jax.vmap(lambda key: sf.euclidean(3).draw(key, float))(
-        jax.random.split(next(keys), count)
-    )
-
-    def frame(positions, species):
-        # No frame, but like a robust one: weights depend on the cloud, and leave zero with no slope.
-        del species
-        phases = jnp.arange(count, dtype=float) + jnp.sum(jnp.sin(positions))
-        weights = jnp.maximum(jnp.sin(phases), 0) ** 3
-        return sf.Frame(turns, weights / jnp.sum(weights))
-
-    evaluated = []
-
-    def counted(positions, species):
-        jax.debug.callback(lambda first: evaluated.append(float(first)), positions[0, 0])
-        return network(positions, species)
-
-    sparse = jax.jit(jax.value_and_grad(sparse_average(counted, frame)))
-    whole = sf.frame_average(
-        network, frame, in_actions=(sf.points, None), out_actions=None, frame_argnums=(0, 1)
-    )
-    whole = jax.jit(jax.value_and_grad(whole))
-    positions, species = jax.random.normal(next(keys), (4, 3)), jnp.array([2, 1, 1, 1])
-    value, slope = jax.block_until_ready(sparse(positions, species))
-    jax.effects_barrier()
-    used = int(jnp.sum(frame(positions, species).weights > 0))
-    assert 1 < used < count - 1
-    assert len(evaluated) == used + used % 2, "they are evaluated in pairs"
-    expected = whole(positions, species)
-    # Sums of a few terms of order one, in another order.
-    np.testing.assert_allclose(value, expected[0], atol=100 * np.finfo(float).eps)
-    np.testing.assert_allclose(slope, expected[1], atol=100 * np.finfo(float).eps)
-
-    def constant(positions, species):
-        return jax.lax.stop_gradient(frame(positions, species))
-
-    wrong = jax.jit(jax.grad(sparse_average(network, constant)))(positions, species)
-    assert np.max(np.abs(wrong - slope)) > 1e-3, "the weights are part of the derivative"
 
 
 def test_the_start_has_neither_drift_nor_spin_and_the_heat_it_was_given(runs):

@@ -14,7 +14,8 @@ from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
-from experiments.tasks.molecules.potential import Potential, forces_of
+from experiments.tasks.molecules.energies import EnergyAlone
+from experiments.tasks.molecules.potential import Potential, forces_of, forces_of_batch
 from experiments.tasks.molecules.task import MoleculesTask
 from tests.helpers.backbones import draw_params
 from tests.helpers.networks import promotion
@@ -229,6 +230,34 @@ def test_the_average_is_that_of_the_library(data, keys):
         value, forces = jax.jit(forces_of(potential.energy(params)))(padded, padded_species)
         np.testing.assert_allclose(value, energy, rtol=1e-12)
         np.testing.assert_array_equal(forces[5:], 0)
+
+
+def test_a_batch_and_a_molecule_alone_have_the_energies_of_the_whole_average(data):
+    """Of robust frames, of which a batch evaluates what has a weight; one molecule has ties."""
+    task = make(data, frame="robust", max_elements=16, threshold=0.5)
+    potential, params, batch = task.potential, draw_params(task.potential), batch_of(task)
+    square = np.array([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0], [0, 0, 0]])
+    positions = np.asarray(batch["positions"], float)[:3]
+    positions[0], species = square, np.asarray(batch["species"])[:3].copy()
+    species[0] = [1, 1, 1, 1, 0]
+
+    @jax.jit
+    def run(positions, species):
+        alone = EnergyAlone(potential, params)
+        return (
+            jax.vmap(forces_of(potential.energy(params)))(positions, species),
+            forces_of_batch(potential.energies(params))(positions, species),
+            forces_of(alone)(positions[0], species[0]),
+            jax.vmap(lambda x, z: jnp.sum(potential.frame(x, z).weights > 0))(positions, species),
+        )
+
+    with promotion(jnp.float64):
+        whole, together, alone, elements = run(positions, species)
+    assert elements[0] > 6, "of a first round of two for each molecule"
+    for expected, found, one in zip(whole, together, alone, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        np.testing.assert_allclose(one, expected[0], atol=1e-12)
+    assert np.ptp(whole[0]) > 1e-3 and np.abs(whole[1][0]).max() > 1e-3
 
 
 def test_elements_are_those_of_the_training_set(with_pca):
