@@ -1,7 +1,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: demo ethanol test test-fast lint docs wheel
+.PHONY: demo ethanol test test-fast lint style docs wheel
 
 # Learns five-body dynamics with a frame-averaged network and with the same network alone, then
 # handwritten digits at any angle with group convolutions; draws a molecule with its frames.
@@ -19,18 +19,20 @@ ethanol: .venv/installed
 	$(RUN) -c "from ase.build import molecule; molecule('CH3CH2OH').write('runs/ethanol.xyz')"
 	$(RUN) -m experiments predict runs/ethanol_demo runs/ethanol.xyz --overwrite
 
-# Lint, types, and every test, the examples of the documentation among them.
-test: lint
-	$(RUN) -m pytest -n 2 --dist worksteal
+# Lint, and every test, the examples of the documentation among them; types at the same time.
+test: style
+	$(RUN) -m mypy & $(RUN) -m pytest -n 2 --dist worksteal && wait $$!
 
 # Lint, types, and the laws of the library in one dtype.
 test-fast: lint
 	$(RUN) -m pytest -n 2 --dist worksteal -m fast tests/library
 
-lint: .venv/installed
+lint: style
+	$(RUN) -m mypy
+
+style: .venv/installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy
 
 # An HTML reference of the public names, in build/docs.
 docs: .venv/installed

@@ -11,6 +11,10 @@ from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 
 
+_FEW = 4
+"""Pairs that cost little more together than one of them alone."""
+
+
 class Pairs(NamedTuple):
     """Some pairs, in the order of their examples; those left over are copies of weight zero.
 
@@ -47,26 +51,29 @@ def sum_by_example(
     return jax.ops.segment_sum(terms, examples, size, indices_are_sorted=True)
 
 
-def sum_pairs(
-    evaluate: Callable[[Pairs], PyTree[Array]],
+def sum_pairs[Sums](
+    evaluate: Callable[[Pairs], Sums],
+    merge: Callable[[Sums, Sums], Sums],
     frames: Frame,
     arrays: list[Array],
     capacity: int,
     axis_name: str | None = None,
-) -> PyTree[Array]:
-    """The sum of `evaluate` over all pairs that have a weight, in rounds.
+) -> Sums:
+    """The sums over all pairs that have a weight, in rounds.
 
     The first round is always evaluated, and the others within a conditional: there are as many as
     the pairs need. Only what goes into the later ones is kept for their derivatives.
 
     Args:
       evaluate: pairs to sums over them.
+      merge: two such sums to one.
       frames: of all examples, with leaves `(batch, frame, ...)`.
       arrays: of the batch.
-      capacity: pairs in the first round, fewer than there are; in each later one a quarter of it.
+      capacity: pairs in the first round, fewer than there are; in each later one a quarter of it, or
+        at least a few.
       axis_name: that of a `jax.vmap` over shares of the batch, which go on to another round together.
     """
-    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, 1))
+    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, min(capacity, _FEW)))
     # Without this, the conditional would be of each share, and evaluate all rounds for all.
     needed = jnp.sum(rest[:, 0] >= 0)
     if axis_name is not None:
@@ -76,14 +83,14 @@ def sum_pairs(
 
     # Of these rounds only what goes into them is kept.
     @jax.checkpoint
-    def add_round(sums: PyTree[Array], number: Array, pairs: Array) -> PyTree[Array]:
+    def add_round(sums: Sums, number: Array, pairs: Array) -> Sums:
         return jax.lax.cond(
             number < needed,
-            lambda: jax.tree.map(jnp.add, sums, evaluate(_pairs(pairs, frames, arrays))),
+            lambda: merge(sums, evaluate(_pairs(pairs, frames, arrays))),
             lambda: sums,
         )
 
-    def add_rounds(sums: PyTree[Array]) -> PyTree[Array]:
+    def add_rounds(sums: Sums) -> Sums:
         rounds = numbers, rest
         return jax.lax.scan(lambda sums, row: (add_round(sums, *row), None), sums, rounds)[0]
 

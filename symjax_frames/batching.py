@@ -11,17 +11,21 @@ from jaxtyping import Array, PyTree
 from symjax_frames._batches import check_axes, take_apart
 from symjax_frames._checks import check_callable, check_positive
 from symjax_frames._frame_arguments import frame_of_arguments
-from symjax_frames._pairs import Pairs, sum_by_example, sum_pairs, weighted
+from symjax_frames._pairs import Pairs, sum_pairs, weighted
 from symjax_frames._shares import on_shares
+from symjax_frames._sums import Outputs, Sums, merged, outputs_of, results_of, sums_of
 from symjax_frames._terms import make_term
-from symjax_frames._trees import argument_actions, map_actions
+from symjax_frames._trees import argument_actions
 from symjax_frames._types import Action, Frame
-from symjax_frames._weighted_sum import check_frame, check_weights, make_average, scaled
+from symjax_frames._weighted_sum import check_frame, check_weights, make_average
 from symjax_frames._wrapping import named_after
 from symjax_frames.groups import QuadratureRule
 
 _EACH = 2
 """Pairs of each example in the first round by default: as many as a cloud without ties has for O(3)."""
+
+_FEW = 4
+"""The least number of pairs in it by default."""
 
 _COUNTED = 256
 """Examples whose frames are made at once to count their pairs."""
@@ -37,7 +41,8 @@ def batch_average[**P, R](
     in_axes: PyTree[int | None] = 0,
     capacity: int | None = None,
     spmd_axis_name: str | None = None,
-) -> Callable[P, R]:
+    with_variance: bool = False,
+) -> Callable[P, Any]:
     r"""Averages `fn` over the frame of each example, evaluating only elements that have a weight.
 
     Equals `jax.vmap(frame_average(fn, frame, ...), in_axes)` to rounding, with its derivatives. Most
@@ -74,12 +79,14 @@ def batch_average[**P, R](
       frame_argnums: as in `frame_average`.
       in_axes: where the batch is in the positional arguments, as in `jax.vmap`. Keyword arguments
         have it first.
-      capacity: the number of pairs of the first round; by default two for each example. If it is at
+      capacity: the number of pairs of the first round; by default two for each example,
+        and at least four. If it is at
         least the number of examples times that of elements, all are evaluated at once.
       spmd_axis_name: an axis of the mesh of `jax.set_mesh` that the batch is split over. A batch that
         is split over Explicit axes tells it by itself. Each device chooses among the pairs of its
         examples, with its share of `capacity`, and all go on to another round if one has to: one
         all-reduce of a number.
+      with_variance: as in `frame_average`.
 
     Returns:
       A pure function of the batch, with the name and docstring of `fn`, whose results have the axis
@@ -101,7 +108,9 @@ def batch_average[**P, R](
       batch of graphs is one example. Its element is evaluated if any graph has a weight for it.
     """
     select = frame_of_arguments("frame", frame, frame_argnums)
-    average = make_average(fn, in_actions, out_actions, None, None, has_aux=False)
+    average = make_average(
+        fn, in_actions, out_actions, None, None, has_aux=False, with_variance=with_variance
+    )
     in_actions, in_axes = argument_actions(in_actions), check_axes(in_axes)
     term = make_term(fn, in_actions, out_actions, has_aux=False)
     if capacity is not None:
@@ -115,27 +124,32 @@ def batch_average[**P, R](
             frames = jax.vmap(lambda entries: _checked(select(*batch.rebuild(entries))))(arrays)
             check_weights(frames.weights, batched=True)
             shares = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-            at_a_time = _EACH * size if capacity is None else -(-capacity // shares)
-            if at_a_time >= size * frames.weights.shape[1]:
+            first = max(_EACH * size, _FEW) if capacity is None else -(-capacity // shares)
+            if first >= size * frames.weights.shape[1]:
                 whole = jax.vmap(lambda frame, entries: average(frame, *batch.rebuild(entries)))
                 return whole(frames, arrays)
-            dtypes: dict[str, Any] = {}
+            known: list[Outputs] = []
 
-            def of_pair(element: Any, entries: list[Array]) -> PyTree[Array]:
-                return term(element, *batch.rebuild(entries), dtypes)[0]
+            def evaluate(pairs: Pairs) -> Sums:
+                dtypes: dict[str, Any] = {}
 
-            def evaluate(pairs: Pairs) -> PyTree[Array]:
-                def by_example(action: Action | None, terms: Array, name: str) -> Array:
-                    summands = scaled(action, pairs.weights, terms, name)
-                    return sum_by_example(summands, pairs.examples, size)
+                def of_pair(element: Any, entries: list[Array]) -> PyTree[Array]:
+                    return term(element, *batch.rebuild(entries), dtypes)[0]
 
                 terms = jax.vmap(of_pair)(pairs.elements, pairs.entries)
-                return map_actions(by_example, out_actions, terms, "output")
+                known.append(outputs_of(out_actions, terms, dtypes))
+                return sums_of(known[0], terms, pairs, size, squares=with_variance)
 
-            sums = sum_pairs(evaluate, frames, arrays, at_a_time, axis_name)
-            return map_actions(
-                lambda _, total, name: total.astype(dtypes[name]), out_actions, sums, "output"
+            sums = sum_pairs(
+                evaluate,
+                lambda *parts: merged(known[0], *parts),
+                frames,
+                arrays,
+                first,
+                axis_name,
             )
+            averages, variances = results_of(known[0], sums)
+            return (averages, variances) if with_variance else averages
 
         return on_shares(of_share, batch.arrays, spmd_axis_name)
 

@@ -122,6 +122,23 @@ def test_derivatives_have_no_jump_where_an_element_loses_its_weight():
     assert steps[exits].max() < 2 * np.delete(steps, exits).max()
 
 
+def test_the_variance_is_that_of_the_dense_average(clouds):
+    x, mask = clouds
+    law = LAW | {"with_variance": True}
+    far = lambda *args: jax.tree.map(lambda leaf: leaf + 1e6, backbone(*args))
+    expected = jax.vmap(sf.frame_average(backbone, frame, **law), AXES)(PARAMS, x, mask)
+    for capacity in (6, 5 * len(x)):
+        average = sf.batch_average(backbone, frame, in_axes=AXES, capacity=capacity, **law)
+        found = jax.jit(average)(PARAMS, x, mask)
+        for one, other in zip(*map(jax.tree.leaves, (expected, found)), strict=True):
+            np.testing.assert_allclose(other, one, atol=EXACT)
+        assert np.all(found[1][0] >= 0) and np.ptp(found[1][0]) > 1e-2
+    # Nothing cancels where the mean is a million: squares of the terms would leave no digits.
+    average = sf.batch_average(far, frame, in_axes=AXES, capacity=6, **law)
+    variance = jax.jit(average)(PARAMS, x, mask)[1][0]
+    np.testing.assert_allclose(variance, expected[1][0], atol=1e-8)
+
+
 def count_evaluations(average, *args):
     """How often the function is evaluated when the compiled average runs."""
     calls = []

@@ -52,25 +52,18 @@ def spreads_of(
 
 
 def _over_frame(potential: Potential, params: PyTree[Array]) -> Energies:
+    options: dict[str, Any] = {
+        "in_actions": (sf.points, None),
+        "out_actions": None,
+        "frame_argnums": (0, 1),
+        "with_variance": True,
+    }
     bare = potential.bare(params)
-    law: dict[str, Any] = {"out_actions": None, "frame_argnums": (0, 1)}
-    if potential.config.frame != "robust":
-        average = sf.frame_average(
-            bare, potential.frame, in_actions=(sf.points, None), with_variance=True, **law
-        )
-        return lambda *molecules: jnp.sqrt(jax.vmap(average)(*molecules)[1])
-
-    def away(positions: Array, species: Array, mean: Array) -> Array:
-        return (bare(positions, species) - mean) ** 2
-
-    # Twice over the elements that have a weight, which are few.
-    means = potential.energies(params)
-    squares = sf.batch_average(away, potential.frame, in_actions=(sf.points, None, None), **law)
-
-    def deviations(positions: Array, species: Array) -> Array:
-        return jnp.sqrt(squares(positions, species, means(positions, species)))
-
-    return deviations
+    if potential.config.frame == "robust":
+        both = sf.batch_average(bare, potential.frame, **options)
+    else:
+        both = jax.vmap(sf.frame_average(bare, potential.frame, **options))
+    return lambda positions, species: jnp.sqrt(both(positions, species)[1])
 
 
 def _over_networks(
