@@ -169,10 +169,11 @@ def trained[Output](
 
 
 def _draws(config: FrameModelConfig) -> Draws | sf.Group:
-    """How elements are drawn: of a robust frame with reflections in pairs, if there are pairs."""
+    """How elements are drawn: two of a robust frame with reflections are mirror images."""
     reflects = config.frame == "robust" and config.group in ("O", "E")
-    if config.draws == "systematic" and reflects and config.num_samples % 2 == 0:
-        # It keeps both signs of the last axis, with the same weight.
+    if config.draws == "systematic" and reflects and config.num_samples == 2:
+        # It has both signs of the last axis, with the same weight. Of more elements both are drawn
+        # anyway, and pairs would follow the weights more coarsely.
         return sf.groups.from_generators("reflection", [np.diag([1.0, 1.0, -1.0])])
     return config.draws
 

@@ -23,13 +23,13 @@ class Plan(NamedTuple):
     """What a sample is made of.
 
     Attributes:
-      count: how many elements are drawn.
+      bases: how many elements are drawn.
       systematic: whether one number draws all of them.
       antithetic: whether each of them comes with its negative.
       orbit: the group whose orbit each of them comes with.
     """
 
-    count: int
+    bases: int
     systematic: bool = False
     antithetic: bool = False
     orbit: Group | None = None
@@ -98,9 +98,9 @@ def draw_elements(key: Key[Array, ""], frame: Frame, plan: Plan) -> Frame:
     graphs = constant.shape[1:]
     if plan.systematic:
         offset = jax.random.uniform(key, graphs, at_least_float32(constant).dtype)
-        index = systematic_draws(offset, constant, plan.count)
+        index = systematic_draws(offset, constant, plan.bases)
     else:
-        shape = (plan.count, *graphs)
+        shape = (plan.bases, *graphs)
         index = jax.random.categorical(key, jnp.log(constant), axis=0, shape=shape)
 
     def take(leaf: Array) -> Array:
@@ -113,7 +113,7 @@ def draw_elements(key: Key[Array, ""], frame: Frame, plan: Plan) -> Frame:
     # Where there is no weight at all, as of a graph that is padding, none is handed on.
     nothing = weights == 0
     ratio = weights / jax.lax.stop_gradient(jnp.where(nothing, 1, weights))
-    return Frame(jax.tree.map(take, frame.elements), ratio / plan.count)
+    return Frame(jax.tree.map(take, frame.elements), ratio / plan.bases)
 
 
 def systematic_draws(

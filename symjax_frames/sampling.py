@@ -113,7 +113,7 @@ def sampled_average[**P, R](
             drawn = draw_elements(key, _uniform(elements), plan)
         else:
             dtype = moved_dtype(in_actions, args)
-            keys = jax.random.split(key, plan.count)
+            keys = jax.random.split(key, plan.bases)
             drawn = _uniform(jax.vmap(lambda one_key: source.draw(one_key, dtype))(keys))
         return average(with_orbits(drawn, plan), args, kwargs)
 

@@ -21,8 +21,13 @@ def frame_average[**P](
     fn: Callable[P, Any],
     frame: Callable[..., Frame] | QuadratureRule,
     *,
+    in_actions: PyTree[Action | None],
+    out_actions: PyTree[Action | None],
+    frame_argnums: int | Sequence[int] = 0,
+    batch_size: int | None = None,
+    spmd_axis_name: str | None = None,
+    has_aux: bool = False,
     with_variance: Literal[True],
-    **options: Any,
 ) -> Callable[P, Any]: ...
 @overload
 def frame_average[**P, R](
@@ -132,8 +137,13 @@ def group_average[**P](
     fn: Callable[P, Any],
     group: Group | QuadratureRule,
     *,
+    in_actions: PyTree[Action | None],
+    out_actions: PyTree[Action | None],
+    already: Group | None = None,
+    batch_size: int | None = None,
+    spmd_axis_name: str | None = None,
+    has_aux: bool = False,
     with_variance: Literal[True],
-    **options: Any,
 ) -> Callable[P, Any]: ...
 @overload
 def group_average[**P, R](

@@ -121,7 +121,7 @@ def _measured(
 ) -> dict[str, dict[str, list[float]]]:
     """The variances of a configuration, untrained and trained, by number of elements and draws."""
 
-    def task(*overrides: str) -> Task:
+    def task(*overrides: str) -> Any:
         # As short as it is, the training needs no warm-up.
         changes = [*data, "train.warmup_steps=0", *overrides]
         return make_task(load_config(_CONFIGS / f"{name}.yaml", changes))
@@ -157,7 +157,7 @@ def gradient_variance(
     return jnp.sum(jnp.var(jax.lax.map(gradient, keys), axis=0, ddof=1))
 
 
-def _stages(task: Task, steps: int) -> list[PyTree[Array]]:
+def _stages(task: Any, steps: int) -> list[PyTree[Array]]:
     """The parameters before training, and after a number of steps, or the first twice for none."""
     optimizer = make_optimizer(task.config.train, max(steps, 1))
     seed = jnp.zeros((), jnp.int32)

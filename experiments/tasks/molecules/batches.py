@@ -61,15 +61,17 @@ class Evaluator:
         self._dtype = dtype
         value_and_slope_of = value_and_slope(potential.energies(params))
 
-        def evaluate(positions: Array, species: Array) -> tuple[Any, Any]:
-            room = jax.vmap(potential.room)(centred(positions), species)
-            return value_and_slope_of(positions, species), room
+        spreads_or_none = None
+        if isinstance(potential, Potential):
+            spreads_or_none = spreads_of(potential, params)
+
+        def evaluate(positions: Array, species: Array) -> tuple[Any, Any, dict[str, Array]]:
+            from_centre = centred(positions)
+            room = jax.vmap(potential.room)(from_centre, species)
+            spreads = spreads_or_none(from_centre, species) if spreads_or_none else {}
+            return value_and_slope_of(positions, species), room, spreads
 
         self._evaluate = jax.jit(evaluate)
-        self._spreads = None
-        if isinstance(potential, Potential):
-            spreads = spreads_of(potential, params)
-            self._spreads = jax.jit(lambda positions, *rest: spreads(centred(positions), *rest))
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
         self._calculator = SymmetrizedCalculator.of(potential, params, dtype=dtype)
 
@@ -130,12 +132,9 @@ class Evaluator:
                 positions = np.stack(from_centre).astype(self._dtype)
             species = np.stack([numbers for _, numbers in filled])
             with enabled(self._dtype):
-                (values, slopes), lost = self._evaluate(positions, species)
+                (values, slopes), *others = self._evaluate(positions, species)
                 energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
-                room = jax.tree.map(np.asarray, lost)
-                spreads = {}
-                if self._spreads is not None:
-                    spreads = jax.tree.map(np.asarray, self._spreads(positions, species))
+                room, spreads = jax.tree.map(np.asarray, others)
         except (MemoryError, RuntimeError):
             # JAX has no type of its own for want of memory, of which each by itself needs less.
             return {index: self._alone(*molecules[index]) for index, _ in members}

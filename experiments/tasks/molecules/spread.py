@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 import symjax_frames as sf
-from experiments.tasks.molecules.potential import Committee, Potential
+from experiments.tasks.molecules.potential import Committee, Potential, forces_of_batch
 
 FRAME = "energy_spread"
 """Deviation of the energies of the canonical molecules that a frame makes of one, in eV."""
@@ -52,21 +52,18 @@ def spreads_of(
 
 
 def _over_frame(potential: Potential, params: PyTree[Array]) -> Energies:
+    options: dict[str, Any] = {
+        "in_actions": (sf.points, None),
+        "out_actions": None,
+        "frame_argnums": (0, 1),
+        "with_variance": True,
+    }
     bare = potential.bare(params)
-    law: dict[str, Any] = {"out_actions": None, "frame_argnums": (0, 1)}
-    if potential.config.frame != "robust":
-        average = sf.frame_average(
-            bare, potential.frame, in_actions=(sf.points, None), with_variance=True, **law
-        )
-        return lambda *molecules: jnp.sqrt(jax.vmap(average)(*molecules)[1])
-
-    def away(positions: Array, species: Array, mean: Array) -> Array:
-        return (bare(positions, species) - mean) ** 2
-
-    # Twice over the elements that have a weight, which are few.
-    means = sf.batch_average(bare, potential.frame, in_actions=(sf.points, None), **law)
-    squares = sf.batch_average(away, potential.frame, in_actions=(sf.points, None, None), **law)
-    return lambda *molecules: jnp.sqrt(squares(*molecules, means(*molecules)))
+    if potential.config.frame == "robust":
+        both = sf.batch_average(bare, potential.frame, **options)
+    else:
+        both = jax.vmap(sf.frame_average(bare, potential.frame, **options))
+    return lambda positions, species: jnp.sqrt(both(positions, species)[1])
 
 
 def _over_networks(
@@ -74,16 +71,11 @@ def _over_networks(
 ) -> Callable[..., dict[str, Float[Array, " molecules"]]]:
     one = Potential(committee.config, committee.facts, committee.targets)
 
-    def total(positions: Array, species: Array, params: PyTree[Array]) -> tuple[Array, Array]:
-        law: dict[str, Any] = {"in_actions": (sf.points, None), "frame_argnums": (0, 1)}
-        energies = sf.batch_average(one.bare(params), one.frame, out_actions=None, **law)
-        values = energies(positions, species)
-        return jnp.sum(values), values
+    def of_networks(positions: Array, species: Array) -> dict[str, Array]:
+        energies, forces = jax.lax.map(
+            lambda network: forces_of_batch(one.energies(network))(positions, species), params
+        )
+        lengths = jnp.sqrt(jnp.sum(jnp.var(forces, axis=0, ddof=1), axis=-1))
+        return {ENERGY: jnp.std(energies, axis=0, ddof=1), FORCES: jnp.max(lengths, axis=-1)}
 
-    def of_seeds(positions: Array, species: Array) -> dict[str, Array]:
-        slope = jax.grad(total, has_aux=True)
-        slopes, values = jax.lax.map(lambda network: slope(positions, species, network), params)
-        lengths = jnp.sqrt(jnp.sum(jnp.var(slopes, axis=0, ddof=1), axis=-1))
-        return {ENERGY: jnp.std(values, axis=0, ddof=1), FORCES: jnp.max(lengths, axis=-1)}
-
-    return of_seeds
+    return of_networks
