@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Int, PyTree, Shaped
 from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 
-
 _FEW = 4
 """Pairs that cost little more together than one of them alone."""
 
