@@ -117,7 +117,7 @@ class Motion:
         def step(index: Array, state: State) -> State:
             velocities = state.velocities - half * state.slope / masses
             positions = state.positions + time_step * velocities
-            value, slope = self._slope(positions)
+            value, slope, _ = self._slope(positions)
             return State(positions, velocities - half * slope / masses, value, slope)
 
         state = jax.lax.fori_loop(0, steps, step, state)

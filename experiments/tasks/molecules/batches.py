@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
@@ -18,8 +19,8 @@ from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.checks import refuse_unfit
 from experiments.tasks.molecules.energies import PotentialLike, Precision, enabled, value_and_slope
-from experiments.tasks.molecules.potential import Potential
-from experiments.tasks.molecules.spread import spreads_of
+from experiments.tasks.molecules.potential import Committee, forces_of_batch
+from experiments.tasks.molecules.spread import ENERGY, FORCES, FRAME
 
 PAIRS = 8192
 """Pairs of atoms that are evaluated at once: a bound of the memory that is needed."""
@@ -35,8 +36,8 @@ class Labelled(NamedTuple):
       atoms: the molecule.
       energy: in eV, with the reference energies of its atoms.
       forces: in eV/angstrom.
-      spreads: of both, by the names that `spread` gives them; none of a molecule that is evaluated
-        alone.
+      spreads: of both, by the names that `spread` gives them; without that of forces for a molecule
+        that is evaluated alone.
     """
 
     atoms: Atoms
@@ -59,17 +60,15 @@ class Evaluator:
     ) -> None:
         self._potential = potential
         self._dtype = dtype
-        value_and_slope_of = value_and_slope(potential.energies(params))
-
-        spreads_or_none = None
-        if isinstance(potential, Potential):
-            spreads_or_none = spreads_of(potential, params)
+        value_and_slope_of = value_and_slope(potential.with_spreads(params))
 
         def evaluate(positions: Array, species: Array) -> tuple[Any, Any, dict[str, Array]]:
             from_centre = centred(positions)
             room = jax.vmap(potential.room)(from_centre, species)
-            spreads = spreads_or_none(from_centre, species) if spreads_or_none else {}
-            return value_and_slope_of(positions, species), room, spreads
+            values, slopes, spreads = value_and_slope_of(positions, species)
+            if isinstance(potential, Committee):
+                spreads |= force_deviations(potential, params, from_centre, species)
+            return (values, slopes), room, spreads
 
         self._evaluate = jax.jit(evaluate)
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
@@ -114,7 +113,9 @@ class Evaluator:
             if jax.default_backend() == "cpu" and len(atoms) > LARGE:
                 _refuse_too_large(self._calculator.memory(molecule))
             energy = self._calculator.get_potential_energy(molecule)
-            return Labelled(atoms, energy, self._calculator.get_forces(molecule))
+            found = self._calculator.results
+            spreads = {name: found[name] for name in (FRAME, ENERGY) if name in found}
+            return Labelled(atoms, energy, self._calculator.get_forces(molecule), spreads)
         except Exception as error:
             return failure(label, atoms, error)
 
@@ -184,3 +185,17 @@ def failure(label: str, atoms: Atoms, error: Exception) -> DataError:
     if isinstance(error, MemoryError):
         return DataError(f"{label}: {len(atoms)} atoms need more memory than there is ({reason})")
     return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated ({reason})")
+
+
+def force_deviations(
+    committee: Committee, params: PyTree[Array], positions: Array, species: Array
+) -> dict[str, Float[Array, " molecules"]]:
+    """How far the networks of a committee differ in their forces; each is evaluated once more."""
+    if len(jax.tree.leaves(params)[0]) < 2:
+        return {}
+    one = committee.one()
+    forces = jax.lax.map(
+        lambda network: forces_of_batch(one.with_spreads(network))(positions, species)[1], params
+    )
+    lengths = jnp.sqrt(jnp.sum(jnp.var(forces, axis=0, ddof=1), axis=-1))
+    return {FORCES: jnp.max(lengths, axis=-1)}

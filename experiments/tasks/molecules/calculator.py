@@ -45,9 +45,13 @@ class SymmetrizedCalculator(Calculator):
       >>> round(atoms.get_potential_energy(), 6), round(float(atoms.get_forces()[1, 2]), 6)
       (0.0625, -0.5)
 
+    `results` hold what the energy returns beside its value too: of a trained run `energy_spread`,
+    the deviation in eV of the energies of the elements of the frame, and for a committee
+    `energy_deviation`, that of its networks.
+
     Args:
       energy: any function of positions `(atoms, 3)` in angstrom and species `(atoms,)`, in eV, that
-        JAX can differentiate.
+        JAX can differentiate. It may return a pair of the energy and a dictionary of numbers.
       species_of: atomic numbers to what `energy` takes for species; by default they are the same.
       reference: atomic numbers to an energy that is added in double precision; by default zero.
       neighbours: makes the graph that `energy` takes for its third argument; by default it
@@ -142,7 +146,7 @@ class SymmetrizedCalculator(Calculator):
                 f"{self.atoms.pbc.tolist()}"
             )
         refuse_unfit(label, self.atoms)
-        value, slope, _, room = self._with_all_neighbours(*self._inputs(self.atoms))
+        value, slope, others, _, room = self._with_all_neighbours(*self._inputs(self.atoms))
         refuse_overflow(label, room)
         energy, forces = float(value), -np.asarray(slope, np.float64)
         if not np.isfinite(energy) or not np.all(np.isfinite(forces)):
@@ -153,6 +157,7 @@ class SymmetrizedCalculator(Calculator):
         if self._reference is not None:
             energy += float(self._reference(numbers))
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+        self.results |= {name: float(number) for name, number in others.items()}
 
     def memory(self, atoms: Atoms) -> int:
         """The bytes that the energy of these atoms takes, with the room for neighbours as it is."""

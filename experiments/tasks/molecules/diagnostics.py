@@ -85,6 +85,6 @@ def _energies_and_forces(
     species: Int[Array, "molecules atoms"],
 ) -> tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"]]:
     # Compiled once for the parameters of all seeds.
-    model = forces_of_batch(potential.energies(params))
+    model = forces_of_batch(potential.with_spreads(params))
     # All at once, the frames of large molecules would take gigabytes.
-    return in_parts(lambda part: model(*part), (positions, species), _AT_A_TIME)
+    return in_parts(lambda part: model(*part)[:2], (positions, species), _AT_A_TIME)

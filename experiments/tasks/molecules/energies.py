@@ -15,9 +15,9 @@ from experiments.errors import UsageError
 from experiments.frame_room import Room, no_need
 from experiments.tasks.molecules.centred import centred
 
-Energy = Callable[..., Float[Array, ""]]
+Energy = Callable[..., Any]
 """Potential energy in eV of positions in angstrom and of species, which are integers; and, where
-there are neighbour lists, of a graph."""
+there are neighbour lists, of a graph. Or a pair of it and of a dictionary of other numbers."""
 
 Neighbours = Callable[..., tuple[Any, Int[Array, ""]]]
 """`(positions, species, capacity=...)` to a graph and the capacity that it takes to be whole."""
@@ -34,8 +34,8 @@ class PotentialLike(Protocol):
     def energy(self, params: PyTree[Array]) -> Energy:
         """The energy above the reference, as a function of positions and species."""
 
-    def energies(self, params: PyTree[Array]) -> Energy:
-        """The same energy for a batch of molecules, by a faster program."""
+    def with_spreads(self, params: PyTree[Array]) -> Energy:
+        """Energies of a batch of molecules, by a faster program, and spreads of each by name."""
 
     def species_of(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
         """The species of atomic numbers; a `UsageError` for an element it was not trained on."""
@@ -55,15 +55,16 @@ class PotentialLike(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EnergyAlone:
-    """The energy of one molecule, a batch of one; it can be pickled, as `energies` often cannot."""
+    """The energy of one molecule, a batch of one, with its spreads; unlike most it can be pickled."""
 
     potential: PotentialLike
     params: PyTree[Array]
 
-    def __call__(self, *arguments: Any) -> Float[Array, ""]:
+    def __call__(self, *arguments: Any) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The energy of positions and whatever else it takes."""
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], arguments)
-        return self.potential.energies(self.params)(*batch)[0]
+        energies = self.potential.with_spreads(self.params)(*batch)
+        return jax.tree.map(lambda leaf: leaf[0], energies)
 
 
 class Evaluation(NamedTuple):
@@ -72,12 +73,14 @@ class Evaluation(NamedTuple):
     Attributes:
       energy: in eV.
       slope: its gradient in eV/Angstrom.
+      others: numbers beside it, by their names.
       neighbours: the capacity that the neighbour list takes to be whole; zero without a list.
       room: what the frame had no room for; nothing if nobody asked.
     """
 
     energy: Float[Array, ""]
     slope: Float[Array, "atoms 3"]
+    others: dict[str, Array]
     neighbours: Int[Array, ""] | int
     room: Room
 
@@ -147,28 +150,31 @@ def enabled(dtype: Precision) -> contextlib.AbstractContextManager[None]:
 
 def value_and_slope(
     energy: Energy,
-) -> Callable[..., tuple[Float[Array, "*molecules"], Float[Array, "*molecules atoms 3"]]]:
-    """The energy about the mean of the atoms, and its gradient.
+) -> Callable[..., tuple[Float[Array, "*molecules"], Float[Array, "*molecules atoms 3"], dict]]:
+    """The energy about the mean of the atoms, its gradient, and what else `energy` returns.
 
     Args:
       energy: a function of positions and whatever else, of one molecule or of a batch.
 
     Returns:
       A function of the same, of molecules without padding; it raises a `UsageError` if what is
-      returned is not one number for each.
+      returned is not one number for each, alone or with a dictionary.
     """
 
-    def total(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, Array]:
-        values = energy(centred(positions), *rest)
+    def total(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, Any]:
+        found = energy(centred(positions), *rest)
+        values, others = found if isinstance(found, tuple) else (found, {})
         if jnp.shape(values) != positions.shape[:-2]:
             raise UsageError(
                 "energy must return one number, as a potential that was trained on energies does, "
                 f"got shape {jnp.shape(values)[positions.ndim - 2 :]}"
             )
-        return jnp.sum(values), values
+        return jnp.sum(values), (values, others)
 
-    def both(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, Array]:
-        slope, values = jax.grad(total, has_aux=True)(positions, *rest)
-        return values, slope
+    def both(
+        positions: Float[Array, "*molecules atoms 3"], *rest: Any
+    ) -> tuple[Array, Array, dict]:
+        slope, (values, others) = jax.grad(total, has_aux=True)(positions, *rest)
+        return values, slope, others
 
     return both

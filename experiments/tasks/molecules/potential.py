@@ -14,6 +14,7 @@ import symjax_frames as sf
 from experiments import symmetrize
 from experiments.errors import UsageError
 from experiments.frame_room import Room, no_need, refuse_overflows, room_of
+from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
@@ -25,6 +26,9 @@ from symjax_frames import nn
 
 Property = Callable[..., Array]
 """`(positions, species, graph=None)` to an energy (eV), a dipole (e*Angstrom), a polarizability."""
+
+EnergiesAndSpreads = Callable[..., tuple[Float[Array, " molecules"], dict[str, Array]]]
+"""As `Property` for a batch, with numbers that describe each energy, by their names."""
 
 
 class Potential:
@@ -131,6 +135,44 @@ class Potential:
             symmetrize.evaluated_batch(bare, self.config, self.frame, **self._actions())
         )
 
+    def networks(self, params: PyTree[Array]) -> Property:
+        """What each network says, without any average: here one, of the axis `networks`."""
+        bare = self.bare(params)
+        return lambda *molecule: bare(*molecule)[None]
+
+    def with_spreads(self, params: PyTree[Array]) -> EnergiesAndSpreads:
+        """The same as `energies`, and how far to trust them, by the names in `spread`.
+
+        All elements of a frame show the network the same molecule in another orientation. One that
+        has learnt to be invariant gives them one energy, and what it says of a molecule unlike all
+        that it has seen spreads. So do the networks of a committee.
+        """
+        networks = self.networks(params)
+
+        def both(*molecule: Any) -> tuple[Array, Array]:
+            values = networks(*molecule)
+            return jnp.mean(values), values
+
+        framed = self.config.frame != "none"
+        options = self._actions() | ({"with_variance": True} if framed else {})
+        average = symmetrize.evaluated_batch(both, self.config, self.frame, **options)
+
+        def value(
+            positions: Array, species: Array, graph: Graph | None = None
+        ) -> tuple[Array, dict[str, Array]]:
+            found = average(positions, species, graph)
+            (energies, values), variances = found if framed else (found, None)
+            # They are for people to read: the root of zero has no derivative.
+            variances, values = jax.lax.stop_gradient((variances, values))
+            spreads = {}
+            if variances is not None:
+                spreads[spread.FRAME] = jnp.sqrt(variances[0])
+            if values.shape[1] > 1:
+                spreads[spread.ENERGY] = jnp.std(values, axis=1, ddof=1)
+            return energies, spreads
+
+        return value
+
     def trained(self, params: PyTree[Array]) -> Property:
         """The model as it is trained, a function of `(key, positions, species)`.
 
@@ -205,13 +247,17 @@ class Committee(Potential):
 
     def bare(self, params: PyTree[Array]) -> Property:
         """The mean of the networks as they are, in the units of each."""
+        networks = self.networks(params)
+        return lambda *molecule: jnp.mean(networks(*molecule), axis=0)
+
+    def networks(self, params: PyTree[Array]) -> Property:
+        """What each of them says, along the axis `networks`."""
         of_one = super().bare
+        return lambda *molecule: jax.vmap(lambda params: of_one(params)(*molecule))(params)
 
-        def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
-            values = jax.vmap(lambda params: of_one(params)(positions, species, graph))(params)
-            return jnp.mean(values, axis=0)
-
-        return value
+    def one(self) -> Potential:
+        """The potential that each of the networks is, of the parameters of one."""
+        return Potential(self.config, self.facts, self.targets)
 
 
 def _graph_or_none(average: Property) -> Property:
@@ -224,17 +270,17 @@ def _graph_or_none(average: Property) -> Property:
 
 
 def forces_of_batch(
-    energies: Property,
-) -> Callable[..., tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"]]]:
-    """`(positions, *rest)` of a batch to the energies and the forces of its molecules."""
+    energies: EnergiesAndSpreads,
+) -> Callable[..., tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"], Any]]:
+    """`(positions, *rest)` of a batch to the energies, the forces, and what is beside energies."""
 
-    def both(positions: Float[Array, "molecules atoms 3"], *rest: Any) -> tuple[Array, Array]:
-        def total(positions: Array) -> tuple[Array, Array]:
-            values = energies(positions, *rest)
-            return jnp.sum(values), values
+    def both(positions: Float[Array, "molecules atoms 3"], *rest: Any) -> tuple[Array, Array, Any]:
+        def total(positions: Array) -> tuple[Array, tuple[Array, Any]]:
+            values, spreads = energies(positions, *rest)
+            return jnp.sum(values), (values, spreads)
 
-        gradient, values = jax.grad(total, has_aux=True)(positions)
-        return values, -gradient
+        gradient, (values, spreads) = jax.grad(total, has_aux=True)(positions)
+        return values, -gradient, spreads
 
     return both
 

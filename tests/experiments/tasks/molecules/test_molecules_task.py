@@ -14,7 +14,7 @@ from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
-from experiments.tasks.molecules.energies import EnergyAlone
+from experiments.tasks.molecules.energies import EnergyAlone, value_and_slope
 from experiments.tasks.molecules.potential import Potential, forces_of, forces_of_batch
 from experiments.tasks.molecules.task import MoleculesTask
 from tests.helpers.backbones import draw_params
@@ -243,11 +243,12 @@ def test_a_batch_and_a_molecule_alone_have_the_energies_of_the_whole_average(dat
 
     @jax.jit
     def run(positions, species):
-        alone = EnergyAlone(potential, params)
+        alone = value_and_slope(EnergyAlone(potential, params))(positions[0], species[0])
+        *together, spreads = forces_of_batch(potential.with_spreads(params))(positions, species)
         return (
             jax.vmap(forces_of(potential.energy(params)))(positions, species),
-            forces_of_batch(potential.energies(params))(positions, species),
-            forces_of(alone)(positions[0], species[0]),
+            together,
+            (alone[0], -alone[1]),
             jax.vmap(lambda x, z: jnp.sum(potential.frame(x, z).weights > 0))(positions, species),
         )
 
