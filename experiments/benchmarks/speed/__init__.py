@@ -8,6 +8,8 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -59,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "taken in turn; every call is warm and waited for."
     )
     print_caption(console, caption)
-    numbers, tables, paths = {}, [], []
+    numbers: dict[str, Any] = {}
+    tables: list[Table] = []
+    paths: list[Path] = []
     for name in chosen:
         console.print(f"\n{name}: {PARTS[name]}", highlight=False)
         others = Others()
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_caption(console, part.caption)
         print_tables(console, *part.tables)
         numbers[name] = dict(part.numbers) | {"cores_of_others": used}
-        tables += [Table([*part.tables[0].names], part.tables[0].rows), *part.tables[1:]]
+        tables += part.tables
         if used is not None:
             console.print(f"others used {used:.2f} cores meanwhile", highlight=False)
         if options.out is not None and part.draw is not None:

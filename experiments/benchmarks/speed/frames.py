@@ -26,6 +26,10 @@ from symjax_frames.linalg import eigh
 _POINTS, _DIM = 5, 3
 _PCA = "pca_frame"
 _COPY = "a copy of the clouds, 8 times"
+_SOLVERS: dict[str, Callable[..., Any]] = {
+    "linalg.eigh": eigh,
+    "jnp.linalg.eigh": jnp.linalg.eigh,
+}
 _PEERS = (torch_frames.LIBRARY, torch_frames.PLAIN)
 
 Clouds = Float[Array, "clouds points dim"]
@@ -152,7 +156,7 @@ def _eigen_times(options: argparse.Namespace) -> dict[str, Spread]:
         draw = np.random.default_rng(0).normal(size=(options.clouds, dim, dim))
         matrices = jnp.asarray(draw + np.swapaxes(draw, 1, 2), jnp.float32)
         for kind, wrap in {"value": _value, "gradient": _gradient}.items():
-            for name, solve in {"linalg.eigh": eigh, "jnp.linalg.eigh": jnp.linalg.eigh}.items():
+            for name, solve in _SOLVERS.items():
                 program = jax.jit(wrap(solve)).lower(matrices).compile()
                 call = functools.partial(program, matrices)
                 watches[f"{dim}x{dim} {kind}, {name}"] = stopwatch(call, options.clock)

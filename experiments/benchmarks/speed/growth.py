@@ -173,7 +173,9 @@ def _table(numbers: dict[str, Any]) -> Table:
     for name, found in numbers.items():
         first, last = found["sizes"][0], found["sizes"][-1]
         times = [time["median"] for time in found["ms"]]
-        memory = [f"{size / 1024:,.0f}" for size in (found["temporaries"][0], found["temporaries"][-1])]
+        memory = [
+            f"{size / 1024:,.0f}" for size in (found["temporaries"][0], found["temporaries"][-1])
+        ]
         rows.append(
             [
                 name,

@@ -40,7 +40,9 @@ class Peer:
             self.about: dict[str, Any] = json.loads(self._read())
         except ValueError:
             self.close()
-            raise ExperimentError(f"{interpreter}: {program.name} did not begin as a peer") from None
+            raise ExperimentError(
+                f"{interpreter}: {program.name} did not begin as a peer"
+            ) from None
 
     @property
     def names(self) -> list[str]:
