@@ -29,8 +29,10 @@ def begin(config: Config, model: Initialized, checkpoints: Checkpoints) -> tuple
       ExperimentError: if there are checkpoints and none of them can be used.
     """
     optimizer = make_optimizer(config.train, config.num_steps)
+    # It runs once, so that most of its optimisation would only cost time; the weights are the same.
     initial = jax.jit(
-        jax.vmap(partial(initial_state, model, optimizer, config.train.ema is not None))
+        jax.vmap(partial(initial_state, model, optimizer, config.train.ema is not None)),
+        compiler_options={"xla_backend_optimization_level": 1},
     )
     seeds = jnp.asarray(config.train.seeds, jnp.int32)
     restored = checkpoints.restore(jax.eval_shape(initial, seeds))

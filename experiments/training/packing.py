@@ -39,6 +39,7 @@ def packing(params: PyTree) -> Packing:
     Args:
       params: arrays, or their shapes.
     """
+    structure: Any
     leaves, structure = jax.tree.flatten(params)
     shapes = [leaf.shape for leaf in leaves]
     if len(leaves) < 2 or len({leaf.dtype for leaf in leaves}) > 1:
@@ -46,8 +47,9 @@ def packing(params: PyTree) -> Packing:
     ends = list(itertools.accumulate(leaf.size for leaf in leaves))
 
     def is_like(node: Any) -> bool:
+        its_structure: Any
         found, its_structure = jax.tree.flatten(node)
-        return bool(structure.__eq__(its_structure)) and all(
+        return its_structure == structure and all(
             array.shape[max(array.ndim - len(shape), 0) :] == shape
             for array, shape in zip(found, shapes, strict=True)
         )

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from experiments.config import Config
 from experiments.training.metrics import Chunks
 from experiments.training.optimizer import make_optimizer
-from experiments.training.packing import Packing
+from experiments.training.packing import Packing, packing
 from experiments.training.state import State, map_seeds
 from experiments.training.steps import Trace, take_steps, validate
 from experiments.training.task import Batch, Task
@@ -31,6 +31,19 @@ class Programs(NamedTuple):
 
     dispatch: Callable[[State, Batch, int], tuple[State, Trace]]
     validation: Callable[[State, Chunks], Validated]
+
+
+def packed_state(state: State) -> tuple[State, Packing]:
+    """The state of all seeds, packed, and the packing of the parameters of one.
+
+    It is done on the host, where it compiles nothing.
+    """
+    params = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.params
+    )
+    found = packing(params)
+    # Copied: the programs are given the memory.
+    return jax.tree.map(partial(jnp.array, copy=True), found.pack(jax.device_get(state))), found
 
 
 def make_programs(config: Config, task: Task, packing: Packing) -> Programs:

@@ -1,7 +1,6 @@
 """The training loop: what happens between two dispatches to the device."""
 
 import time
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,8 +17,7 @@ from experiments.runs.restore import begin
 from experiments.training.guard import check_state, check_steps, check_validation
 from experiments.training.interrupt import Interrupt
 from experiments.training.metrics import cut
-from experiments.training.packing import packing
-from experiments.training.programs import make_programs
+from experiments.training.programs import make_programs, packed_state
 from experiments.training.progress import TrainingProgress
 from experiments.training.state import State
 from experiments.training.task import Task
@@ -72,14 +70,10 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     if step == config.num_steps:
         return state
     started = time.monotonic()
-    one_seed = jax.eval_shape(
-        lambda params: jax.tree.map(lambda leaf: leaf[0], params), state.params
-    )
-    pack, unpack = packed = packing(one_seed)
+    state, packed = packed_state(state)
+    unpack = packed.unpack
     dispatch, validation = make_programs(config, task, packed)
-    # On the host, where it compiles nothing. Copied: the programs are given the memory.
-    state = jax.tree.map(partial(jnp.array, copy=True), pack(jax.device_get(state)))
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(one_seed))
+    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"{config.model.description}: {parameters:,} parameters, {len(settings.seeds)} seeds, "
         f"{config.num_steps} steps, {'continuing at step ' + str(step) if step else 'from scratch'}",

@@ -61,7 +61,7 @@ def _calls(options: argparse.Namespace) -> tuple[dict[str, Callable[[], Any]], d
     try:
         from importlib.metadata import version
 
-        from frame_averaging_pytorch import FrameAverage  # type: ignore[import-not-found]
+        from frame_averaging_pytorch import FrameAverage
     except ImportError:
         return calls, versions
     average = FrameAverage(dim=options.shape[2])
