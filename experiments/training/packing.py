@@ -59,7 +59,7 @@ def packing(params: PyTree) -> Packing:
             return node
         arrays = jax.tree.leaves(node)
         leading = arrays[0].shape[: arrays[0].ndim - len(shapes[0])]
-        flat = [array.reshape(*leading, -1) for array in arrays]
+        flat = [array.reshape((*leading, -1)) for array in arrays]
         return Packed(_namespace(flat[0]).concatenate(flat, axis=-1))
 
     def unpacked(node: Any) -> Any:
@@ -67,7 +67,9 @@ def packing(params: PyTree) -> Packing:
             return node
         parts = _namespace(node.vector).split(node.vector, ends[:-1], axis=-1)
         leading = node.vector.shape[:-1]
-        whole = [part.reshape(*leading, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        whole = [
+            part.reshape((*leading, *shape)) for part, shape in zip(parts, shapes, strict=True)
+        ]
         return jax.tree.unflatten(structure, whole)
 
     return Packing(

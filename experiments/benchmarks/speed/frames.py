@@ -44,7 +44,7 @@ def measure(options: argparse.Namespace) -> Part:
         name: stopwatch(functools.partial(program, clouds), options.clock)
         for name, program in compiled.items()
     }
-    numpy = functools.partial(_in_numpy, np.asarray(clouds))
+    numpy = functools.partial(in_numpy, np.asarray(clouds))
     watches["numpy.linalg.eigh"] = stopwatch(numpy, options.clock)
     threads = options.threads or len(os.sched_getaffinity(0))
     arguments = ["--threads", f"{threads}", "--clock", options.clock, "--shape"]
@@ -118,24 +118,25 @@ def _projections(count: int) -> dict[str, jax.stages.Compiled]:
         f"packed_robust_frame, {needed.max_elements} elements": packed(
             sf.packed_robust_frame, max_points=_POINTS, **room
         ),
-        "jnp.linalg.eigh": jax.vmap(projection(_plain_frame)),
+        "jnp.linalg.eigh": jax.vmap(projection(plain_frame)),
         _COPY: lambda clouds: jnp.broadcast_to(clouds[:, None], (count, 8, _POINTS, _DIM)),
     }
     return {name: jax.jit(function).lower(clouds).compile() for name, function in functions.items()}
 
 
-def _plain_frame(cloud: Array) -> sf.Frame:
+def plain_frame(cloud: Array) -> sf.Frame:
     """The PCA frame as one writes it down: no care of scales, ties or the derivative."""
     centroid = jnp.mean(cloud, axis=0)
-    centred = cloud - centroid
+    centred = cloud - centroid[None]
     axes = jnp.linalg.eigh(centred.T @ centred)[1]
     signs = jnp.asarray(list(product((-1.0, 1.0), repeat=_DIM)), cloud.dtype)
-    shift = jnp.broadcast_to(centroid, (len(signs), _DIM))
+    shift = jnp.broadcast_to(centroid[None], (len(signs), _DIM))
     linear = axes[None] * signs[:, None, :]
     return sf.Frame(sf.Isometry(linear, shift), jnp.full(len(signs), 1 / len(signs), cloud.dtype))
 
 
-def _in_numpy(clouds: np.ndarray) -> np.ndarray:
+def in_numpy(clouds: np.ndarray) -> np.ndarray:
+    """The clouds that the PCA frame projects to, in NumPy."""
     centred = clouds - clouds.mean(axis=1, keepdims=True)
     axes = np.linalg.eigh(np.swapaxes(centred, 1, 2) @ centred)[1]
     signs = np.array(list(product((-1, 1), repeat=_DIM)), clouds.dtype)

@@ -48,12 +48,15 @@ def measure(options: argparse.Namespace) -> Part:
     return Part(caption, [Table(names, rows)], numbers)
 
 
-def averages(points: int = _POINTS, width: int = _WIDTH) -> dict[str, Counts]:
+def averages(
+    points: int = _POINTS, width: int = _WIDTH, gradients: bool = True
+) -> dict[str, Counts]:
     """What a backbone and its averages cost, forward and with the gradient by its weights.
 
     Args:
       points: of the cloud.
       width: of the two layers of the backbone.
+      gradients: whether those are counted, too.
     """
     shapes = (points, 3), (3, width), (width, width)
     # Weights are arguments: the compiler would compute with constants beforehand.
@@ -74,7 +77,8 @@ def averages(points: int = _POINTS, width: int = _WIDTH) -> dict[str, Counts]:
     found = {}
     for name, function in functions.items():
         found[name] = counts(function, *args)
-        found[name + _GRADIENT] = counts(jax.grad(function, argnums=(1, 2)), *args)
+        if gradients:
+            found[name + _GRADIENT] = counts(jax.grad(function, argnums=(1, 2)), *args)
     return found
 
 
