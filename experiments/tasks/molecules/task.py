@@ -19,7 +19,6 @@ from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.potential import Committee, Potential, forces_of
 from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
-from experiments.tasks.molecules.report import draw_report
 from experiments.training.task import Audited, Batch, Picture, Task
 
 _AUDITED = 4
@@ -216,6 +215,9 @@ class MoleculesTask(Task):
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
         """Draws predictions against what the data say; forces on an interactive page too."""
+        # Matplotlib takes a second to load, which training need not wait for.
+        from experiments.tasks.molecules.report import draw_report
+
         batch = {name: jnp.asarray(array[:_DRAWN]) for name, array in self.splits["test"].items()}
         return draw_report(
             folder,
