@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from experiments.benchmarks.timing import Spread
 from experiments.figures.style import INK, NEUTRAL, VALID, Path, checked, styled
 
 _COLOURS = ("#0b6e4f", "#c8401f", "#1f5fa8", "#d08700", "#7b3fa0", "#333333")
-_COLUMNS = 3
 
 
 @styled
@@ -42,7 +42,9 @@ def time_bars(path: Path, times: Mapping[str, Spread]) -> None:
 
 @styled
 def growth(
-    path: Path, curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float], float]]]
+    path: Path,
+    curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float], float]]],
+    columns: int = 3,
 ) -> None:
     """Draws a panel for each quantity with curves on logarithmic axes, and their fitted exponents.
 
@@ -50,15 +52,16 @@ def growth(
       path: the image to write; its ending chooses the format.
       curves: for each panel, named `what against size`, curves by name: the sizes, the positive
         values, and the exponent.
+      columns: panels in a row.
 
     Raises:
       ValueError: there is nothing to draw, the shapes do not match, or a value is not finite.
     """
     if not curves:
         raise ValueError("curves must be of at least one panel, got none")
-    count = -(-len(curves) // _COLUMNS)
-    figure = Figure(figsize=(4.2 * _COLUMNS, 3.2 * count), layout="constrained")
-    panels = figure.subplots(count, _COLUMNS, squeeze=False).ravel()
+    count = -(-len(curves) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.2 * count), layout="constrained")
+    panels = figure.subplots(count, columns, squeeze=False).ravel()
     for axes, (panel, lines) in zip(panels, curves.items(), strict=False):
         for colour, (name, (sizes, values, exponent)) in zip(_COLOURS, lines.items(), strict=False):
             size = checked(f"sizes of {name}", sizes, (None,))
@@ -68,6 +71,9 @@ def growth(
         value_name, _, size_name = panel.partition(" against ")
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            # Beside the powers of ten there is no room for more numbers.
+            axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(size_name)
         axes.set_ylabel(value_name)
         axes.grid(True, color=NEUTRAL, alpha=0.2)

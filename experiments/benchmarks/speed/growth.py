@@ -68,7 +68,7 @@ def measure(options: argparse.Namespace) -> Part:
         }
     caption = (
         f"Exponents are of a power law through the {_FITTED} largest sizes. Robust frames have the "
-        "room of their defaults; networks are averaged over elements of group and frame at once; "
+        "room of their defaults; networks are averaged over all elements of a group at once; "
         f"convolutions have {_FEATURES} features for each group element."
     )
     return Part(caption, [_table(numbers)], numbers, functools.partial(_draw, numbers))
@@ -190,24 +190,18 @@ def _table(numbers: dict[str, Any]) -> Table:
 
 
 def _draw(numbers: dict[str, Any], folder: Path) -> list[Path]:
+    """Times in the first row, temporaries in the second; a column for each quantity that grows."""
     panels: dict[str, dict[str, tuple[Any, Any, float]]] = {}
-    for name, found in numbers.items():
-        times = [time["median"] for time in found["ms"]]
-        for what, values in (("ms", times), ("kB", found["temporaries"])):
-            scale = 1 if what == "ms" else 1024
-            kept = [
-                (size, value / scale)
-                for size, value in zip(found["sizes"], values, strict=True)
-                if value > 0
-            ]
-            slope = found["exponent_of_time" if what == "ms" else "exponent_of_memory"]
+    for unit, key in (("ms", "exponent_of_time"), ("kB", "exponent_of_memory")):
+        for name, found in numbers.items():
+            times = [time["median"] for time in found["ms"]]
+            values = times if unit == "ms" else [size / 1024 for size in found["temporaries"]]
+            pairs = zip(found["sizes"], values, strict=True)
+            kept = [(size, value) for size, value in pairs if value > 0]
+            curves = panels.setdefault(f"{unit} against {found['size']}", {})
             if len(kept) > 1:
-                sizes, scaled = zip(*kept, strict=True)
-                panels.setdefault(f"{what} against {found['size']}", {})[name] = (
-                    sizes,
-                    scaled,
-                    slope,
-                )
+                sizes, above = zip(*kept, strict=True)
+                curves[name] = sizes, above, found[key]
     path = folder / "speed_growth.png"
-    growth(path, panels)
+    growth(path, panels, columns=len(panels) // 2)
     return [path]

@@ -12,6 +12,7 @@ import pytest
 
 import symjax_frames as sf
 from experiments.benchmarks import speed
+from experiments.benchmarks.figures.speed import growth, time_bars
 from experiments.benchmarks.report import Table
 from experiments.benchmarks.speed import frames, machine, torch_frames
 from experiments.benchmarks.speed.counts import counts
@@ -184,3 +185,14 @@ def test_a_pca_frame_needs_memory_in_proportion_to_its_points():
     assert many < 8 * few
     few, many = (temporaries(pairs, points) for points in (100, 800))
     assert many > 32 * few, "the control has a number for each pair"
+
+
+def test_growth_and_times_are_drawn(tmp_path):
+    curves = {"ms against points": {"a frame": ([1, 10, 100], [1.0, 2.0, 4.0], 0.3)}}
+    growth(tmp_path / "growth.png", curves, columns=1)
+    time_bars(tmp_path / "bars.png", {"a frame": Spread(2.0, 1.0, 3.0)})
+    assert min((tmp_path / name).stat().st_size for name in ("growth.png", "bars.png")) > 5000
+    with pytest.raises(ValueError, match="values of a frame must have shape"):
+        growth(tmp_path / "x.png", {"ms against points": {"a frame": ([1, 10], [1.0], 0.3)}})
+    with pytest.raises(ValueError, match="at least one name"):
+        time_bars(tmp_path / "x.png", {})
