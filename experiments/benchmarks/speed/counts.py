@@ -32,6 +32,17 @@ def counts(function: Callable[..., Any], *args: Any) -> Counts:
     return counts_of(jax.jit(function).lower(*args).compile())
 
 
+def operations(function: Callable[..., Any], *args: Any) -> float:
+    """The operations of a function before the compiler has improved it, which is counted at once.
+
+    Args:
+      function: a pure function.
+      args: its arguments, or their shapes as `jax.ShapeDtypeStruct`.
+    """
+    cost: Any = jax.jit(function).lower(*args).cost_analysis()
+    return float(cost.get("flops", 0.0))
+
+
 def counts_of(compiled: jax.stages.Compiled) -> Counts:
     """The costs of a compiled program."""
     cost: Any = compiled.cost_analysis()

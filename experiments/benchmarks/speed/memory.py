@@ -48,15 +48,22 @@ def measure(options: argparse.Namespace) -> Part:
     return Part(caption, [Table(names, rows)], numbers)
 
 
-def averages(
-    points: int = _POINTS, width: int = _WIDTH, gradients: bool = True
-) -> dict[str, Counts]:
-    """What a backbone and its averages cost, forward and with the gradient by its weights.
+def averages() -> dict[str, Counts]:
+    """What a backbone and its averages cost, forward and with the gradient by its weights."""
+    functions, args = programs(_POINTS, _WIDTH)
+    found = {}
+    for name, function in functions.items():
+        found[name] = counts(function, *args)
+        found[name + _GRADIENT] = counts(jax.grad(function, argnums=(1, 2)), *args)
+    return found
+
+
+def programs(points: int, width: int) -> tuple[dict[str, Function], list[jax.ShapeDtypeStruct]]:
+    """A backbone and its averages over a PCA frame, and the shapes of their arguments.
 
     Args:
       points: of the cloud.
       width: of the two layers of the backbone.
-      gradients: whether those are counted, too.
     """
     shapes = (points, 3), (3, width), (width, width)
     # Weights are arguments: the compiler would compute with constants beforehand.
@@ -74,12 +81,7 @@ def averages(
         "average, two elements at a time": average(batch_size=2),
         "average, one element at a time": average(batch_size=1),
     }
-    found = {}
-    for name, function in functions.items():
-        found[name] = counts(function, *args)
-        if gradients:
-            found[name + _GRADIENT] = counts(jax.grad(function, argnums=(1, 2)), *args)
-    return found
+    return functions, args
 
 
 def network(

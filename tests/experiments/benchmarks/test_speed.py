@@ -15,9 +15,9 @@ from experiments.benchmarks import speed
 from experiments.benchmarks.figures.speed import growth, time_bars
 from experiments.benchmarks.report import Table
 from experiments.benchmarks.speed import frames, machine, torch_frames
-from experiments.benchmarks.speed.counts import counts
+from experiments.benchmarks.speed.counts import counts, operations
 from experiments.benchmarks.speed.growth import exponent, powers
-from experiments.benchmarks.speed.memory import averages
+from experiments.benchmarks.speed.memory import programs
 from experiments.benchmarks.speed.part import Part
 from experiments.benchmarks.speed.peers import Peer
 from experiments.benchmarks.timing import Spread, spreads, stopwatch
@@ -150,8 +150,9 @@ def test_what_is_timed_side_by_side_is_the_same_clouds():
         return np.sort(np.sum(np.abs(projected) ** 3, axis=(-3, -2)), axis=-1)
 
     numpy = frames.in_numpy(clouds)
-    for frame in (sf.pca_frame, frames.plain_frame):
-        projected, _ = jax.jit(jax.vmap(frames.projection(frame)))(jnp.asarray(clouds))
+    both = [frames.projection(frame) for frame in (sf.pca_frame, frames.plain_frame)]
+    found = jax.jit(jax.vmap(lambda cloud: [each(cloud)[0] for each in both]))(jnp.asarray(clouds))
+    for projected in found:
         assert projected.shape == numpy.shape == (4, 8, 5, 3)
         np.testing.assert_allclose(invariants(projected), invariants(numpy), rtol=1e-10)
     assert not np.allclose(invariants(numpy), invariants(np.stack(8 * [clouds], axis=1)))
@@ -167,24 +168,22 @@ def test_an_exponent_is_the_slope_of_the_largest_sizes():
 
 
 def test_an_average_costs_as_many_operations_as_its_elements_and_no_more():
-    found = averages(points=16, width=32, gradients=False)
-    alone, whole = found["backbone"].flops, found["average"].flops
-    assert 8 <= whole / alone < 8.2
+    functions, args = programs(points=64, width=32)
+    alone, whole = (operations(functions[name], *args) for name in ("backbone", "average"))
+    assert 8 <= whole / alone < 8.1
     # The control: a loop is counted once, so that it has the operations of one element.
-    assert 1 <= found["average, one element at a time"].flops / alone < 1.2
+    loop = operations(functions["average, one element at a time"], *args)
+    assert 1 <= loop / alone < 1.1
 
 
 def test_a_pca_frame_needs_memory_in_proportion_to_its_points():
-    def temporaries(function, points):
-        return counts(function, jax.ShapeDtypeStruct((points, 3), jnp.float32)).temporaries
+    def share(function, points):
+        """Temporaries for each byte of the cloud."""
+        cloud = jax.ShapeDtypeStruct((points, 3), jnp.float32)
+        return counts(function, cloud).temporaries / (12 * points)
 
-    def pairs(cloud):
-        return jax.nn.softmax(cloud @ cloud.T) @ cloud
-
-    few, many = (temporaries(sf.pca_frame, points) for points in (1000, 8000))
-    assert many < 8 * few
-    few, many = (temporaries(pairs, points) for points in (100, 800))
-    assert many > 32 * few, "the control has a number for each pair"
+    assert share(sf.pca_frame, 8000) < 4
+    assert share(lambda cloud: jax.nn.softmax(cloud @ cloud.T) @ cloud, 800) > 200
 
 
 def test_growth_and_times_are_drawn(tmp_path):

@@ -1,5 +1,7 @@
 """Packed parameters, and how often the programs of training are traced."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,10 @@ import optax
 import pytest
 
 from experiments.config.load import load_config
-from experiments.runs.checkpoint import Checkpoints
-from experiments.runs.restore import begin
+from experiments.training.optimizer import make_optimizer
 from experiments.training.packing import Packed, packing
 from experiments.training.programs import make_programs, packed_state
+from experiments.training.state import initial_state
 from tests.helpers.toy_task import config as toy_config
 from tests.helpers.toy_task.task import Toy
 
@@ -54,13 +56,15 @@ def test_the_loss_is_traced_once_for_each_length(tmp_path):
     path.write_text(toy_config.TEXT.format(run=tmp_path / "run"))
     config = load_config(path, ["train.seeds=[3]"])
     task = Counted(config)
-    state, _ = begin(config, task, Checkpoints(tmp_path / "none"))
-    state, packed = packed_state(state)
+    optimizer = make_optimizer(config.train, config.num_steps)
+    initial = partial(initial_state, task, optimizer, True)
+    shapes = jax.eval_shape(jax.vmap(initial), jnp.zeros(1, jnp.int32))
+    state, packed = packed_state(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
     dispatch = make_programs(config, task, packed).dispatch
     examples = {name: jnp.asarray(array) for name, array in task.splits["train"].items()}
-    for _ in range(3):
+    for _ in range(2):
         state, _ = dispatch(state, examples, 2)
-    assert task.traces == 1 and state.step.tolist() == [6]
+    assert task.traces == 1 and state.step.tolist() == [4]
     # The control: another length is another shape.
-    dispatch(state, examples, 3)
+    dispatch.trace(state, examples, 3)
     assert task.traces == 2
