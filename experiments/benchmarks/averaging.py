@@ -1,11 +1,10 @@
-"""Time of frame averages and of frames, against the backbone and `jnp.linalg.eigh`.
+"""Time of frame averages, against the backbone.
 
 Run with `python -m experiments benchmark averaging`, on a machine that does nothing else.
 """
 
 import argparse
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,11 +17,10 @@ from rich.console import Console
 
 import symjax_frames as sf
 from experiments.benchmarks.options import positive
+from experiments.benchmarks.report import Table, print_tables
 from experiments.benchmarks.timing import Call, make_parser, medians, prepare, start
-from experiments.table import print_table
 from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import ACTIONS, Dynamics, Network, trained
-from symjax_frames.linalg import eigh
 
 Transform = Callable[[Dynamics], Callable[..., Array]]
 """From a network to a model, a function of `(key, position, velocity, charge)`."""
@@ -54,14 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{options.layers} layers, float32, on {device}; medians of {options.repeats}",
         soft_wrap=True,
     )
-    calls = _network_calls(options)
-    times = medians(calls, options.repeats)
-    print_table(console, ["", "forward", "training step"], _time_rows(times))
-    console.print()
-    print_table(console, ["ratio", "forward", "training step"], _ratio_rows(times))
-    console.print()
-    names = ["3-dimensional clouds", "at a time", "time", "clouds/s", "against jnp.linalg.eigh"]
-    print_table(console, names, _frame_rows(options))
+    times = medians(network_calls(options), options.repeats)
+    print_tables(console, *tables(times))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,12 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", type=positive, default=100, help="systems in a batch")
     parser.add_argument("--hidden", type=positive, default=64, help="width of the backbone")
     parser.add_argument("--layers", type=positive, default=4, help="layers of the backbone")
-    parser.add_argument("--clouds", type=positive, default=16_384, help="clouds in the large batch")
     return parser
 
 
-def _network_calls(options: argparse.Namespace) -> dict[tuple[str, str], Call]:
-    """The forward pass and the training step of every model."""
+def network_calls(options: argparse.Namespace) -> dict[tuple[str, str], Call]:
+    """The forward pass and the training step of every model.
+
+    Args:
+      options: `systems` in a batch, `hidden` and `layers` of the backbone.
+
+    Returns:
+      Compiled calls by the name of the model and `"forward"` or `"step"`.
+    """
     sizes = {"hidden": options.hidden, "layers": options.layers}
     gnn = Network(NBodyModelConfig(**sizes), rngs=nnx.Rngs(0))
     # One multiplication and addition with one parameter: what is left is the averaging itself.
@@ -143,7 +141,15 @@ def _batch(systems: int) -> dict[str, Array]:
     return batch
 
 
-def _time_rows(times: dict[tuple[str, str], float]) -> list[list[str]]:
+def tables(times: Mapping[tuple[str, str], float]) -> list[Table]:
+    """The times, in milliseconds, and their ratios."""
+    return [
+        Table(["", "forward", "training step"], _time_rows(times)),
+        Table(["ratio", "forward", "training step"], _ratio_rows(times)),
+    ]
+
+
+def _time_rows(times: Mapping[tuple[str, str], float]) -> list[list[str]]:
     names = dict.fromkeys(name for name, _ in times)
     rows = [
         [name, *(f"{times[name, kind]:.2f} ms" for kind in ("forward", "step"))] for name in names
@@ -153,7 +159,7 @@ def _time_rows(times: dict[tuple[str, str], float]) -> list[list[str]]:
     return rows
 
 
-def _ratio_rows(times: dict[tuple[str, str], float]) -> list[list[str]]:
+def _ratio_rows(times: Mapping[tuple[str, str], float]) -> list[list[str]]:
     def row(name: str, top: str, bottom: str, factor: int = 1) -> list[str]:
         ratios = (times[top, kind] / (factor * times[bottom, kind]) for kind in ("forward", "step"))
         return [name, *(f"{ratio:.3f}" for ratio in ratios)]
@@ -169,25 +175,3 @@ def _ratio_rows(times: dict[tuple[str, str], float]) -> list[list[str]]:
         row("frame, pull, push and sum / average", _FREE, _AVERAGE),
         ["* published implementation (measured on another machine, 1 thread, 100 systems)", "", ""],
     ]
-
-
-def _frame_rows(options: argparse.Namespace) -> list[list[str]]:
-    calls = {}
-    for count in dict.fromkeys((options.systems, options.clouds)):
-        clouds = _batch(count)["position"]
-        centred = clouds - jnp.mean(clouds, axis=1, keepdims=True)
-        covariances = jnp.einsum("cpi,cpj->cij", centred, centred)
-        needed = sf.frame_capacity(sf.robust_frame, clouds)
-        robust = functools.partial(sf.robust_frame, **needed._asdict())
-        calls["pca_frame", count], _ = prepare(jax.vmap(sf.pca_frame), clouds)
-        name = f"robust_frame, {needed.max_elements} elements"
-        calls[name, count], _ = prepare(jax.vmap(robust), clouds)
-        calls["linalg.eigh of the covariances", count], _ = prepare(eigh, covariances)
-        calls["jnp.linalg.eigh of them", count], _ = prepare(jnp.linalg.eigh, covariances)
-    times = medians(calls, options.repeats)
-    rows = []
-    for (name, count), time in times.items():
-        speed = times["jnp.linalg.eigh of them", count] / time
-        rate = f"{1e3 * count / time:,.0f}"
-        rows.append([name, f"{count}", f"{time:.3f} ms", rate, f"{speed:.2f} x"])
-    return rows

@@ -3,12 +3,12 @@
 import argparse
 import functools
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from experiments.benchmarks.options import positive
 
@@ -62,8 +62,63 @@ def prepare(function: Callable[..., Any], *args: Any) -> tuple[Call, float]:
     return functools.partial(compiled, *args), 1e3 * (time.perf_counter() - begin)
 
 
+class Spread(NamedTuple):
+    """Milliseconds a call: the median of the samples, and their quartiles."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+Stopwatch = Callable[[int], float]
+"""Runs what it times so many times, and returns the seconds of one."""
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""What a time is of: seconds that pass, or those of the processor, which other work costs less."""
+
+
+def stopwatch(call: Call, clock: str = "wall") -> Stopwatch:
+    """Times calls of this process, each until its result is there.
+
+    Args:
+      call: what is timed.
+      clock: a key of `CLOCKS`.
+    """
+    now = CLOCKS[clock]
+
+    def seconds(count: int) -> float:
+        begin = now()
+        for _ in range(count):
+            jax.block_until_ready(call())
+        return (now() - begin) / count
+
+    return seconds
+
+
+def spreads[Name](watches: Mapping[Name, Stopwatch], repeats: int) -> dict[Name, Spread]:
+    """Times, sampled in turn: what slows the machine slows all of them.
+
+    Args:
+      watches: what is timed, by name. Each runs twice before, so that it is warm.
+      repeats: the number of samples of each.
+
+    Returns:
+      The times by name.
+    """
+    counts = {}
+    for name, seconds in watches.items():
+        seconds(1)
+        counts[name] = max(1, round(_SHORTEST / max(seconds(1), 1e-9)))
+    samples: dict[Name, list[float]] = {name: [] for name in watches}
+    for _ in range(repeats):
+        for name, seconds in watches.items():
+            samples[name].append(1e3 * seconds(counts[name]))
+    quartiles = {name: np.quantile(times, (0.5, 0.25, 0.75)) for name, times in samples.items()}
+    return {name: Spread(*map(float, values)) for name, values in quartiles.items()}
+
+
 def medians[Name](calls: Mapping[Name, Call], repeats: int) -> dict[Name, float]:
-    """The median times of calls, sampled in turn: what slows the machine slows all of them.
+    """The median times of calls, sampled in turn as by `spreads`.
 
     Args:
       calls: the calls by name.
@@ -72,19 +127,5 @@ def medians[Name](calls: Mapping[Name, Call], repeats: int) -> dict[Name, float]
     Returns:
       Milliseconds a call, by name.
     """
-    counts = {}
-    for name, call in calls.items():
-        jax.block_until_ready(call())
-        counts[name] = max(1, round(_SHORTEST / _seconds(call, 1)))
-    samples: dict[Name, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            samples[name].append(_seconds(call, counts[name]))
-    return {name: 1e3 * statistics.median(times) for name, times in samples.items()}
-
-
-def _seconds(call: Call, count: int) -> float:
-    begin = time.perf_counter()
-    for _ in range(count):
-        jax.block_until_ready(call())
-    return (time.perf_counter() - begin) / count
+    watches = {name: stopwatch(call) for name, call in calls.items()}
+    return {name: spread.median for name, spread in spreads(watches, repeats).items()}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from experiments.commands import audit, benchmark, evaluate, report, train
 from experiments.commands.output import lasting_output
+from experiments.compilation_cache import use_compilation_cache
 from experiments.errors import ExperimentError, InterruptedRunError
 from experiments.tasks.registry import task_commands
 
@@ -37,6 +38,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
+            use_compilation_cache(options.compilation_cache)
             options.run_command(options)
     except InterruptedRunError as interruption:
         print(interruption, file=sys.stderr)
@@ -60,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments",
         description="Trains, evaluates and reports on networks made equivariant by averaging.",
+    )
+    parser.add_argument(
+        "--compilation-cache",
+        metavar="DIR",
+        help="where compiled programs are kept, by default JAX_COMPILATION_CACHE_DIR or a folder of "
+        "the user's cache; '' keeps none",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = (train.COMMAND, evaluate.COMMAND, report.COMMAND, audit.COMMAND, benchmark.COMMAND)

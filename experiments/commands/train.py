@@ -21,7 +21,6 @@ def _run(options: argparse.Namespace) -> None:
     folder = RunFolder(config.run)
     with folder.training(config):
         from experiments.results.evaluate import evaluate, print_evaluation, stored_evaluation
-        from experiments.results.report import write_report
         from experiments.tasks.registry import make_task
         from experiments.training.train import train
 
@@ -37,6 +36,8 @@ def _run(options: argparse.Namespace) -> None:
             folder.keep_facts(facts)
         state = train(config, folder, task, console)
         print_evaluation(console, evaluate(config, folder, task, state))
+        from experiments.results.report import write_report
+
         console.print(f"report: {write_report(config, folder, task, state)}", soft_wrap=True)
 
 

@@ -3,11 +3,11 @@
 import json
 import shutil
 import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from experiments.errors import ExperimentError
@@ -29,7 +29,13 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 1):
         self._folder = folder.absolute()
         self._keep = keep
-        self._checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+
+    @cached_property
+    def _checkpointer(self) -> Any:
+        # It takes part of a second, which the first steps need not wait for.
+        import orbax.checkpoint as ocp
+
+        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, the newest first."""
@@ -38,6 +44,8 @@ class Checkpoints:
 
     def save(self, step: int, tree: PyTree) -> None:
         """Writes the checkpoint of a step and deletes those that are no longer kept."""
+        import orbax.checkpoint as ocp
+
         arrays = _by_name(jax.device_get(tree))
         path, sums = self._path(step), self._sums(step)
         sums.unlink(missing_ok=True)

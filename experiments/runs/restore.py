@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 from experiments.config import Config
 from experiments.errors import UsageError
@@ -29,9 +29,15 @@ def begin(config: Config, model: Initialized, checkpoints: Checkpoints) -> tuple
       ExperimentError: if there are checkpoints and none of them can be used.
     """
     optimizer = make_optimizer(config.train, config.num_steps)
-    initial = jax.jit(
-        jax.vmap(partial(initial_state, model, optimizer, config.train.ema is not None))
-    )
+    one = partial(initial_state, model, optimizer, config.train.ema is not None)
+
+    # It runs once, so that most of its optimisation would only cost time; the weights are the same.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
+    def initial(seeds: Int[Array, " seeds"]) -> State:
+        if len(seeds) > 1:
+            return jax.vmap(one)(seeds)
+        return jax.tree.map(lambda leaf: leaf[None], one(seeds[0]))
+
     seeds = jnp.asarray(config.train.seeds, jnp.int32)
     restored = checkpoints.restore(jax.eval_shape(initial, seeds))
     if restored is None:

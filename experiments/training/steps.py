@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from experiments.training.metrics import Chunks, mean_metrics
 from experiments.training.optimizer import update_average
+from experiments.training.packing import Packing, packing
 from experiments.training.state import State, run_key
 from experiments.training.task import Batch, Task
 
@@ -52,6 +53,7 @@ def take_steps(
     batch_size: int,
     ema: float | None,
     length: int,
+    packed: Packing | None = None,
 ) -> tuple[State, Trace]:
     """Takes `length` steps of one seed.
 
@@ -64,19 +66,24 @@ def take_steps(
       batch_size: examples in a batch.
       ema: decay of the moving average of the weights, or `None`.
       length: number of steps.
+      packed: the packing of the state, if it is packed.
 
     Returns:
-      The new state, and the loss and gradient norm of every step.
+      The new state, packed as the old one, and the loss and gradient norm of every step.
     """
     key = run_key(seed)
     num_examples = len(next(iter(data.values())))
     rows = batch_rows(jax.random.fold_in(key, 1), state.step, length, num_examples, batch_size)
     draws = jax.random.fold_in(key, 2)
 
+    # Outside of the loss, parameters are one vector, which compiles and runs faster.
+    pack, unpack = packing(state.params) if packed is None else packed
+
     def step(state: State, rows: Int[Array, " batch"]) -> tuple[State, Trace]:
         batch = {name: array[rows] for name, array in data.items()}
         draw = jax.random.fold_in(draws, state.step)
-        loss, gradient = jax.value_and_grad(task.loss)(state.params, batch, draw)
+        loss, gradient = jax.value_and_grad(task.loss)(unpack(state.params), batch, draw)
+        gradient = pack(gradient)
         # Optax raises its decay rates to a whole number, which the strict rules forbid.
         with jax.numpy_dtype_promotion("standard"):
             updates, moments = optimizer.update(gradient, state.optimizer, state.params)
@@ -94,11 +101,15 @@ def take_steps(
         return state, Trace(loss, optax.tree.norm(gradient))
 
     # Unrolled (0) where seeds are taken in turn, for the same reason: see `map_seeds`.
-    return jax.lax.scan(step, state, rows, unroll=1 if task.seeds_together else 0)
+    unroll = 1 if task.seeds_together else 0
+    if packed is not None:
+        return jax.lax.scan(step, state, rows, unroll=unroll)
+    state, trace = jax.lax.scan(step, pack(state), rows, unroll=unroll)
+    return unpack(state), trace
 
 
 def validate(
-    state: State, chunks: Chunks, *, task: Task, steps: int
+    state: State, chunks: Chunks, *, task: Task, steps: int, packed: Packing | None = None
 ) -> tuple[State, Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Validates one seed, and keeps its weights if they are the best so far.
 
@@ -107,12 +118,14 @@ def validate(
       chunks: the validation examples.
       task: gives the metrics.
       steps: number of steps since the last validation.
+      packed: the packing of the state, if it is packed.
 
     Returns:
       The state with the best weights and a fresh sum of losses, the mean training loss since the
       last validation, and the metrics.
     """
-    metrics = mean_metrics(task, state.evaluated, chunks)
+    weights = state.evaluated if packed is None else packed.unpack(state.evaluated)
+    metrics = mean_metrics(task, weights, chunks)
     metric = metrics[task.metric].astype(state.best_metric.dtype)
     # False for NaN, which so never becomes the best.
     better = metric < state.best_metric

@@ -1,13 +1,11 @@
 """The training loop: what happens between two dispatches to the device."""
 
 import time
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from rich.console import Console
 from tensorboardX import SummaryWriter
 
@@ -18,12 +16,11 @@ from experiments.runs.folder import RunFolder
 from experiments.runs.restore import begin
 from experiments.training.guard import check_state, check_steps, check_validation
 from experiments.training.interrupt import Interrupt
-from experiments.training.metrics import Chunks, cut
-from experiments.training.optimizer import make_optimizer
+from experiments.training.metrics import cut
+from experiments.training.programs import make_programs, packed_state
 from experiments.training.progress import TrainingProgress
-from experiments.training.state import State, map_seeds
-from experiments.training.steps import Trace, take_steps, validate
-from experiments.training.task import Batch, Task
+from experiments.training.state import State
+from experiments.training.task import Task
 
 
 def dispatch_lengths(steps: int, most: int) -> list[int]:
@@ -59,31 +56,10 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
       InterruptedRunError: if SIGINT or SIGTERM came; the state is saved.
     """
     settings = config.train
-    optimizer = make_optimizer(settings, config.num_steps)
     between = settings.evaluate_every * config.steps_per_epoch
     ends = np.cumsum(dispatch_lengths(between, settings.steps_per_dispatch)).tolist()
-    seeds = jnp.asarray(settings.seeds, jnp.int32)
     examples = {name: jnp.asarray(array) for name, array in task.splits["train"].items()}
     chunks = cut(task.splits["valid"], settings.evaluation_batch_size)
-
-    @partial(jax.jit, static_argnames="length", donate_argnums=0)
-    def dispatch(state: State, examples: Batch, length: int) -> tuple[State, Trace]:
-        steps = partial(
-            take_steps,
-            task=task,
-            optimizer=optimizer,
-            batch_size=settings.batch_size,
-            ema=settings.ema,
-            length=length,
-        )
-        return map_seeds(task, lambda state, seed: steps(state, seed, examples), state, seeds)
-
-    @partial(jax.jit, donate_argnums=0)
-    def validation(
-        state: State, chunks: Chunks
-    ) -> tuple[State, Float[Array, " seeds"], dict[str, Float[Array, " seeds"]]]:
-        one = partial(validate, task=task, steps=between)
-        return map_seeds(task, lambda state: one(state, chunks), state)
 
     for split in task.splits:
         task.check_room(split)
@@ -94,6 +70,9 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     if step == config.num_steps:
         return state
     started = time.monotonic()
+    state, packed = packed_state(state)
+    unpack = packed.unpack
+    dispatch, validation = make_programs(config, task, packed)
     parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"{config.model.description}: {parameters:,} parameters, {len(settings.seeds)} seeds, "
@@ -109,7 +88,7 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
         while step < config.num_steps:
             position = step % between
             end = next(end for end in ends if end > position)
-            state, trace = dispatch(state, examples, length=end - position)
+            state, trace = dispatch(state, examples, end - position)
             check_steps(trace, step, config, checkpoints)
             step += end - position
             progress.dispatched(step, float(np.mean(trace.loss)))
@@ -117,7 +96,7 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
             if end == between:
                 state, loss, metrics = validation(state, chunks)
                 epoch = step // config.steps_per_epoch
-                record = {
+                record: dict[str, Any] = {
                     "step": step,
                     "epoch": epoch,
                     "loss": loss.tolist(),
@@ -131,14 +110,15 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
                 progress.validated(record)
                 saving |= epoch % settings.checkpoint_every == 0 or epoch == settings.epochs
             if saving:
-                check_state(state, step, config, checkpoints)
-                checkpoints.save(step, state)
+                saved = unpack(jax.device_get(state))
+                check_state(saved, step, config, checkpoints)
+                checkpoints.save(step, saved)
             if interrupt.received and saving:
                 raise InterruptedRunError(
                     f"stopped at step {step} of {config.num_steps}, which is saved; to continue: "
                     f"python -m experiments train {folder.config}"
                 )
-    return state
+    return jax.tree.map(jnp.asarray, unpack(jax.device_get(state)))
 
 
 def _draw(board: SummaryWriter, record: dict[str, Any], seeds: tuple[int, ...]) -> None:

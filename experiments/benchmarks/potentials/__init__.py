@@ -38,11 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: the command line, that of the process by default.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     device = start(options.threads)
     console = Console()
     caption = (
-        f"Ethanol in float32 on {device}; medians of {options.repeats} samples, taken in turn. "
+        f"On {device}; medians of {options.repeats} samples, taken in turn. {describe(options)}"
+    )
+    print_caption(console, caption)
+    results = measure(options, console)
+    console.print()
+    print_tables(console, *tables(results, options.batches))
+    if options.out is not None:
+        settings = {name: value for name, value in vars(options).items() if name != "out"}
+        document = settings | {"device": device, "models": results}
+        pages = tables(results, options.batches)
+        print_paths(console, write_report(options.out, "potentials", caption, pages, document))
+
+
+def describe(options: argparse.Namespace) -> str:
+    """What the numbers of the tables mean."""
+    return (
+        "Ethanol in float32. "
         f"Networks {options.hidden} wide with {options.layers} layers, e3x {options.e3x_hidden} wide "
         f"with {options.e3x_layers}. Message passing is of degree 1, the others that have one of "
         "degree 2. In training, a step of the loop that trains, "
@@ -50,7 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"over the whole frame: energies and forces of {options.molecules} molecules at a time, and "
         f"velocity Verlet in ASE with {TIME_STEP} fs. In brackets: times as fast as e3x."
     )
-    print_caption(console, caption)
+
+
+def measure(options: argparse.Namespace, console: Console) -> dict[str, dict[str, Any]]:
+    """Times the models, in turn.
+
+    Args:
+      options: those of `parser`.
+      console: where progress is shown.
+
+    Returns:
+      The size of every model, and the median milliseconds of a step or of a molecule, by its name.
+      The baseline is left out if it is not installed.
+    """
     models = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
@@ -61,17 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if name != BASELINE:
                     raise
                 console.print(f"left out: {error}", soft_wrap=True, highlight=False, markup=False)
-    results = _times(models, options.repeats)
-    tables = [_training_table(results, options.batches), _use_table(results)]
-    console.print()
-    print_tables(console, *tables)
-    if options.out is not None:
-        settings = {name: value for name, value in vars(options).items() if name != "out"}
-        document = settings | {"device": device, "models": results}
-        print_paths(console, write_report(options.out, "potentials", caption, tables, document))
+    return _times(models, options.repeats)
 
 
-def _parser() -> argparse.ArgumentParser:
+def tables(results: Mapping[str, Mapping[str, Any]], batches: Sequence[int]) -> list[Table]:
+    """The tables of training and of use."""
+    return [_training_table(results, batches), _use_table(results)]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--batches", type=positive, nargs="+", default=[5, 32], help="in training")
     parser.add_argument("--molecules", type=positive, default=100, help="evaluated at a time")

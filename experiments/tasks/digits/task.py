@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from optax.losses import softmax_cross_entropy_with_integer_labels
 
 import symjax_frames as sf
-from experiments.tasks.digits import figures
 from experiments.tasks.digits.config import DigitsConfig
 from experiments.tasks.digits.data import load_digits
 from experiments.tasks.digits.model import (
@@ -139,6 +138,9 @@ class Digits(Task):
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
         """Draws the maps of the first layer for a digit and for the same digit turned."""
+        # Matplotlib takes a second to load, which training need not wait for.
+        from experiments.tasks.digits import figures
+
         path = folder / "feature_maps.png"
         image = jnp.asarray(self._upright["image"][:1])
         angles = (0.0, 45.0, 90.0)
@@ -150,6 +152,8 @@ class Digits(Task):
 
     def compare(self, folder: Path, results: Mapping[str, dict[str, Any]]) -> list[Picture]:
         """Draws the error of every run against the angle by which its test digits are turned."""
+        from experiments.tasks.digits import figures
+
         if not all("profile" in result for result in results.values()):
             return []
         path = folder / "angles.png"

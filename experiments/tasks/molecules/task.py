@@ -25,7 +25,6 @@ from experiments.tasks.molecules.potential import (
     forces_of_batch,
 )
 from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
-from experiments.tasks.molecules.report import draw_report
 from experiments.training.task import Audited, Batch, Picture, Task
 
 _AUDITED = 4
@@ -227,6 +226,9 @@ class MoleculesTask(Task):
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
         """Draws predictions against what the data say; forces on an interactive page too."""
+        # Matplotlib takes a second to load, which training need not wait for.
+        from experiments.tasks.molecules.report import draw_report
+
         batch = {name: jnp.asarray(array[:_DRAWN]) for name, array in self.splits["test"].items()}
         return draw_report(
             folder,

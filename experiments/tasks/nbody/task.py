@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Key, PyTree
 import symjax_frames as sf
 from experiments.frame_room import refuse_overflows
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
-from experiments.tasks.nbody import figures
 from experiments.tasks.nbody.config import NBodyConfig
 from experiments.tasks.nbody.data import load_nbody
 from experiments.tasks.nbody.model import ACTIONS, Network, evaluated, trained
@@ -110,6 +109,9 @@ class NBody(Task):
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
         """Draws predictions for a few test systems, and the frames of one of them."""
+        # Matplotlib takes a second to load, which training need not wait for.
+        from experiments.tasks.nbody import figures
+
         batch = {name: array[:_DRAWN] for name, array in self.splits["test"].items()}
         predictions = folder / "predictions.png"
         predicted = np.asarray(jax.jit(self.predict)(params, batch))

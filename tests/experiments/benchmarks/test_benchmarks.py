@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from experiments.benchmarks import averaging, eigh, group_conv, timing, wrapping
+from experiments.benchmarks import averaging, group_conv, timing, wrapping
 from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import Network
 
@@ -15,20 +15,13 @@ def small_network(monkeypatch):
     monkeypatch.setattr(averaging, "Network", lambda config, rngs: Network(linear, rngs=rngs))
 
 
-def test_averaging_prints_times_ratios_and_frames(capsys, small_network):
-    averaging.main(["--repeats=1", "--systems=2", "--clouds=2", "--hidden=8"])
+def test_averaging_prints_times_and_ratios(capsys, small_network):
+    averaging.main(["--repeats=1", "--systems=2", "--hidden=8"])
     out = capsys.readouterr().out
     assert "2 systems of 5 bodies, PointGNN 8 wide with 4 layers" in out
-    for row in ("average / 8 backbones", "sampled element / backbone", "pca_frame"):
+    for row in ("average / 8 backbones", "sampled element / backbone"):
         assert row in out
     assert "66 ms" in out and "1.08" in out and "nan" not in out
-
-
-def test_eigh_prints_a_line_for_each_case(capsys):
-    eigh.main(["--repeats=1", "--batch=2"])
-    out = capsys.readouterr().out
-    for dim in (2, 3):
-        assert f"{dim}x{dim} value" in out and f"{dim}x{dim} gradient" in out
 
 
 def test_group_conv_prints_a_line_for_each_layer_and_size(capsys):
@@ -40,7 +33,7 @@ def test_group_conv_prints_a_line_for_each_layer_and_size(capsys):
 
 def test_options_are_checked(capsys, tmp_path):
     with pytest.raises(SystemExit):
-        eigh.main(["--repeats=0"])
+        averaging.main(["--repeats=0"])
     assert "must be a positive integer, got 0" in capsys.readouterr().err
     # Before anything is measured, which takes minutes.
     (tmp_path / "file").touch()

@@ -1,0 +1,80 @@
+"""The compiled programs of training: some steps, and a validation, of all seeds at once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from experiments.config import Config
+from experiments.training.metrics import Chunks
+from experiments.training.optimizer import make_optimizer
+from experiments.training.packing import Packing, packing
+from experiments.training.state import State, map_seeds
+from experiments.training.steps import Trace, take_steps, validate
+from experiments.training.task import Batch, Task
+
+Validated = tuple[State, Float[Array, " seeds"], dict[str, Float[Array, " seeds"]]]
+
+
+class Programs(NamedTuple):
+    """What runs on the device; the states are packed, and given away.
+
+    Attributes:
+      dispatch: `(state, examples, length)`, with a static length, to the state and the trace of so
+        many steps. It is traced once for each length.
+      validation: `(state, chunks)` to the state with the best weights, the mean losses and the
+        metrics.
+    """
+
+    dispatch: Callable[[State, Batch, int], tuple[State, Trace]]
+    validation: Callable[[State, Chunks], Validated]
+
+
+def packed_state(state: State) -> tuple[State, Packing]:
+    """The state of all seeds, packed, and the packing of the parameters of one.
+
+    It is done on the host, where it compiles nothing.
+    """
+    params = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.params
+    )
+    found = packing(params)
+    # Copied: the programs are given the memory.
+    return jax.tree.map(partial(jnp.array, copy=True), found.pack(jax.device_get(state))), found
+
+
+def make_programs(config: Config, task: Task, packing: Packing) -> Programs:
+    """The programs of a run.
+
+    Args:
+      config: the configuration.
+      task: what is learnt.
+      packing: of the parameters.
+    """
+    settings = config.train
+    optimizer = make_optimizer(settings, config.num_steps)
+    seeds = jnp.asarray(settings.seeds, jnp.int32)
+    between = settings.evaluate_every * config.steps_per_epoch
+
+    @partial(jax.jit, static_argnames="length", donate_argnums=0)
+    def dispatch(state: State, examples: Batch, length: int) -> tuple[State, Trace]:
+        steps = partial(
+            take_steps,
+            task=task,
+            optimizer=optimizer,
+            batch_size=settings.batch_size,
+            ema=settings.ema,
+            length=length,
+            packed=packing,
+        )
+        return map_seeds(task, lambda state, seed: steps(state, seed, examples), state, seeds)
+
+    @partial(jax.jit, donate_argnums=0)
+    def validation(state: State, chunks: Chunks) -> Validated:
+        one = partial(validate, task=task, steps=between, packed=packing)
+        return map_seeds(task, lambda state: one(state, chunks), state)
+
+    return Programs(dispatch, validation)
