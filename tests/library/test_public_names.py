@@ -15,7 +15,7 @@ NAMESPACES = ("actions", "correlation", "frames", "groups", "linalg")
 
 TOP_LEVEL = {
     *("Action", "Frame", "Group", "Isometry"),
-    *("frame_average", "group_average", "sampled_average"),
+    *("batch_average", "batch_capacity", "frame_average", "group_average", "sampled_average"),
     *("fields", "images", "packed", "points", "pseudovectors", "regular", "tensors", "vectors"),
     *("voxels",),
     *("canonical_frame", "close", "frame_capacity", "frame_diagnostics", "landmark_frame"),

@@ -24,7 +24,7 @@ from experiments.training.task import Batch
 
 BASELINE = "e3x"
 _SAMPLED = {"frame": "pca", "training_average": "sampled"}
-_ROBUST = {"frame": "robust", "max_elements": 20, "threshold": 0.25, "training_average": "sampled"}
+_ROBUST = {"frame": "robust", "max_elements": 20, "threshold": 0.5, "training_average": "sampled"}
 _MESSAGES = {"backbone": "message_passing", "degree": 1}
 # As in the configurations of ethanol, where there is one.
 MODELS: dict[str, dict[str, Any]] = {

@@ -121,19 +121,25 @@ class MoleculesTask(Task):
         """What the model that is averaged over its whole frame says.
 
         Returns:
-          `energy` in eV above the references of the atoms, `forces` in eV/Angstrom, and the spreads
-          of energies in eV; or `dipole` in e*Angstrom, or `polarizability` in Angstrom^3.
+          `energy` in eV above the references of the atoms, and `forces` in eV/Angstrom; or `dipole`
+          in e*Angstrom, or `polarizability` in Angstrom^3.
         """
+        return self._predicted(params, batch)[0]
+
+    def _predicted(
+        self, params: PyTree[Array], batch: Batch
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """What `predict` returns, and the spreads of energies in eV, by their names."""
         inputs = batch["positions"], batch["species"]
         match self.targets:
             case "energy_forces":
                 model = forces_of_batch(self.potential.with_spreads(params))
                 energy, forces, spreads = model(*inputs)
-                return {"energy": energy, "forces": forces, **spreads}
+                return {"energy": energy, "forces": forces}, spreads
             case "energy":
                 energy, spreads = self.potential.with_spreads(params)(*inputs)
-                return {"energy": energy, **spreads}
-        return {self.targets: self.potential.energies(params)(*inputs)}
+                return {"energy": energy}, spreads
+        return {self.targets: self.potential.energies(params)(*inputs)}, {}
 
     def _predict_in_turn(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
         return in_parts(functools.partial(self.predict, params), batch, _AT_A_TIME)
@@ -154,14 +160,12 @@ class MoleculesTask(Task):
                     return jnp.sqrt(jnp.sum(error**2, axis=1))
             return jnp.mean(jnp.abs(error), axis=tuple(range(1, error.ndim)))
 
-        metrics = {}
-        for name, value in self.predict(params, batch).items():
-            if name in QUANTITIES:
-                quantity = QUANTITIES[name]
-                metrics[quantity.metric] = quantity.per_unit * size(name, value - batch[name])
-            else:
-                metrics[f"{name}_meV"] = 1000 * value
-        return metrics
+        predicted, spreads = self._predicted(params, batch)
+        errors = {
+            QUANTITIES[name].metric: QUANTITIES[name].per_unit * size(name, value - batch[name])
+            for name, value in predicted.items()
+        }
+        return errors | {f"{name}_meV": 1000 * value for name, value in spreads.items()}
 
     def committee(self) -> "MoleculesTask":
         """This task with the mean of several networks: parameters have a leading axis `seed`."""

@@ -136,8 +136,12 @@ def test_training_keeps_the_facts_and_evaluates_forces(trained, evaluated):
     facts = json.loads((trained / "facts.json").read_text())
     assert facts["elements"] == [1, 7, 8]
     stored, printed = evaluated
-    assert set(stored["test"]) == {"energy_meV", "forces_meV_A"}
-    for name, errors in stored["test"].items():
+    assert set(stored["test"]) == {"energy_meV", "forces_meV_A", "energy_spread_meV"}
+    # Of networks that see the canonical molecule in four orientations, and of both networks.
+    assert min(stored["test"]["energy_spread_meV"]) > 0.1
+    assert stored["committee"]["energy_deviation_meV"] > 0.1
+    for name in ("energy_meV", "forces_meV_A"):
+        errors = stored["test"][name]
         # The absolute error of a mean is at most the mean of the absolute errors.
         # They are equal, but for rounding, where the errors of both seeds have one sign.
         assert min(errors) / 2 < stored["committee"][name] < np.mean(errors) * (1 + 1e-6)
@@ -190,7 +194,9 @@ def test_the_same_weights_are_evaluated_without_their_frame(trained, evaluated, 
     _, averaged = evaluated
     assert main(["evaluate", str(trained), "model.frame=none"]) == 0
     alone = capsys.readouterr().out
-    assert alone.splitlines()[0] == averaged.splitlines()[0] and alone != averaged
+    head = averaged.splitlines()[0]
+    assert "energy_spread_meV" in head and alone != averaged
+    assert alone.split("\n")[0].split() == head.replace("test energy_spread_meV", "").split()
     assert main(["evaluate", str(trained), "model.frame=none", "model.max_elements=4"]) == 2
     assert "model.max_elements: " in capsys.readouterr().err
     assert main(["evaluate", str(trained), "model.hidden=8"]) == 2
