@@ -63,10 +63,12 @@ def refuse_overflow(label: str, room: Room) -> None:
     Raises:
       DataError: it is more than `MOST_DROPPED`.
     """
-    if room.dropped > MOST_DROPPED:
+    # As a number of Python: to compare an array of JAX is a program of its own.
+    dropped = float(room.dropped)
+    if dropped > MOST_DROPPED:
         *capacity, elements = np.asarray(room.needed).tolist()
         raise DataError(
-            f"{label}: its robust frame must keep its weight, got {100 * float(room.dropped):.3g} % "
+            f"{label}: its robust frame must keep its weight, got {100 * dropped:.3g} % "
             "without room, so that the energy would change with the orientation (model.max_elements "
             f"must be at least {elements} and model.capacity at least {capacity} in the config.yaml "
             "of the run)"

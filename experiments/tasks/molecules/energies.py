@@ -120,7 +120,9 @@ class CompiledEnergy:
     ) -> Evaluation:
         """The energy and its gradient, with room for `capacity` neighbours of each atom."""
         with enabled(dtype):
-            return self._evaluate(positions, species, capacity=capacity)
+            result = self._evaluate(positions, species, capacity=capacity)
+        # All at once, as arrays of NumPy: of JAX, each use would be a call of its own.
+        return jax.device_get(result)
 
     def memory(
         self, positions: np.ndarray, species: np.ndarray, capacity: int, dtype: Precision

@@ -75,6 +75,24 @@ def test_forces_turn_with_the_molecule_as_those_of_the_network_alone_do_not(keys
     assert max(errors[:2]) < 1e-12 and min(errors[2:]) > 1e-2
 
 
+def test_numbers_beside_an_energy_are_results_and_have_no_part_in_forces():
+    def energy(positions, species):
+        value = jnp.sum(jnp.sin(positions))
+        return value, {"energy_spread": value**2, "largest": jnp.max(species)}
+
+    results = []
+    for function in (energy, lambda *args: energy(*args)[0]):
+        atoms = water(SymmetrizedCalculator(function))
+        atoms.get_forces()
+        results.append(atoms.calc.results)
+    beside, alone = results
+    assert set(beside) - set(alone) == {"energy_spread", "largest"}
+    assert (
+        beside["energy_spread"] == pytest.approx(beside["energy"] ** 2) and beside["largest"] == 8
+    )
+    np.testing.assert_array_equal(beside["forces"], alone["forces"])
+
+
 def test_forces_are_minus_the_slope_of_the_energy_and_nothing_pushes_or_turns(atoms, alone):
     step, forces = 1e-4, atoms.get_forces().copy()
     for index in np.ndindex(2, 3):
