@@ -95,6 +95,8 @@ class TrainConfig(Section):
     """Passes over the training examples."""
     batch_size: Count = 100
     """Examples in a batch; the rest of an epoch that fills no batch is dropped."""
+    gradient_parts: Count = 1
+    """Parts of a batch whose gradients are computed one after the other, and added: less memory."""
     loss: str
     """The training loss."""
     learning_rate: Positive = 1e-3
@@ -127,6 +129,11 @@ class Config(Section):
             "train.batch_size",
             "be at most data.num_train, which is {section.data.num_train}",
             lambda config: config.train.batch_size <= config.data.num_train,
+        ),
+        Rule(
+            "train.gradient_parts",
+            "divide train.batch_size, which is {section.train.batch_size}",
+            lambda config: config.train.batch_size % config.train.gradient_parts == 0,
         ),
         Rule(
             "train.warmup_steps",

@@ -68,6 +68,7 @@ def make_programs(config: Config, task: Task, packing: Packing) -> Programs:
             batch_size=settings.batch_size,
             ema=settings.ema,
             length=length,
+            gradient_parts=settings.gradient_parts,
             packed=packing,
         )
         return map_seeds(task, lambda state, seed: steps(state, seed, examples), state, seeds)

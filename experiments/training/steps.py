@@ -1,6 +1,6 @@
 """The pure functions of training: some steps of gradient descent, and a validation."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,7 @@ def take_steps(
     batch_size: int,
     ema: float | None,
     length: int,
+    gradient_parts: int = 1,
     packed: Packing | None = None,
 ) -> tuple[State, Trace]:
     """Takes `length` steps of one seed.
@@ -66,6 +67,7 @@ def take_steps(
       batch_size: examples in a batch.
       ema: decay of the moving average of the weights, or `None`.
       length: number of steps.
+      gradient_parts: parts of a batch whose gradients are computed one after the other and added.
       packed: the packing of the state, if it is packed.
 
     Returns:
@@ -79,11 +81,31 @@ def take_steps(
     # Outside of the loss, parameters are one vector, which compiles and runs faster.
     pack, unpack = packing(state.params) if packed is None else packed
 
-    def step(state: State, rows: Int[Array, " batch"]) -> tuple[State, Trace]:
+    def loss_and_gradient(
+        params: Array, rows: Int[Array, " rows"], draw: Key[Array, ""]
+    ) -> tuple[Array, Array]:
         batch = {name: array[rows] for name, array in data.items()}
+        loss, gradient = jax.value_and_grad(task.loss)(unpack(params), batch, draw)
+        return loss, pack(gradient)
+
+    def accumulated(
+        params: Array, rows: Int[Array, " batch"], draw: Key[Array, ""]
+    ) -> tuple[Array, Array]:
+        """The mean over the parts, which is that of the batch, as a loss is a mean of examples."""
+
+        def add(sums: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, loss_and_gradient(params, *part)), None
+
+        parts = rows.reshape(gradient_parts, -1), jax.random.split(draw, gradient_parts)
+        shapes = jax.eval_shape(loss_and_gradient, params, parts[0][0], parts[1][0])
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        sums, _ = jax.lax.scan(add, zeros, parts)
+        return jax.tree.map(lambda leaf: leaf / gradient_parts, sums)
+
+    def step(state: State, rows: Int[Array, " batch"]) -> tuple[State, Trace]:
         draw = jax.random.fold_in(draws, state.step)
-        loss, gradient = jax.value_and_grad(task.loss)(unpack(state.params), batch, draw)
-        gradient = pack(gradient)
+        descend = loss_and_gradient if gradient_parts == 1 else accumulated
+        loss, gradient = descend(state.params, rows, draw)
         # Optax raises its decay rates to a whole number, which the strict rules forbid.
         with jax.numpy_dtype_promotion("standard"):
             updates, moments = optimizer.update(gradient, state.optimizer, state.params)

@@ -63,7 +63,10 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
-        """The training loss of a batch; `key` draws frame elements and augmentations."""
+        """The training loss, a mean over the examples of a batch.
+
+        `key` draws frame elements and augmentations.
+        """
 
     @abstractmethod
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:

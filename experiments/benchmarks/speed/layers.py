@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.benchmarks.report import Table
 from experiments.benchmarks.speed import puny_torch
-from experiments.benchmarks.speed.layerwise import STEPS, layerwise_calls
+from experiments.benchmarks.speed.layerwise import PARTS, STEPS, layerwise_calls
 from experiments.benchmarks.speed.part import Part, shown, times_of
 from experiments.benchmarks.speed.peers import Peer
 from experiments.benchmarks.timing import Spread, spreads, stopwatch
@@ -17,6 +17,7 @@ _ROWS = {
     "forward": ("forward", "forward"),
     "step in a dispatch of its own": ("step", "step"),
     f"step, {STEPS} in a dispatch": ("steps", "step"),
+    f"step, {STEPS} in a dispatch, gradients of {PARTS} parts": ("steps in parts", "step"),
 }
 """What is compared: our call, and that of the peer."""
 
@@ -34,7 +35,8 @@ def measure(options: argparse.Namespace) -> Part:
         for name in peer.names:
             watches[_PEER, name] = lambda count, name=name: peer.seconds(name, count)
         times = spreads(watches, options.repeats)
-    times["ours", "steps"] = Spread(*(time / STEPS for time in times["ours", "steps"]))
+    for several in ("steps", "steps in parts"):
+        times["ours", several] = Spread(*(time / STEPS for time in times["ours", several]))
     rows = [
         [
             what,

@@ -1,5 +1,6 @@
 """The layer-wise averaged network of the n-body task, as calls to time beside `puny_torch.py`."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import Network
 
 _BODIES = 5
+PARTS = 5
+"""Parts of a batch that the gradient is accumulated over."""
 STEPS = 10
 """Steps in one dispatch of the training loop."""
 
@@ -45,22 +48,42 @@ def layerwise_calls(systems: int = 100, steps: int = STEPS) -> dict[str, Call]:
     def loss(params: Any, inputs: tuple, target: Array) -> Float[Array, ""]:
         return jnp.mean((forward(params, inputs) - target) ** 2)
 
-    def step(params: Any, moments: Any, inputs: tuple, target: Array) -> tuple[Any, Any]:
-        gradient = jax.grad(loss)(params, inputs, target)
+    whole_gradient = jax.grad(loss)
+
+    def in_parts(params: Any, inputs: tuple, target: Array) -> Any:
+        """The gradient, accumulated over parts of the batch, as `train.gradient_parts` has it."""
+        parts = jax.tree.map(
+            lambda leaf: leaf.reshape(PARTS, -1, *leaf.shape[1:]), (inputs, target)
+        )
+
+        def add(total: Any, part: tuple) -> tuple[Any, None]:
+            gradient = whole_gradient(params, *part)
+            return jax.tree.map(lambda one, other: one + other / PARTS, total, gradient), None
+
+        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)[0]
+
+    def step(
+        params: Any, moments: Any, inputs: tuple, target: Array, gradient_of: Any = whole_gradient
+    ) -> tuple[Any, Any]:
+        gradient = gradient_of(params, inputs, target)
         # Optax raises its decay rates to a whole number, which strict rules forbid.
         with jax.numpy_dtype_promotion("standard"):
             updates, moments = optimizer.update(gradient, moments, params)
         return optax.apply_updates(params, updates), moments
 
-    def dispatch(params: Any, moments: Any, inputs: tuple, target: Array) -> tuple[Any, Any]:
+    def dispatch(
+        params: Any, moments: Any, inputs: tuple, target: Array, gradient_of: Any = whole_gradient
+    ) -> tuple[Any, Any]:
         def body(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-            return step(*carry, inputs, target), None
+            return step(*carry, inputs, target, gradient_of), None
 
         return jax.lax.scan(body, (params, moments), None, length=steps)[0]
 
     moments = optimizer.init(params)
+    whole = params, moments, inputs, target
     return {
         "forward": prepare(forward, params, inputs)[0],
         "step": prepare(step, params, moments, inputs, target)[0],
         "steps": prepare(dispatch, params, moments, inputs, target)[0],
+        "steps in parts": prepare(partial(dispatch, gradient_of=in_parts), *whole)[0],
     }

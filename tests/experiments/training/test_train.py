@@ -155,6 +155,33 @@ def test_a_step_is_one_of_adamw_on_the_batch(configure):
     assert not np.allclose(after.params["first"], state.params["first"], atol=1e-3)
 
 
+def test_gradients_of_the_parts_of_a_batch_add_up_to_that_of_the_batch(configure):
+    class Drawing(Toy):
+        """Its loss adds a number that depends on the draw, so that the draws are seen."""
+
+        def loss(self, params, batch, key):
+            errors = self.evaluate(params, batch)["mse"]
+            return jnp.mean(errors) + jax.random.normal(key, dtype=jnp.float32)
+
+    config = configure("train.gradient_parts=4")
+    task, optimizer = Drawing(config), make_optimizer(config.train, config.num_steps)
+    data = {name: jnp.asarray(array) for name, array in task.splits["train"].items()}
+    step = partial(take_steps, task=task, optimizer=optimizer, batch_size=16, ema=None, length=1)
+    state = initial_state(task, optimizer, False, jnp.int32(3))
+    both = jax.jit(lambda state, seed: [step(state, seed, data, gradient_parts=n) for n in (1, 4)])
+    (whole, trace), (parts, trace_of_parts) = both(state, jnp.int32(3))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), parts.params, whole.params)
+    np.testing.assert_allclose(trace_of_parts.gradient_norm, trace.gradient_norm, rtol=1e-5)
+    draw = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 2), 0)
+    normal = partial(jax.random.normal, dtype=jnp.float32)
+    noise = jnp.mean(jax.vmap(normal)(jax.random.split(draw, 4)))
+    expected = trace.loss - normal(draw) + noise
+    np.testing.assert_allclose(trace_of_parts.loss, expected, rtol=1e-5)
+    assert abs(float(trace_of_parts.loss[0] - trace.loss[0])) > 1e-2
+    with pytest.raises(UsageError, match="gradient_parts: must divide train.batch_size"):
+        configure("train.gradient_parts=3")
+
+
 def test_weights_average_reaches_its_decay():
     average, params = {"w": jnp.zeros((), jnp.float32)}, {"w": jnp.ones((), jnp.float32)}
     late = update_average(average, params, jnp.int32(10**6), 0.9)
