@@ -109,6 +109,20 @@ FAULTS = (
         ("tests/library/test_draws.py",),
     ),
     Fault(
+        "what is over in the first round of a batch is left out",
+        "symjax_frames/_pairs.py",
+        "return jax.lax.cond(needed > 0, add_rounds, lambda sums: sums, sums)",
+        "return sums",
+        ("tests/library/test_batch_average.py",),
+    ),
+    Fault(
+        "the parts of a batch are added, and not averaged",
+        "experiments/training/steps.py",
+        "return jax.tree.map(lambda leaf: leaf / gradient_parts, sums)",
+        "return sums",
+        ("tests/experiments/training/test_train.py",),
+    ),
+    Fault(
         "a robust frame is taken for constant in derivatives",
         "symjax_frames/frames/_robust.py",
         "    return jax.lax.stop_gradient(frame) if detach else frame\n",
