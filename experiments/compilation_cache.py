@@ -26,18 +26,23 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path 
 
     Args:
       folder: where; by default what `JAX_COMPILATION_CACHE_DIR` says, and else a folder in
-        `XDG_CACHE_HOME`, or in `~/.cache`. An empty name means none.
+        `XDG_CACHE_HOME`, or in `~/.cache`. An empty name means none. The URL of a storage that
+        JAX knows, such as `gs://bucket/folder`, is handed on to it.
 
     Returns:
-      The folder, or `None` if there is none, or it cannot be written, which gives a warning.
+      The folder, or `None` if there is none on this machine, or it cannot be written, which gives
+      a warning.
     """
     if folder is None:
         folder = os.environ.get(FOLDER)
-    path = default_folder() if folder is None else Path(folder) if str(folder) else None
+    name = "" if folder is None else os.path.expanduser(folder)
+    # Storage such as gs://bucket, which JAX writes to by itself.
+    remote = name if "://" in name else ""
+    path = default_folder() if folder is None else Path(name) if name and not remote else None
     if path is not None and not _can_write(path):
         warnings.warn(f"{path}: compiled programs cannot be kept there", stacklevel=2)
         path = None
-    os.environ[FOLDER] = "" if path is None else str(path)
+    os.environ[FOLDER] = remote if path is None else str(path)
     os.environ.setdefault(SHORTEST, _SECONDS)
     if "jax" in sys.modules:
         import jax

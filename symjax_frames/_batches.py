@@ -70,7 +70,14 @@ def take_apart(in_axes: PyTree[int | None], args: tuple, kwargs: dict) -> Batch:
         for leaf, axis in zip(leaves, leaf_axes, strict=True)
         if axis is not _SHARED
     ]
-    sizes = sorted({len(array) for array in arrays})
+    found = {array.shape[0] for array in arrays}
+    for size in found:
+        if not is_integer(size):
+            raise ValueError(
+                f"the number of examples must be known, got {size}; a symbolic one takes "
+                "jax.vmap(frame_average(...))"
+            )
+    sizes = sorted(found)
     if len(sizes) != 1:
         raise ValueError(
             f"in_axes={in_axes!r} must leave the arguments one number of examples, got "

@@ -92,7 +92,7 @@ def draw_elements(key: Key[Array, ""], frame: Frame, plan: Plan) -> Frame:
 
     Returns:
       They, each with the weight one over their number, whose derivative is that of the logarithm
-      of the weight it was drawn with.
+      of the weight it was drawn with; NaN if a weight was negative or NaN.
     """
     constant = jax.lax.stop_gradient(frame.weights)
     graphs = constant.shape[1:]
@@ -113,6 +113,10 @@ def draw_elements(key: Key[Array, ""], frame: Frame, plan: Plan) -> Frame:
     # Where there is no weight at all, as of a graph that is padding, none is handed on.
     nothing = weights == 0
     ratio = weights / jax.lax.stop_gradient(jnp.where(nothing, 1, weights))
+    # No element can be drawn with weights that are negative, or no numbers: an average would look
+    # like one of others. Those that are known are refused before.
+    drawable = jnp.min(constant, axis=0) >= 0
+    ratio = jnp.where(drawable[None], ratio, jnp.nan)
     return Frame(jax.tree.map(take, frame.elements), ratio / plan.bases)
 
 
@@ -138,7 +142,7 @@ def systematic_draws(
     steps = jax.lax.broadcasted_iota(offset.dtype, (count, *offset.shape), 0)
     marks = (steps + offset[None]) * (total / count)[None]
     marks = jnp.minimum(marks, jnp.nextafter(total, jnp.zeros_like(total))[None])
-    # What is not a number is no larger either: the first element is drawn, and hands it on.
+    # What is not a number is no larger either: the first element is drawn.
     return jnp.argmax(~(ends[None] <= marks[:, None]), axis=1)
 
 

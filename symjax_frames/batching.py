@@ -130,7 +130,7 @@ def batch_average[**P, R](
                 return whole(frames, arrays)
             known: list[Outputs] = []
 
-            def evaluate(pairs: Pairs) -> Sums:
+            def evaluate(pairs: Pairs) -> list[Sums]:
                 dtypes: dict[str, Any] = {}
 
                 def of_pair(element: Any, entries: list[Array]) -> PyTree[Array]:

@@ -46,6 +46,16 @@ def test_by_default_it_is_a_folder_of_the_user_and_of_the_processor(monkeypatch,
     assert default_folder().is_relative_to(tmp_path / "home" / ".cache")
 
 
+def test_a_storage_elsewhere_is_left_to_jax_and_a_home_is_found(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FOLDER, "gs://bucket/folder")
+    assert use_compilation_cache() is None
+    assert os.environ[FOLDER] == getattr(jax.config, _OPTIONS[0]) == "gs://bucket/folder"
+    assert not any(tmp_path.iterdir())
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert use_compilation_cache("~/mine") == tmp_path / "home" / "mine"
+
+
 def test_a_folder_that_cannot_be_written_gives_a_warning(tmp_path):
     (tmp_path / "file").touch()
     with pytest.warns(UserWarning, match="file/folder: compiled programs cannot be kept there"):

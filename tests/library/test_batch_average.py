@@ -139,6 +139,25 @@ def test_the_variance_is_that_of_the_dense_average(clouds):
     np.testing.assert_allclose(variance, expected[1][0], atol=1e-8)
 
 
+def test_the_variance_holds_where_weights_cancel_or_are_nearly_zero():
+    # Of one pair a round: the first two add up to zero, and one over the last is no number of 16 bits.
+    weights = np.array([1, -1, 0, 0.75, 0.25, 6e-8])
+    turns = sf.signs(3).cast(jnp.float32)
+    elements = jax.tree.map(lambda leaf: leaf[: len(weights)], turns)
+    law = {"in_actions": sf.vectors, "out_actions": None, "with_variance": True}
+    average = sf.batch_average(
+        lambda x: jnp.sum(jnp.exp(x)),
+        lambda x: sf.Frame(elements, jnp.asarray(weights, jnp.float16)),
+        capacity=1,
+        **law,
+    )
+    x = np.array([0.5, 1.0, 2.0], np.float32)
+    values = np.exp(x * np.diagonal(elements.linear, axis1=1, axis2=2)).sum(axis=1)
+    expected = weights @ (values - (mean := weights @ values)) ** 2
+    found = jax.jit(average)(x[None, None])
+    np.testing.assert_allclose(np.ravel(found), [mean, expected], rtol=1e-5)
+
+
 def count_evaluations(average, *args):
     """How often the function is evaluated when the compiled average runs."""
     calls = []
@@ -273,6 +292,11 @@ def test_bad_arguments_are_refused(clouds):
     for message, in_axes in refused.items():
         with pytest.raises(ValueError, match=message):
             sf.batch_average(backbone, frame, in_axes=in_axes, **LAW)(PARAMS, x, mask)
+    # As in a program that is exported for batches of any size.
+    (many,) = jax.export.symbolic_shape("many")
+    some = [jax.ShapeDtypeStruct((many, *array.shape[1:]), array.dtype) for array in (x, mask)]
+    with pytest.raises(ValueError, match=r"a symbolic one takes jax.vmap\(frame_average"):
+        jax.eval_shape(packed_of(4), PARAMS, *some)
     with pytest.raises(ValueError, match="batch_size must be a positive integer"):
         sf.batch_capacity(frame, x, mask, batch_size=0)
     with pytest.raises(ValueError, match="must return a Frame"):

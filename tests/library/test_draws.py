@@ -12,7 +12,7 @@ from flax import nnx
 
 import symjax_frames as sf
 from symjax_frames import nn
-from symjax_frames._draws import systematic_draws
+from symjax_frames._draws import Plan, draw_elements, systematic_draws
 
 MOVES = {"in_actions": sf.vectors, "out_actions": sf.vectors}
 CLOUD = np.random.default_rng(0).normal(size=(5, 2))
@@ -137,6 +137,20 @@ def test_elements_are_drawn_as_often_as_their_weights_say():
     assert (counts > expected - 1 - 1e-4).all() and (counts < expected + 1 + 1e-4).all()
     assert not counts[np.broadcast_to(expected == 0, counts.shape)].any()
     assert (drawn[-2:] == 0).all()
+
+
+@pytest.mark.parametrize("systematic", [False, True])
+def test_nothing_is_drawn_with_weights_that_are_negative_or_unknown(systematic):
+    """Where they are traced, they cannot be refused; the estimate must not look like a number."""
+    columns = np.array([[1, -1, 1], [0.5, 0.5, np.nan], [0.5, 0.5, 0]], np.float32).T
+    drawn = jax.jit(
+        lambda weights: (
+            draw_elements(
+                jax.random.key(0), sf.Frame(weights, weights), Plan(4, systematic)
+            ).weights
+        )
+    )(columns)
+    np.testing.assert_array_equal(drawn, np.broadcast_to([np.nan, np.nan, 0.25], (4, 3)))
 
 
 def strides(rows, count):

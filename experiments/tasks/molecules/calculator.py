@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+from ase.outputs import Properties
 from jaxtyping import Array, PyTree
 
 from experiments.errors import UsageError
@@ -47,11 +48,13 @@ class SymmetrizedCalculator(Calculator):
 
     `results` hold what the energy returns beside its value too: of a trained run `energy_spread`,
     the deviation in eV of the energies of the elements of the frame, and for a committee
-    `energy_deviation`, that of its networks.
+    `energy_deviation`, that of its networks. ASE knows no such properties, and what takes only
+    those it knows, as `SinglePointCalculator`, is given the `implemented_properties` of `results`.
 
     Args:
       energy: any function of positions `(atoms, 3)` in angstrom and species `(atoms,)`, in eV, that
-        JAX can differentiate. It may return a pair of the energy and a dictionary of numbers.
+        JAX can differentiate. It may return a pair of the energy and a dictionary of numbers, which
+        must not be called energy, free_energy or forces.
       species_of: atomic numbers to what `energy` takes for species; by default they are the same.
       reference: atomic numbers to an energy that is added in double precision; by default zero.
       neighbours: makes the graph that `energy` takes for its third argument; by default it
@@ -61,7 +64,8 @@ class SymmetrizedCalculator(Calculator):
       dtype: what positions are handed over in: `"float32"`, or `"float64"` for noiseless forces.
 
     Raises:
-      UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none
+      UsageError: an argument is not of its kind. When atoms are to be calculated: if `energy` does
+        not return what is said above, if they are none
         or periodic, if one is no element, is not at a finite position, or is where another one is,
         if their info declares another unit of length, if `species_of` refuses an element, or if
         `room` has dropped more than a thousandth.
@@ -158,6 +162,12 @@ class SymmetrizedCalculator(Calculator):
             energy += float(self._reference(numbers))
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
         self.results |= {name: float(number) for name, number in others.items()}
+
+    def export_properties(self) -> Properties:
+        """The `implemented_properties`, as `atoms.get_properties` returns them."""
+        # ASE refuses other results, and with them those that were asked for.
+        names = [name for name in self.implemented_properties if name in self.results]
+        return Properties({name: self.results[name] for name in names})
 
     def memory(self, atoms: Atoms) -> int:
         """The bytes that the energy of these atoms takes, with the room for neighbours as it is."""

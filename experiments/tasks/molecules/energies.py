@@ -27,6 +27,9 @@ RoomOf = Callable[[Array, Array], Room]
 
 Precision = Literal["float32", "float64"]
 
+_RESULTS = ("energy", "free_energy", "forces")
+"""What a calculator says of any energy, which numbers beside it may not be called."""
+
 
 class PotentialLike(Protocol):
     """What the calculator and the command `predict` need of a potential."""
@@ -145,6 +148,18 @@ class CompiledEnergy:
         return self
 
 
+def _is_pair(found: Any) -> bool:
+    """Whether an energy has numbers beside it."""
+    if not isinstance(found, tuple | list | dict):
+        return False
+    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
+        raise UsageError(
+            "energy must return a number, or a pair of it and of a dictionary of other numbers, got "
+            f"a {type(found).__name__} of length {len(found)}"
+        )
+    return True
+
+
 def enabled(dtype: Precision) -> contextlib.AbstractContextManager[None]:
     """A context in which JAX computes in the given precision: double is off by default."""
     return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
@@ -165,12 +180,19 @@ def value_and_slope(
 
     def total(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, Any]:
         found = energy(centred(positions), *rest)
-        values, others = found if isinstance(found, tuple) else (found, {})
+        values, others = found if _is_pair(found) else (found, {})
         if jnp.shape(values) != positions.shape[:-2]:
             raise UsageError(
                 "energy must return one number, as a potential that was trained on energies does, "
                 f"got shape {jnp.shape(values)[positions.ndim - 2 :]}"
             )
+        for name, other in others.items():
+            if name in _RESULTS or jnp.shape(other) != positions.shape[:-2]:
+                raise UsageError(
+                    f"what energy returns beside it must be numbers with names other than "
+                    f"{', '.join(_RESULTS)}, got {name!r} of shape "
+                    f"{jnp.shape(other)[positions.ndim - 2 :]}"
+                )
         return jnp.sum(values), (values, others)
 
     def both(

@@ -347,3 +347,28 @@ def test_room_for_neighbours_grows_and_says_so(monkeypatch):
     assert f"has {needed} neighbours and there was room for 8" in said[0]
     short = jax.jit(energy)(jnp.asarray(near.positions), jnp.ones(27, jnp.int32), graph)
     assert abs(short - whole.get_potential_energy(near)) > 1e-3
+
+
+def test_numbers_beside_an_energy_are_results_and_hide_none_that_ase_knows():
+    def atoms_with(returned):
+        energy = lambda positions, species: returned(jnp.sum(positions**2))
+        return Atoms("H2", [[0, 0, 0], [0, 0, 1.0]], calculator=SymmetrizedCalculator(energy))
+
+    atoms = atoms_with(lambda value: (value, {"energy_spread": 2 * value}))
+    known = atoms.get_properties(["energy", "forces"])
+    assert atoms.calc.results["energy_spread"] == 2 * known["energy"] == 1
+    np.testing.assert_array_equal(known["forces"], atoms.get_forces())
+    assert "energy_spread" not in known
+    refused = {
+        "got 'energy' of shape": lambda value: (value, {"energy": value}),
+        r"got 'charges' of shape \(2,\)": lambda value: (
+            value,
+            {"charges": value[None] * np.ones(2)},
+        ),
+        "a tuple of length 3": lambda value: (value, {}, value),
+        "a tuple of length 2": lambda value: (value, value),
+        "a list of length 2": lambda value: [value, {}],
+    }
+    for message, returned in refused.items():
+        with pytest.raises(UsageError, match=message):
+            atoms_with(returned).get_potential_energy()
