@@ -101,6 +101,6 @@ def _batch_first(leaf: Any, axis: int) -> Array:
     if not isinstance(leaf, jax.Array | np.ndarray) or not -leaf.ndim <= axis < leaf.ndim:
         raise ValueError(
             f"an argument has no axis {axis} for the batch, got {describe(leaf)}; its entry of "
-            "in_axes may be None"
+            "in_axes may be None (keyword arguments must have one entry for each example)"
         )
     return jnp.moveaxis(jnp.asarray(leaf), axis, 0)
