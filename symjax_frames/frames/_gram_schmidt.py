@@ -125,7 +125,7 @@ def make_bases(
         openness = [jnp.broadcast_to(ambiguity, weights.shape), _openness(ambiguity, left)]
         pair = jnp.stack([first, second])
     weights = weights * cosets.shares(openness, turn)
-    weights = jnp.where(filled, weights, 0)
+    weights = settled(jnp.where(filled, weights, 0))
 
     linear = cosets.turned(orthonormal(pair), turn)[:max_elements]
     weights = jnp.repeat(weights, order)[:max_elements]

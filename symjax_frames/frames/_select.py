@@ -17,10 +17,7 @@ _PLACES = 20
 """Bits of a place where their number is not known: for a million points."""
 
 _FEW = 32
-"""Numbers that are compared with each other, at most. The comparisons are written out."""
-
-_WRITTEN_OUT = 64
-"""Slots whose entries are found by comparisons that are written out."""
+"""Numbers that are compared with each other, at most."""
 
 
 def few(size: int) -> bool:
@@ -46,13 +43,11 @@ def total_before(
     keys: Int[Array, "*any entries"], amounts: Int[Array, "*any #entries"]
 ) -> Int[Array, "*any entries"]:
     """The sum, for each of few entries, of the amounts of all entries of a larger key."""
-    # Computed once, and not once for each comparison.
+    # Computed once, and not once for each comparison. These are one reduction: written out, they take
+    # no less time, and longer to compile.
     keys, amounts = settled((keys, amounts))
-    found = jnp.zeros_like(keys)
-    for entry in range(keys.shape[-1]):
-        here = slice(entry, entry + 1)
-        found = found + jnp.where(keys[..., here] > keys, amounts[..., here], 0)
-    return found
+    before = keys[..., None, :] > keys[..., :, None]
+    return jnp.sum(jnp.where(before, amounts[..., None, :], 0), axis=-1, dtype=keys.dtype)
 
 
 def largest(
@@ -131,22 +126,15 @@ def assign(
         starts = jnp.where(numbers > 0, starts, room)
         starts = settled(starts * size + jax.lax.iota(jnp.int32, size))
         # Of all entries that start at a slot or before it, it belongs to the last one.
-        last = jnp.zeros_like(slots)
-        for entry in range(size):
-            start = starts[entry : entry + 1]
-            last = jnp.maximum(last, jnp.where(start < (slots + 1) * size, start, 0))
+        before = starts[None] < ((slots + 1) * size)[:, None]
+        last = settled(jnp.max(jnp.where(before, starts[None], 0), axis=1))
         start, choice = split(last, size)
         return choice, slots - start, filled
     # Of more entries than there are slots, only the first have any.
     _, places, _ = largest(weights, room)
     numbers = numbers.at[places].get(mode="promise_in_bounds")
     starts = settled(jax.lax.cumsum(numbers) - numbers)
-    if is_integer(starts.shape[0]) and starts.shape[0] <= _WRITTEN_OUT:
-        started = jnp.zeros_like(slots)
-        for entry in range(starts.shape[0]):
-            started = started + (starts[entry : entry + 1] <= slots).astype(slots.dtype)
-    else:
-        started = jnp.sum(starts[None] <= slots[:, None], axis=1, dtype=slots.dtype)
+    started = jnp.sum(starts[None] <= slots[:, None], axis=1, dtype=slots.dtype)
     # Entries without slots start beyond the slots that are filled.
     order = started - 1
     start = starts.at[order].get(mode="promise_in_bounds")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from symjax_frames.frames._sums import dot, settled
+from symjax_frames.frames._sums import dot
 
 _SHARPNESS = 8
 """Exponent of the smooth maximum times the width of the step: so sharp that few points share it."""
@@ -71,10 +71,7 @@ def _powers(x: Array, width: float | Array) -> tuple[Array, Array, Array, Array,
     largest = jnp.max(jax.lax.stop_gradient(x), axis=-1)
     zero = largest <= 0
     y = jnp.where(zero[..., None], 1, x * (1 / jnp.where(zero, 1, largest))[..., None])
-    # Of short rows, exponentials are computed one by one; of a long one, several at a time.
-    flat = settled(jnp.maximum(y, _NOTHING).reshape(-1))
-    powers = jnp.exp((_SHARPNESS / width - 1) * jnp.log(flat))
-    powers = settled(powers).reshape(y.shape)
+    powers = jnp.exp((_SHARPNESS / width - 1) * jnp.log(jnp.maximum(y, _NOTHING)))
     weights = powers * y
     share = inverse(jnp.sum(weights, axis=-1))
     return largest, y, powers, jnp.sum(weights * y, axis=-1) * share, share
