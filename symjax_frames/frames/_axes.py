@@ -4,61 +4,79 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from symjax_frames.frames._smooth import squared_lengths
+from symjax_frames.frames._sums import dot, settled
+
 
 def _product(left: Array, right: Array) -> Array:
     """`left @ right`, as a loop that fuses with what comes before it, and keeps all digits."""
-    return jnp.sum(left[..., :, :, None] * right[..., None, :, :], axis=-2)
+    terms = [left[:, k, None] * right[None, k] for k in range(left.shape[1])]
+    return sum(terms[1:], terms[0])
 
 
 @jax.custom_jvp
-def orthonormal(arms: Float[Array, "*any chosen dim"]) -> Float[Array, "*any dim dim"]:
+def orthonormal(arms: Float[Array, "several dim *any"]) -> Float[Array, "dim dim *any"]:
     r"""Right-handed axes, as rows, of which the first ones span the same spaces as the arms.
 
     With the arms $A = R E$, $R$ lower triangular, a change of the arms turns the axes by $dE = (L^T
     - L) E$, where $L$ is the part below the diagonal of $E\, dA^T R^{-T}$.
 
     Args:
-      arms: one in the plane, two in space, neither zero nor parallel.
+      arms: one in the plane, two in space, neither zero nor parallel. Their components come before
+        the axes of a batch: loops over these are long.
     """
-    first = arms[..., 0, :]
-    first = first / jnp.sqrt(jnp.sum(first * first, axis=-1, keepdims=True))
-    if arms.shape[-1] == 2:
-        return jnp.stack([first, jnp.stack([-first[..., 1], first[..., 0]], axis=-1)], axis=-2)
-    rest = arms[..., 1, :]
+    first = _unit(arms[0])
+    if len(first) == 2:
+        return jnp.stack([first, jnp.stack([-first[1], first[0]])])
+    first, rest = settled(first), arms[1]
     # Twice, since a short remainder of a long arm is perpendicular to the first axis only up to the
     # rounding of the arm's length.
     for _ in range(2):
-        rest = rest - jnp.sum(rest * first, axis=-1, keepdims=True) * first
-    second = rest / jnp.sqrt(jnp.sum(rest * rest, axis=-1, keepdims=True))
-    return jnp.stack([first, second, jnp.cross(first, second)], axis=-2)
+        rest = settled(rest - dot(rest, first)[None] * first)
+    second = settled(_unit(rest))
+    third = [first[i] * second[j] - first[j] * second[i] for i, j in ((1, 2), (2, 0), (0, 1))]
+    return jnp.stack([*first, *second, *third]).reshape(3, 3, *first.shape[1:])
+
+
+def _unit(vector: Float[Array, "dim *any"]) -> Float[Array, "dim *any"]:
+    # One division, and not one for each entry: divisions are loops of their own.
+    return vector * (1 / jnp.sqrt(squared_lengths(vector)))[None]
 
 
 @orthonormal.defjvp
 def _orthonormal_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (arms,), (change,) = primals, tangents
     axes = orthonormal(arms)
-    inverse = _inverse(_product(axes, jnp.swapaxes(arms, -1, -2)))
-    turn = _product(_product(axes, jnp.swapaxes(change, -1, -2)), inverse)
-    return axes, _product(jnp.triu(jnp.swapaxes(turn, -1, -2), 1) - jnp.tril(turn, -1), axes)
+    inverse = _inverse(_product(axes, jnp.swapaxes(arms, 0, 1)))
+    turn = _product(_product(axes, jnp.swapaxes(change, 0, 1)), inverse)
+    lower = jnp.tril(jnp.ones((len(axes),) * 2, axes.dtype), -1).reshape(
+        *turn.shape[:2], *[1] * (turn.ndim - 2)
+    )
+    lower = lower * turn
+    return axes, _product(jnp.swapaxes(lower, 0, 1) - lower, axes)
 
 
 @jax.custom_jvp
-def _inverse(upper: Float[Array, "*any dim chosen"]) -> Float[Array, "*any chosen dim"]:
+def _inverse(upper: Float[Array, "dim chosen *any"]) -> Float[Array, "chosen dim *any"]:
     """The inverse of the upper triangle of what arms are along the axes; zero for the last axis."""
-    first = 1 / upper[..., 0, 0]
+    first = 1 / upper[0, 0]
     zero = jnp.zeros_like(first)
-    if upper.shape[-1] == 1:
-        return jnp.stack([first, zero], axis=-1)[..., None, :]
-    second = 1 / upper[..., 1, 1]
-    entries = [first, -upper[..., 0, 1] * first * second, zero, zero, second, zero]
-    return jnp.stack(entries, axis=-1).reshape(*first.shape, 2, 3)
+    if upper.shape[1] == 1:
+        return jnp.stack([first, zero])[None]
+    second = 1 / upper[1, 1]
+    entries = [first, -upper[0, 1] * first * second, zero, zero, second, zero]
+    return jnp.stack(entries).reshape(2, 3, *first.shape)
 
 
 @_inverse.defjvp
 def _inverse_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     inverse = _inverse(*primals)
     # Below the diagonal the arms stay zero.
-    change = _product(_product(inverse, jnp.triu(tangents[0])), inverse)
+    rows, columns = tangents[0].shape[:2]
+    upper = jnp.triu(jnp.ones((rows, columns), inverse.dtype)).reshape(
+        rows, columns, *[1] * (inverse.ndim - 2)
+    )
+    change = _product(_product(inverse, upper * tangents[0]), inverse)
     return inverse, -change
 
 
@@ -76,8 +94,8 @@ def _with_slope_of_tangent(
 
 
 def squared_areas(
-    first: Float[Array, "... 3"],
-    second: Float[Array, "... 3"],
+    first: Float[Array, "3 ..."],
+    second: Float[Array, "3 ..."],
     squares: Float[Array, "*both"],
     products: Float[Array, "*both"],
 ) -> Float[Array, "*both"]:
@@ -93,6 +111,6 @@ def squared_areas(
     first, second = jax.lax.stop_gradient((first, second))
     value = jnp.zeros_like(products)
     for i, j in ((0, 1), (1, 2), (2, 0)):
-        area = first[..., i] * second[..., j] - first[..., j] * second[..., i]
+        area = first[i] * second[j] - first[j] * second[i]
         value = value + area * area
     return _with_slope_of(value, squares - products * products)

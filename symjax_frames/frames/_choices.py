@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.lax import Precision
 from jaxtyping import Array, Float, Int
 
 from symjax_frames.frames._axes import squared_areas
 from symjax_frames.frames._ranks import Ranking
-from symjax_frames.frames._select import largest, one_hot, pick
+from symjax_frames.frames._select import few, largest, ordering_keys, pick, total_before
 from symjax_frames.frames._smooth import inverse, smooth_maximum, steep_step
+from symjax_frames.frames._sums import copies, dot, settled
 
 _constant = jax.lax.stop_gradient
 
@@ -26,10 +26,11 @@ class Heads(NamedTuple):
       arms: to them.
       squares: their squared lengths, none of which is zero.
       weights: the shares that an element of theirs has, before those of its second axis.
-      kept: the weights again, as constants, zero where a choice is left over.
+      kept: the weights again, as constants, zero where a choice is left over. Where there is room
+        for all points, they stay in their places.
     """
 
-    arms: Float[Array, "heads dim"]
+    arms: Float[Array, "dim heads"]
     squares: Float[Array, " heads"]
     weights: Float[Array, " heads"]
     kept: Float[Array, " heads"]
@@ -44,7 +45,7 @@ class Tails(NamedTuple):
     Attributes:
       best: one over the best rank; negative where the cloud is a line.
       scale: one over the sum of the weights of all points.
-      points: the numbers of those kept.
+      points: the numbers of those kept; none where all points have their places.
       kept: their weights, as constants.
       left: what is left of their arms, squared, over the squared length of that of the head, as
         constants.
@@ -53,14 +54,14 @@ class Tails(NamedTuple):
 
     best: Float[Array, " heads"]
     scale: Float[Array, " heads"]
-    points: Int[Array, "heads tails"]
+    points: Int[Array, "heads tails"] | None
     kept: Float[Array, "heads tails"]
     left: Float[Array, "heads tails"]
     needed: Int[Array, " heads"]
 
 
 def choose_heads(
-    arms: Float[Array, "points dim"],
+    arms: Float[Array, "dim points"],
     squares: Float[Array, " points"],
     ranking: Ranking,
     kept: int,
@@ -68,16 +69,21 @@ def choose_heads(
     """The points of the largest weights for the first axis, and the weights of all."""
     ranks = ranking.of_first(squares)
     best = inverse(smooth_maximum(ranks, ranking.width))
-    everyone = _constant(steep_step(ranks * best, ranking.width))
+    steps = steep_step(ranks * best, ranking.width)
+    everyone = _constant(steps)
+    if kept == arms.shape[1]:
+        # All are kept in their places. No length is zero, nor that of a choice without weight.
+        return Heads(arms, jnp.where(everyone > 0, squares, 1), steps, everyone), everyone
     weights, points, _ = largest(everyone, kept)
     # A choice without weight is a copy of the best: no length of it is zero.
-    hot = one_hot(jnp.where(weights > 0, points, points[0]), arms.shape[0], arms)
-    steps = steep_step(pick(hot, ranks) * best, ranking.width)
-    return Heads(pick(hot, arms), pick(hot, squares), steps, weights), everyone
+    points = jnp.where(weights > 0, points, points[0])
+    found = pick(jnp.concatenate([arms, squares[None], ranks[None]]), points)
+    steps = steep_step(found[-1] * best, ranking.width)
+    return Heads(found[:-2], found[-2], steps, weights), everyone
 
 
 def choose_tails(
-    arms: Float[Array, "points dim"],
+    arms: Float[Array, "dim points"],
     squares: Float[Array, " points"],
     heads: Heads,
     ranking: Ranking,
@@ -85,25 +91,48 @@ def choose_tails(
     kept: int,
 ) -> Tails:
     """The points of the largest weights for the second axis, for each head."""
-    ahead = jnp.dot(heads.arms, arms.T, precision=Precision.HIGHEST)
-    # Broadcast once, so that derivatives are summed once.
-    own = jnp.broadcast_to(heads.squares[:, None], ahead.shape)
-    others = jnp.broadcast_to(squares[None], ahead.shape)
-    areas = squared_areas(heads.arms[:, None], arms[None], own * others, ahead)
+    # All pairs in one row: loops over short rows are slow, those over a long one are not.
+    count, rows = squares.shape[0], heads.squares.shape[0]
+    table = jnp.concatenate([heads.arms, heads.squares[None]])
+    others = [arms, squares[None], *([] if ranking.factors is None else [ranking.factors[None]])]
+    every_head = _flat(copies(table, count, 2))
+    every_point = _flat(copies(jnp.concatenate(others), rows, 1))
+    first, own, second, other = every_head[:3], every_head[3], every_point[:3], every_point[3]
+    factors = None if ranking.factors is None else every_point[4]
+    ahead = dot(first, second)
+    areas = squared_areas(first, second, own * other, ahead)
+    areas, ranks = settled((areas, ranking.of_second(areas, ahead, own + other, factors)))
+    by_row, shape = ranks.reshape(rows, count), (rows, count)
     # On a line any direction will do, and one is enough.
-    line = _constant(jnp.max(areas, axis=1) <= floor * floor * heads.squares)
-    ranks = ranking.of_second(areas, ahead, own + others, ranking.factors)
-    best = inverse(jnp.where(line, 1, smooth_maximum(ranks, ranking.width)))
-    numbers = jax.lax.broadcasted_iota(jnp.int32, ranks.shape, 1)
-    steps = steep_step(ranks * best[:, None], ranking.width)
-    steps = jnp.where(line[:, None], (numbers == 0).astype(arms.dtype), steps)
-    constant, left = _constant((steps, areas / (own * own)))
-    weights, points, (left,) = largest(constant, kept, left)
+    smallest = _constant(floor * floor * heads.squares)
+    line = jnp.max(_constant(areas.reshape(shape)), axis=1) <= smallest
+    best = settled(inverse(jnp.where(line, 1, smooth_maximum(by_row, ranking.width))))
+    pairs = jnp.stack([best, line.astype(best.dtype), _constant(heads.squares)])
+    best_of_row, lines, own = _flat(copies(pairs, count, 2))
+    numbers = jax.lax.broadcasted_iota(jnp.int32, shape, 1).reshape(-1)
+    steps = steep_step(ranks * best_of_row, ranking.width)
+    steps = settled(jnp.where(lines > 0, (numbers == 0).astype(arms.dtype), steps))
+    left = jnp.where(lines > 0, 0, areas * inverse(own * own))
+    constant, left, steps = _constant(steps.reshape(shape)), _constant(left), steps.reshape(shape)
+    needed = jnp.sum(constant > 0, axis=1)
+    weights, points = constant, None
+    if few(count):
+        # A point gives no second axis to itself, so that all but one are all.
+        if kept < count - 1:
+            keys = ordering_keys(constant)
+            weights = jnp.where(total_before(keys, jnp.ones_like(keys)) < kept, constant, 0)
+    else:
+        weights, points, (left,) = largest(constant, kept, left.reshape(shape))
     return Tails(
         best=jnp.where(line, -1, best),
         scale=inverse(jnp.sum(steps, axis=-1)),
         points=points,
         kept=weights,
-        left=jnp.where(line[:, None], 0, left),
-        needed=jnp.sum(constant > 0, axis=1),
+        left=left.reshape(rows, -1),
+        needed=needed,
     )
+
+
+def _flat(table: Float[Array, "columns heads points"]) -> Float[Array, "columns pairs"]:
+    """The entries of all pairs in one row, made once."""
+    return settled(table.reshape(table.shape[0], -1))

@@ -64,7 +64,7 @@ def local_bases(
         arms = _damped(points[neighbours] - origin[None], neighbours != node, scale, reach)
         far = jax.lax.stop_gradient(jnp.max(jnp.abs(origin))) / scale
         floor = rounding_floor(given, points.dtype, far)
-        longest = smooth_maximum(squared_lengths(arms), 1 - threshold)
+        longest = smooth_maximum(squared_lengths(arms.T), 1 - threshold)
         return make_bases(
             arms,
             Ranking(None, 1 - threshold, 0),
@@ -88,7 +88,7 @@ def _damped(
     inside = real & (jnp.max(jnp.abs(arms), axis=1) < scale * reach)
     arms = jnp.where(inside[:, None], arms, 0) / scale
     # Squared lengths, which make the weights, get the fourth power: three derivatives vanish.
-    damping = jnp.maximum(1 - squared_lengths(arms / reach), 0) ** 2
+    damping = jnp.maximum(1 - squared_lengths(arms.T / reach), 0) ** 2
     return damping[:, None] * arms
 
 
@@ -110,7 +110,7 @@ def _neighbours(
     real = senders != receivers
     real = real if mask is None else real & mask
     points = jax.lax.stop_gradient(points)
-    rank = squared_lengths(_damped(points[senders] - points[receivers], real, scale, reach))
+    rank = squared_lengths(_damped(points[senders] - points[receivers], real, scale, reach).T)
     receivers = jnp.where(real, receivers, count)
     within = (rank > 0).astype(jnp.int32)
     num_neighbours = jax.ops.segment_sum(within, receivers, count)

@@ -14,6 +14,7 @@ from symjax_frames.frames._moments import moments_of, rounding_floor
 from symjax_frames.frames._overflow import OnOverflow, check_on_overflow, robust_weights
 from symjax_frames.frames._ranks import ranking_of_crowd
 from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
+from symjax_frames.frames._sums import total
 from symjax_frames.linalg import power_of_two
 
 
@@ -75,7 +76,7 @@ def robust_frame(
       mask: `True` for real points; the others are padding and change nothing.
       group: the group the frame is for.
       capacity: how many choices of each axis but the last are kept; 12 of each by default.
-      max_elements: how many elements are kept, those of the largest weights; by default 48 for
+      max_elements: how many elements are kept, those of the heaviest bases; by default 48 for
         `"SO"` and `"SE"` and 96 for `"O"` and `"E"`, twice as many as a cube needs. The weight of
         the others is dropped, and the average over the rest is not equivariant.
       threshold: the rank at which weights vanish in clouds of up to 8 points, relative to the best;
@@ -93,7 +94,7 @@ def robust_frame(
       detach: treat the frame as constant under differentiation.
 
     Returns:
-      The frame. An element of weight zero is a copy of the one with the largest weight.
+      The frame. An element of weight zero is a copy of one with the largest weight.
 
     Raises:
       ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do
@@ -161,7 +162,7 @@ def robust_bases(
     if group in ("E", "SE"):
         # Centred once more: the first centroid is rounded as coarsely as far-away coordinates are.
         num_real = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
-        arms = jnp.where(real[:, None], arms - jnp.sum(arms / num_real, axis=0, keepdims=True), 0)
+        arms = jnp.where(real[:, None], arms - total(arms / num_real, 0)[None], 0)
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
     bases = make_bases(
         arms,

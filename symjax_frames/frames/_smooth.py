@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from symjax_frames.frames._sums import dot
+
 _SHARPNESS = 8
 """Exponent of the smooth maximum times the width of the step: so sharp that few points share it."""
 
@@ -11,9 +13,9 @@ _NOTHING = 1e-6
 """A share of the maximum of which no power counts."""
 
 
-def squared_lengths(x: Float[Array, "*any dim"]) -> Float[Array, "*any"]:
-    """The squared length of every vector along the last axis."""
-    return jnp.sum(x * x, axis=-1)
+def squared_lengths(x: Float[Array, "dim *any"]) -> Float[Array, "*any"]:
+    """The squared length of every vector, the components of which are along the first axis."""
+    return dot(x, x)
 
 
 @jax.custom_jvp
@@ -66,7 +68,7 @@ def smooth_maximum(
 
 def _powers(x: Array, width: float | Array) -> tuple[Array, Array, Array, Array, Array]:
     """The maximum, `y = x / m`, its powers `y^(p-1)`, their mean `y` and one over the sum of `y^p`."""
-    largest = jax.lax.stop_gradient(jnp.max(x, axis=-1))
+    largest = jnp.max(jax.lax.stop_gradient(x), axis=-1)
     zero = largest <= 0
     y = jnp.where(zero[..., None], 1, x * (1 / jnp.where(zero, 1, largest))[..., None])
     powers = jnp.exp((_SHARPNESS / width - 1) * jnp.log(jnp.maximum(y, _NOTHING)))
