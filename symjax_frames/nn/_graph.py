@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from symjax_frames._sharding import on_own_mesh
 from symjax_frames.nn._checks import check_shape
 
 
@@ -74,10 +75,7 @@ class OtherNodes(NamedTuple):
         self, nodes: Shaped[Array, "nodes *features"]
     ) -> Shaped[Array, "others nodes *features"]:
         """What each edge sees of the node it starts from."""
-        # Rows of n + 1 of the nodes one after the other, over and over: every row starts one later.
-        count, *features = nodes.shape
-        rows = jnp.broadcast_to(nodes[None], (count + 1, *nodes.shape))
-        return rows.reshape(count, count + 1, *features)[1:, :count]
+        return _rotated(nodes)
 
     def total(
         self, messages: Float[Array, "others nodes *features"]
@@ -85,6 +83,15 @@ class OtherNodes(NamedTuple):
         """The sum of the messages that each node receives."""
         mask = jnp.expand_dims(self.edge_mask, tuple(range(2, messages.ndim)))
         return jnp.sum(jnp.where(mask, messages, 0), axis=0)
+
+
+@on_own_mesh
+def _rotated(nodes: Shaped[Array, "nodes *features"]) -> Shaped[Array, "others nodes *features"]:
+    """Row by row the nodes from the second, third, ... on, and then from the start again."""
+    # Rows of n + 1 of the nodes one after the other, over and over: every row starts one later.
+    count, *features = nodes.shape
+    rows = jnp.broadcast_to(nodes[None], (count + 1, *nodes.shape))
+    return rows.reshape(count, count + 1, *features)[1:, :count]
 
 
 def without_diagonal(
