@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from symjax_frames.frames._checks import GroupName
-from symjax_frames.frames._sums import total
 from symjax_frames.linalg import power_of_two
 
 
@@ -43,7 +42,7 @@ class Reduction(NamedTuple):
 
 
 WHOLE = Reduction(
-    total=lambda rows: total(rows, 0),
+    total=lambda rows: jnp.sum(rows, axis=0),
     largest=lambda rows: jnp.max(rows, axis=0),
     spread=lambda value: value[None],
 )

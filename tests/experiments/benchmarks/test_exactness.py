@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
-from experiments.benchmarks import eigh, exactness
+from experiments.benchmarks import draws, exactness
 from experiments.benchmarks.exactness import laws, methods
 from experiments.benchmarks.exactness import paths as along
 from experiments.benchmarks.exactness.clouds import load_clouds, pad
@@ -219,12 +219,12 @@ def test_ase_missing_is_one_message(monkeypatch, capsys):
 def test_benchmarks_are_listed_and_run(monkeypatch, capsys):
     assert main(["benchmark"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {"exactness", "eigh", "averaging"} <= {line.split()[0] for line in lines}
+    assert {"exactness", "draws", "averaging"} <= {line.split()[0] for line in lines}
     # Modules that benchmarks share are none.
     assert not {"options", "timing", "report", "figures"} & {line.split()[0] for line in lines}
     seen = []
-    monkeypatch.setattr(eigh, "main", seen.append)
-    assert main(["benchmark", "eigh", "--repeats=1", "--batch", "2"]) == 0
+    monkeypatch.setattr(draws, "main", seen.append)
+    assert main(["benchmark", "draws", "--repeats=1", "--batch", "2"]) == 0
     assert seen == [["--repeats=1", "--batch", "2"]]
     assert main(["benchmark", "nothing"]) == 2
     assert re.search("benchmark.*exactness.*'nothing'", capsys.readouterr().err)

@@ -248,8 +248,10 @@ def test_rectangles_are_kept_by_signs_and_shifts():
     action, elements = fields(rectangular=True), sf.signs(2).cast(jnp.float32)
     push = jax.jit(action.push)
     moved = [push(pick(elements, index), image) for index in range(4)]
-    # In the order of the group: the identity, y -> -y, x -> -x, the half turn.
-    expected = [image, image[::-1], image[:, ::-1], image[::-1, ::-1]]
+    # Of x and y; the second axis of an image is x.
+    flips = np.diagonal(elements.linear, axis1=1, axis2=2).astype(int)
+    expected = [image[::y, ::x] for x, y in flips]
+    assert len({(x, y) for x, y in flips.tolist()}) == 4
     np.testing.assert_array_equal(np.stack(moved), np.stack(expected))
     right_and_down = sf.Isometry(jnp.eye(2, dtype=jnp.float32), jnp.array([2.0, -1.0], jnp.float32))
     shifted = np.pad(image, ((1, 0), (2, 0), (0, 0)))[:4, :6]

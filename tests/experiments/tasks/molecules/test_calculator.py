@@ -363,7 +363,7 @@ def test_numbers_beside_an_energy_are_results_and_hide_none_that_ase_knows():
         "got 'energy' of shape": lambda value: (value, {"energy": value}),
         r"got 'charges' of shape \(2,\)": lambda value: (
             value,
-            {"charges": value[None] * np.ones(2)},
+            {"charges": jnp.stack([value, value])},
         ),
         "a tuple of length 3": lambda value: (value, {}, value),
         "a tuple of length 2": lambda value: (value, value),

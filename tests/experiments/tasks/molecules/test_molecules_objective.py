@@ -11,7 +11,6 @@ from experiments.tasks.molecules import task as molecules
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
 from experiments.tasks.molecules.potential import Potential, forces_of
-from experiments.tasks.molecules.spread import spreads_of
 from tests.helpers.backbones import draw_params, jit
 from tests.helpers.networks import promotion
 
@@ -63,7 +62,7 @@ def test_a_draw_is_the_energy_at_one_element_and_their_mean_is_the_model(frame, 
         clouds = jax.vmap(sf.points.pull, (0, None))(elements, positions)
         terms = jax.vmap(potential.bare(params), (0, None))(clouds, species)
         whole = (fn(params)(positions, species) for fn in (potential.energy, potential.bare))
-        spread = spreads_of(potential, params)(positions[None], species[None])
+        _, spread = potential.with_spreads(params)(positions[None], species[None])
         draws = draws_of(potential, params)(keys, positions, species)
         return spread, weights, terms, *whole, draws
 

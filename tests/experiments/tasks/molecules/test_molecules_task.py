@@ -116,7 +116,7 @@ def test_errors_are_means_over_a_molecule_in_the_unit_of_their_name(data, target
     if "forces" in errors:
         errors["forces"] *= real[..., None]
     predicted = {name: jnp.asarray(batch[name] + errors[name], jnp.float32) for name in names}
-    monkeypatch.setattr(task, "predict", lambda params, batch: predicted)
+    monkeypatch.setattr(task, "_predicted", lambda params, batch: (predicted, {}))
     expected = {
         "energy_meV": lambda energy: 1000 * np.abs(energy),
         "forces_meV_A": lambda forces: [
