@@ -63,7 +63,6 @@ def refuse_overflow(label: str, room: Room) -> None:
     Raises:
       DataError: it is more than `MOST_DROPPED`.
     """
-    # As a number of Python: to compare an array of JAX is a program of its own.
     dropped = float(room.dropped)
     if dropped > MOST_DROPPED:
         *capacity, elements = np.asarray(room.needed).tolist()

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Int, PyTree, Shaped
 from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 
-_FEW = 4
+FEW = 4
 """Pairs that cost little more together than one of them alone."""
 
 
@@ -72,7 +72,7 @@ def sum_pairs[Sums](
         at least a few.
       axis_name: that of a `jax.vmap` over shares of the batch, which go on to another round together.
     """
-    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, min(capacity, _FEW)))
+    first, rest = _rounds(frames.weights, capacity, max(capacity // 4, min(capacity, FEW)))
     # Without this, the conditional would be of each share, and evaluate all rounds for all.
     needed = jnp.sum(rest[:, 0] >= 0)
     if axis_name is not None:

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from symjax_frames._batches import check_axes, take_apart
 from symjax_frames._checks import check_callable, check_positive
 from symjax_frames._frame_arguments import frame_of_arguments
-from symjax_frames._pairs import Pairs, sum_pairs, weighted
+from symjax_frames._pairs import FEW, Pairs, sum_pairs, weighted
 from symjax_frames._shares import on_shares
 from symjax_frames._sums import Outputs, Sums, merged, outputs_of, results_of, sums_of
 from symjax_frames._terms import make_term
@@ -23,9 +23,6 @@ from symjax_frames.groups import QuadratureRule
 
 _EACH = 2
 """Pairs of each example in the first round by default: as many as a cloud without ties has for O(3)."""
-
-_FEW = 4
-"""The least number of pairs in it by default."""
 
 _COUNTED = 256
 """Examples whose frames are made at once to count their pairs."""
@@ -56,9 +53,9 @@ def batch_average[**P, R](
       \{p\} = \{(b, g) : g \in F(x_b),\ w_g(x_b) \neq 0\}$$
 
     Whatever is not moved is gathered too, once for each pair. `capacity` is the number of pairs that
-    the first round evaluates. If there are more, a `lax.cond` goes on to further rounds, of a quarter
-    of them each: the result is never wrong, it takes as many rounds as the pairs need, and never
-    more memory than the first. `batch_capacity` tells how many pairs a data set needs.
+    the first round evaluates. If there are more, a `lax.cond` goes on to further rounds, each of a
+    quarter of that number or of a few pairs. The result is never wrong: there are as many rounds as
+    the pairs need. `batch_capacity` tells how many pairs a data set needs.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
@@ -79,9 +76,9 @@ def batch_average[**P, R](
       frame_argnums: as in `frame_average`.
       in_axes: where the batch is in the positional arguments, as in `jax.vmap`. Keyword arguments
         have it first.
-      capacity: the number of pairs of the first round; by default two for each example,
-        and at least four. If it is at
-        least the number of examples times that of elements, all are evaluated at once.
+      capacity: the number of pairs of the first round; by default two for each example, and at least
+        four. If it is at least the number of examples times that of elements, all are evaluated at
+        once.
       spmd_axis_name: an axis of the mesh of `jax.set_mesh` that the batch is split over. A batch that
         is split over Explicit axes tells it by itself. Each device chooses among the pairs of its
         examples, with its share of `capacity`, and all go on to another round if one has to: one
@@ -95,7 +92,7 @@ def batch_average[**P, R](
     Raises:
       ValueError: if `capacity` is no positive integer, or `in_axes` are not integers or `None`; when
         called, if `in_axes` do not fit the arguments, if the batch does not divide among the devices,
-      and as in `frame_average`.
+        and as in `frame_average`.
 
     Note:
       Weights that become zero must do so with the slope and the curvature zero, as those of the
@@ -124,7 +121,7 @@ def batch_average[**P, R](
             frames = jax.vmap(lambda entries: _checked(select(*batch.rebuild(entries))))(arrays)
             check_weights(frames.weights, batched=True)
             shares = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-            first = max(_EACH * size, _FEW) if capacity is None else -(-capacity // shares)
+            first = max(_EACH * size, FEW) if capacity is None else -(-capacity // shares)
             if first >= size * frames.weights.shape[1]:
                 whole = jax.vmap(lambda frame, entries: average(frame, *batch.rebuild(entries)))
                 return whole(frames, arrays)

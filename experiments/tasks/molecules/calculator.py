@@ -64,11 +64,11 @@ class SymmetrizedCalculator(Calculator):
       dtype: what positions are handed over in: `"float32"`, or `"float64"` for noiseless forces.
 
     Raises:
-      UsageError: an argument is not of its kind. When atoms are to be calculated: if `energy` does
-        not return what is said above, if they are none
+      UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none
         or periodic, if one is no element, is not at a finite position, or is where another one is,
-        if their info declares another unit of length, if `species_of` refuses an element, or if
-        `room` has dropped more than a thousandth.
+        if their info declares another unit of length, if `species_of` refuses an element, if
+        `energy` does not return what is said above, or if `room` has dropped more than a
+        thousandth.
       CalculationFailed: when atoms are to be calculated, if the energy or a force is not finite.
     """
 

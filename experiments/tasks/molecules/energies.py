@@ -178,7 +178,7 @@ def value_and_slope(
       returned is not one number for each, alone or with a dictionary.
     """
 
-    def total(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, Any]:
+    def about_mean(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, dict]:
         found = energy(centred(positions), *rest)
         values, others = found if _is_pair(found) else (found, {})
         if jnp.shape(values) != positions.shape[:-2]:
@@ -193,12 +193,29 @@ def value_and_slope(
                     f"{', '.join(_RESULTS)}, got {name!r} of shape "
                     f"{jnp.shape(other)[positions.ndim - 2 :]}"
                 )
+        return values, others
+
+    return with_gradient(about_mean)
+
+
+def with_gradient(
+    energies: Callable[..., tuple[Array, dict]],
+) -> Callable[..., tuple[Float[Array, "*molecules"], Float[Array, "*molecules atoms 3"], dict]]:
+    """`(positions, *rest)` to energies, each with its gradient, and what is beside the energies.
+
+    Args:
+      energies: of one molecule or of a batch, to energies and a dictionary. No molecule of a batch
+        has a part in the energy of another one, so that one gradient is that of all.
+    """
+
+    def total(positions: Array, *rest: Any) -> tuple[Array, tuple[Array, dict]]:
+        values, others = energies(positions, *rest)
         return jnp.sum(values), (values, others)
 
     def both(
         positions: Float[Array, "*molecules atoms 3"], *rest: Any
     ) -> tuple[Array, Array, dict]:
-        slope, (values, others) = jax.grad(total, has_aux=True)(positions, *rest)
-        return values, slope, others
+        gradient, (values, others) = jax.grad(total, has_aux=True)(positions, *rest)
+        return values, gradient, others
 
     return both

@@ -18,6 +18,7 @@ from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
 from experiments.tasks.molecules.networks.network import Network
@@ -273,13 +274,10 @@ def forces_of_batch(
     energies: EnergiesAndSpreads,
 ) -> Callable[..., tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"], Any]]:
     """`(positions, *rest)` of a batch to the energies, the forces, and what is beside energies."""
+    with_slopes = with_gradient(energies)
 
     def both(positions: Float[Array, "molecules atoms 3"], *rest: Any) -> tuple[Array, Array, Any]:
-        def total(positions: Array) -> tuple[Array, tuple[Array, Any]]:
-            values, spreads = energies(positions, *rest)
-            return jnp.sum(values), (values, spreads)
-
-        gradient, (values, spreads) = jax.grad(total, has_aux=True)(positions)
+        values, gradient, spreads = with_slopes(positions, *rest)
         return values, -gradient, spreads
 
     return both

@@ -255,6 +255,7 @@ def test_a_batch_and_a_molecule_alone_have_the_energies_of_the_whole_average(dat
     with promotion(jnp.float64):
         whole, together, alone, elements = run(positions, species)
     assert elements[0] > 6, "of a first round of two for each molecule"
+    # Thousands of epsilons: of numbers of order one, summed over elements in another order.
     for expected, found, one in zip(whole, together, alone, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-12)
         np.testing.assert_allclose(one, expected[0], atol=1e-12)
