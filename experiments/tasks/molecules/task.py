@@ -10,20 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
 from ase.formula import Formula
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
+from experiments.tasks.molecules.energies import with_gradient
+from experiments.tasks.molecules.local_potential import make_potential
+from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 from experiments.tasks.molecules.parts import in_parts
-from experiments.tasks.molecules.potential import (
-    Committee,
-    Potential,
-    forces_of,
-    forces_of_batch,
-)
+from experiments.tasks.molecules.potential import EnergiesAndSpreads
+from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
 from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
 from experiments.training.task import Audited, Batch, Picture, Task
 
@@ -35,6 +34,14 @@ _AT_A_TIME = 10
 """Molecules that are predicted at once for an audit or a report."""
 _SOFT = 1e-3
 """Errors below it, in units of the scale of the targets, count as squares in the l1 loss."""
+
+def inputs_of(batch: Batch) -> tuple[Any, ...]:
+    """What a potential takes: positions, species and, of crystals, their surroundings."""
+    molecules = batch["positions"], batch["species"]
+    if "senders" not in batch:
+        return molecules
+    return *molecules, Surroundings(batch["senders"], batch["images"], batch["cell"])
+
 
 _net_torques = jax.jit(jax.vmap(net_torque))
 
@@ -60,7 +67,7 @@ class MoleculesTask(Task):
     def __init__(self, config: MoleculesConfig):
         self.config = config
         self.splits, self.set_facts = load_molecules(**config.data.model_dump())
-        self.potential = Potential(config.model, self.set_facts, config.data.targets)
+        self.potential = make_potential(config.model, self.set_facts, config.data.targets)
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric
@@ -96,26 +103,44 @@ class MoleculesTask(Task):
         loss `mse` $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
         """
         settings, scale = self.config.train, self.set_facts.scale
-        model = self.potential.trained(params)
         keys = jax.random.split(key, len(batch["species"]))
+        model = functools.partial(self.potential.trained_batch(params), keys)
+        real = batch["species"] > 0
 
         def penalty(errors: Float[Array, "... components"]) -> Float[Array, "..."]:
             squares = jnp.sum((errors / scale) ** 2, axis=-1)
             # The root of zero has no derivative; the soft one is a length but near zero.
             return squares if settings.loss == "mse" else jnp.sqrt(squares + _SOFT**2) - _SOFT
 
-        def of_one(key: Key[Array, ""], example: Batch) -> Float[Array, ""]:
-            inputs = example["positions"], example["species"]
-            of_draw = functools.partial(model, key)
-            if self.targets != "energy_forces":
-                return penalty(jnp.ravel(of_draw(*inputs) - example[self.targets]))
-            energy, forces = forces_of(of_draw)(*inputs)
-            real = example["species"] > 0
-            lengths = jnp.where(real, penalty(forces - example["forces"]), 0)
-            mean = jnp.sum(lengths) / jnp.maximum(jnp.sum(real), 1).astype(lengths.dtype)
-            return mean + settings.energy_weight * penalty((energy - example["energy"])[None])
+        if self.targets != "energy_forces":
+            errors = model(*inputs_of(batch)) - batch[self.targets]
+            if self.targets == "energy":
+                errors = errors / self._atoms_that_share(real)
+            return jnp.mean(penalty(errors.reshape(len(errors), -1)))
+        found = self._derivatives(lambda *batch: (model(*batch), {}), batch)
+        atoms = jnp.maximum(jnp.sum(real, axis=1), 1).astype(found.energy.dtype)
+        lengths = jnp.where(real, penalty(found.forces - batch["forces"]), 0)
+        errors = (found.energy - batch["energy"]) / self._atoms_that_share(real)
+        losses = jnp.sum(lengths, axis=1) / atoms
+        losses += settings.energy_weight * penalty(errors[:, None])
+        if "stress" in batch:
+            virials = (found.stress - batch["stress"]) * volumes(batch["cell"])[:, None, None]
+            of_atom = (virials / atoms[:, None, None]).reshape(len(atoms), 9)
+            losses += settings.stress_weight * penalty(of_atom)
+        return jnp.mean(losses)
 
-        return jnp.mean(jax.vmap(of_one)(keys, batch))
+    def _atoms_that_share(self, real: Bool[Array, "molecules atoms"]) -> Float[Array, " molecules"]:
+        """What energies are divided by in the loss: the number of atoms, or one."""
+        count = jnp.maximum(jnp.sum(real, axis=1), 1).astype(jnp.float32)
+        return count if self.config.train.energy_per_atom else jnp.ones_like(count)
+
+    def _derivatives(self, energies: EnergiesAndSpreads, batch: Batch) -> Derivatives:
+        """Energies, forces and, of crystals, stresses of a batch."""
+        inputs = inputs_of(batch)
+        if len(inputs) == 3:
+            return derivatives_of(energies)(*inputs)
+        energy, slopes, others = with_gradient(energies)(*inputs)
+        return Derivatives(energy, -slopes, jnp.zeros((len(energy), 3, 3), energy.dtype), others)
 
     def predict(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
         """What the model that is averaged over its whole frame says.
@@ -130,16 +155,17 @@ class MoleculesTask(Task):
         self, params: PyTree[Array], batch: Batch
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """What `predict` returns, and the spreads of energies in eV, by their names."""
-        inputs = batch["positions"], batch["species"]
         match self.targets:
             case "energy_forces":
-                model = forces_of_batch(self.potential.with_spreads(params))
-                energy, forces, spreads = model(*inputs)
-                return {"energy": energy, "forces": forces}, spreads
+                found = self._derivatives(self.potential.with_spreads(params), batch)
+                values = {"energy": found.energy, "forces": found.forces}
+                if "stress" in batch:
+                    values["stress"] = found.stress
+                return values, found.others
             case "energy":
-                energy, spreads = self.potential.with_spreads(params)(*inputs)
+                energy, spreads = self.potential.with_spreads(params)(*inputs_of(batch))
                 return {"energy": energy}, spreads
-        return {self.targets: self.potential.energies(params)(*inputs)}, {}
+        return {self.targets: self.potential.energies(params)(*inputs_of(batch))}, {}
 
     def _predict_in_turn(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
         return in_parts(functools.partial(self.predict, params), batch, _AT_A_TIME)
@@ -170,7 +196,7 @@ class MoleculesTask(Task):
     def committee(self) -> "MoleculesTask":
         """This task with the mean of several networks: parameters have a leading axis `seed`."""
         together = copy.copy(self)
-        together.potential = Committee(self.config.model, self.set_facts, self.targets)
+        together.potential = self.potential.committee()
         together.predict_in_turn = jax.jit(together._predict_in_turn)
         return together
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from experiments.tasks.molecules.networks.basis import Graph, edge_basis
+from experiments.tasks.molecules.networks.basis import Graph, edge_basis, edge_vectors
 from symjax_frames import nn
 
 
@@ -68,7 +68,7 @@ class EdgeRounds(nnx.Module):
         graph: Graph,
     ) -> Float[Array, "atoms outputs"]:
         """The outputs of each atom."""
-        edges = self.basis(positions, graph)
+        edges = self.basis(edge_vectors(positions, graph))
         nodes = self.embedding(species).astype(positions.dtype)
         for layer in self.layers:
             nodes = layer(nodes, edges, graph)

@@ -1,0 +1,305 @@
+"""Energies as sums over atoms, each averaged over the local frame of its surroundings."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+import symjax_frames as sf
+from experiments.frame_room import Room
+from experiments.tasks.molecules import spread
+from experiments.tasks.molecules.choices import Targets
+from experiments.tasks.molecules.config import MoleculesModelConfig
+from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.networks.neighbour_table import (
+    Elements,
+    NeighbourTable,
+    Surroundings,
+    all_others,
+)
+from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential, Property
+
+_ROOMS = (2, 8, 32)
+"""Elements for each atom, on the mean, that the whole average has programs for."""
+
+_Networks = Callable[[NeighbourTable, Int[Array, " nodes"]], Float[Array, "networks nodes"]]
+
+
+class _Atoms(NamedTuple):
+    """The atoms of a batch, one after the other.
+
+    Attributes:
+      vectors: to the neighbours of each in Angstrom, zero for padding.
+      senders: the numbers of these in the batch.
+      species: 0 for padding.
+    """
+
+    vectors: Float[Array, "atoms slots 3"]
+    senders: Int[Array, "atoms slots"]
+    species: Int[Array, " atoms"]
+
+
+class LocalPotential(Potential):
+    r"""A network for the surroundings of atoms, averaged over the local frame of each atom.
+
+    Formula, with the elements $Q_{ik}$ and weights $w_{ik}$ of the frame of atom $i$, the vectors
+    $r_{ij}$ to its neighbours and what these send, turned into that element:
+    $$E = \sum_i \sum_k w_{ik}\, \phi(Q_{ik}^T r_{ij}, z_j, \ldots)$$
+
+    So the energies of molecules that are far apart add up, a crystal has an energy, and the cost is
+    in proportion to the number of atoms. The network passes messages between frames, as
+    `NeighbourTable` describes.
+
+    The arguments are those of `Potential`.
+
+    References:
+      Lippmann et al., Beyond Canonicalization: How Tensorial Messages Improve Equivariant Message
+      Passing, ICLR 2025, arXiv:2405.15389.
+      Pozdnyakov and Ceriotti, Smooth, exact rotational symmetrization for deep learning on point
+      clouds, NeurIPS 2023, arXiv:2305.19302.
+    """
+
+    def outputs(self, params: PyTree[Array]) -> _Networks:
+        """The energies in eV that each network gives to the nodes of a graph."""
+        network = nnx.merge(self._graph, nnx.State(params))
+
+        def of_nodes(table: NeighbourTable, species: Int[Array, " nodes"]) -> Array:
+            values = network.outputs(table.vectors[:, 0], species, table)[:, 0]
+            return jnp.asarray(self.facts.scale, values.dtype) * values[None]
+
+        return of_nodes
+
+    def energy(self, params: PyTree[Array]) -> Property:
+        """The model as it is evaluated: averaged over whole frames."""
+        energies = self.energies(params)
+
+        def value(*molecule: Any) -> Float[Array, ""]:
+            return energies(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], molecule))[0]
+
+        return value
+
+    def energies(self, params: PyTree[Array]) -> Property:
+        """The same for a batch."""
+        both = self.with_spreads(params)
+        return lambda *batch: both(*batch)[0]
+
+    def with_spreads(self, params: PyTree[Array]) -> EnergiesAndSpreads:
+        """The same, and how far to trust the energies, by the names in `spread`."""
+        networks = self.outputs(params)
+
+        def value(
+            positions: Array, species: Array, surroundings: Surroundings | None = None
+        ) -> tuple[Array, dict[str, Array]]:
+            atoms = _side_by_side(positions, species, surroundings)
+            values, variances = self._whole(networks, atoms)
+            values = jnp.sum(values.reshape(-1, *species.shape), axis=-1)
+            variances = jax.lax.stop_gradient(variances)
+            # Elements of different atoms have nothing to do with each other.
+            total = jnp.sum(variances.reshape(species.shape), axis=-1)
+            spreads = {spread.FRAME: jnp.sqrt(total)}
+            if len(values) > 1:
+                deviation = jnp.std(jax.lax.stop_gradient(values), axis=0, ddof=1)
+                spreads[spread.ENERGY] = deviation
+            return jnp.mean(values, axis=0), spreads
+
+        return value
+
+    def trained(self, params: PyTree[Array]) -> Property:
+        """The model as it is trained, a function of `(key, positions, species, surroundings)`."""
+        of_batch = self.trained_batch(params)
+
+        def value(*drawn_and_molecule: Any) -> Float[Array, ""]:
+            return of_batch(*jax.tree.map(lambda leaf: leaf[None], drawn_and_molecule))[0]
+
+        return value
+
+    def trained_batch(self, params: PyTree[Array]) -> Property:
+        """The same of a batch, with a key for each example.
+
+        Elements are drawn for each atom on its own, with weights that count as constants.
+        """
+        networks, samples = self.outputs(params), self.config.num_samples
+        whole = self.energies(params)
+
+        def value(
+            keys: Key[Array, " molecules"],
+            positions: Array,
+            species: Array,
+            surroundings: Surroundings | None = None,
+        ) -> Float[Array, " molecules"]:
+            if self.config.training_average == "full":
+                return whole(positions, species, surroundings)
+            atoms = _side_by_side(positions, species, surroundings)
+            draw = functools.partial(jax.random.uniform, shape=species.shape[1:])
+            numbers = jax.vmap(lambda key: draw(key, dtype=positions.dtype))(keys)
+            elements = _drawn(self._frame_of(atoms), numbers.reshape(-1), samples)
+            values = jnp.mean(networks(*self._nodes(atoms, elements)), axis=0)
+            return jnp.sum(values.reshape(len(species), -1), axis=1) / samples
+
+        return value
+
+    def committee(self) -> Potential:
+        """The mean of such potentials, which differ by their parameters."""
+        return LocalCommittee(self.config, self.facts, self.targets)
+
+    def room(
+        self, positions: Array, species: Array, surroundings: Surroundings | None = None
+    ) -> Room:
+        """What the frames of a molecule have no room for, and would need; of the worst atom."""
+        batch = jax.tree.map(lambda leaf: leaf[None], (positions, species, surroundings))
+        atoms = _side_by_side(*batch)
+        found = sf.frames.local_diagnostics(*self._edges(atoms), **self._options)
+        needed = jnp.concatenate([found.num_choices, found.num_elements[:, None]], axis=1)
+        real = atoms.species > 0
+        return Room(
+            jnp.max(jnp.where(real, found.dropped, 0)),
+            jnp.max(jnp.where(real[:, None], needed, 0), axis=0),
+        )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "group": config.group,
+            "capacity": config.capacity,
+            "max_elements": config.max_elements,
+            "threshold": config.threshold,
+        }
+
+    def _edges(self, atoms: _Atoms) -> tuple[Array, np.ndarray, int, float]:
+        count, slots = atoms.senders.shape
+        receivers = np.repeat(np.arange(count), slots)
+        return atoms.vectors.reshape(-1, 3), receivers, count, self.config.cutoff
+
+    def _frame_of(self, atoms: _Atoms) -> sf.Frame:
+        """The local frame of each atom; padding has no elements of any weight."""
+        frame = sf.local_frames(*self._edges(atoms), **self._options)
+        return frame._replace(weights=jnp.where(atoms.species[None] > 0, frame.weights, 0))
+
+    def _nodes(self, atoms: _Atoms, elements: Elements) -> tuple[NeighbourTable, Array]:
+        """Elements as the nodes of a graph, and the species of their atoms."""
+        vectors, senders, species = atoms
+        if elements.atoms is not None:
+            rows = {"mode": "fill", "fill_value": 0}
+            vectors, senders, species = (leaf.at[elements.atoms].get(**rows) for leaf in atoms)
+        vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes)
+        config, count = self.config, len(atoms.species)
+        table = NeighbourTable(
+            *(vectors, senders, species > 0, count, config.cutoff, elements, config.vectors)
+        )
+        return table, species
+
+    def _whole(
+        self, networks: _Networks, atoms: _Atoms
+    ) -> tuple[Float[Array, "networks atoms"], Float[Array, " atoms"]]:
+        """The energy of each atom averaged over its frame, and the variance of the mean network."""
+        frame = self._frame_of(atoms)
+        count = len(atoms.species)
+
+        def of(capacity: int, frame: sf.Frame, atoms: _Atoms) -> tuple[Array, Array]:
+            elements = _weighty(frame, capacity)
+            assert elements.atoms is not None
+            values = networks(*self._nodes(atoms, elements))
+
+            def averaged(values: Float[Array, " elements"]) -> Float[Array, " atoms"]:
+                terms = elements.weights * values
+                return jax.ops.segment_sum(
+                    terms, elements.atoms, count, indices_are_sorted=True
+                )
+
+            means = jax.vmap(averaged)(values)
+            mean = jnp.mean(values, axis=0)
+            of_atom = jnp.mean(means, axis=0).at[elements.atoms].get(mode="fill", fill_value=0)
+            return means, averaged((mean - of_atom) ** 2)
+
+        most = frame.weights.size
+        sizes = [count * room for room in _ROOMS if count * room < most]
+        needed = jnp.sum(frame.weights > 0)
+        # More elements than are there fit into the last.
+        which = jnp.searchsorted(jnp.asarray(sizes, needed.dtype), needed)
+        programs = [functools.partial(of, size) for size in (*sizes, most)]
+        return jax.lax.switch(which, programs, frame, atoms)
+
+
+class LocalCommittee(LocalPotential):
+    """The mean of local potentials that differ by their seeds, with one frame of each atom for all.
+
+    Its parameters are those of the networks with a leading axis `seed`.
+    """
+
+    def outputs(self, params: PyTree[Array]) -> _Networks:
+        """The energies in eV that each network gives to the nodes of a graph."""
+        of_one = super().outputs
+
+        def of_nodes(table: NeighbourTable, species: Int[Array, " nodes"]) -> Array:
+            return jax.vmap(lambda params: of_one(params)(table, species)[0])(params)
+
+        return of_nodes
+
+    def one(self) -> Potential:
+        """The potential that each of the networks is, of the parameters of one."""
+        return LocalPotential(self.config, self.facts, self.targets)
+
+
+def make_potential(
+    config: MoleculesModelConfig, facts: MoleculeFacts, targets: Targets
+) -> Potential:
+    """The potential that a configuration asks for; the arguments are those of `Potential`."""
+    kind = LocalPotential if config.frame == "local" else Potential
+    return kind(config, facts, targets)
+
+
+def _side_by_side(
+    positions: Float[Array, "molecules atoms 3"],
+    species: Int[Array, "molecules atoms"],
+    surroundings: Surroundings | None,
+) -> _Atoms:
+    if surroundings is None:
+        surroundings = jax.vmap(lambda row: all_others(row, positions.dtype))(species)
+    count, size = species.shape
+    vectors = jax.vmap(Surroundings.vectors)(surroundings, positions)
+    first = size * jnp.arange(count, dtype=surroundings.senders.dtype)
+    senders = surroundings.senders + first[:, None, None]
+    return _Atoms(
+        vectors.reshape(count * size, -1, 3), senders.reshape(count * size, -1), species.reshape(-1)
+    )
+
+
+def _drawn(frame: sf.Frame, numbers: Float[Array, " atoms"], samples: int) -> Elements:
+    """Elements drawn for each atom, with the weights of the frame.
+
+    Args:
+      frame: of each atom.
+      numbers: a random number between zero and one for each atom.
+      samples: how many are drawn for an atom, at equal distances of the summed weights.
+    """
+    weights = jax.lax.stop_gradient(frame.weights)
+    count = weights.shape[1]
+    steps = jnp.arange(samples, dtype=weights.dtype) / samples
+    marks = (numbers[:, None] / samples + steps[None]).reshape(-1)
+    atoms = jnp.repeat(jnp.arange(count, dtype=jnp.int32), samples)
+    sums = jnp.cumsum(weights, axis=0)[:, atoms]
+    # Rounding may leave a sum below a mark; the last of the elements with a weight is drawn then.
+    chosen = jnp.sum(sums <= jnp.minimum(marks, sums[-1] * (1 - 1e-6))[None], axis=0)
+    axes = frame.elements.linear[jnp.minimum(chosen, len(weights) - 1), atoms]
+    if samples == 1:
+        return Elements(None, axes, jnp.ones_like(marks))
+    return Elements(atoms, axes, jnp.full_like(marks, 1 / samples))
+
+
+def _weighty(frame: sf.Frame, capacity: int) -> Elements:
+    """The elements that have a weight, of all atoms in their order, filled up with zeros."""
+    weights, linear = frame.weights.T, jnp.swapaxes(frame.elements.linear, 0, 1)
+    per_atom = weights.shape[1]
+    [chosen] = jnp.nonzero((weights > 0).ravel(), size=capacity, fill_value=weights.size)
+
+    def rows(array: Array) -> Array:
+        return array.at[chosen].get(mode="fill", fill_value=0)
+
+    atoms = (chosen // per_atom).astype(jnp.int32)
+    return Elements(atoms, rows(linear.reshape(-1, 3, 3)), rows(weights.ravel()))
