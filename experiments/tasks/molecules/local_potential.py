@@ -11,7 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
-from experiments.frame_room import Room
+from experiments.errors import UsageError
+from experiments.frame_room import MOST_DROPPED, Room
 from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
@@ -26,6 +27,9 @@ from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential,
 
 _ROOMS = (2, 8, 32)
 """Elements for each atom, on the mean, that the whole average has programs for."""
+
+_AT_A_TIME = 16
+"""Structures whose frames are looked at together."""
 
 _Networks = Callable[[NeighbourTable, Int[Array, " nodes"]], Float[Array, "networks nodes"]]
 
@@ -161,6 +165,38 @@ class LocalPotential(Potential):
             jnp.max(jnp.where(real[:, None], needed, 0), axis=0),
         )
 
+    def refuse_overflows(self, label: Callable[[int], str], *molecules: Any) -> None:
+        """Raises a `UsageError` if the frame of an atom has no room.
+
+        Args:
+          label: what a molecule is called in errors.
+          molecules: positions, species and, of crystals, surroundings.
+        """
+        count = len(molecules[0])
+        rows = min(_AT_A_TIME, count)
+        dropped, needed = [], []
+        for start in range(0, count, rows):
+            chosen = np.minimum(np.arange(start, start + rows), count - 1)
+            part = jax.tree.map(lambda array, chosen=chosen: jnp.asarray(array[chosen]), molecules)
+            room = _rooms(self, part)
+            dropped.append(np.asarray(room.dropped))
+            needed.append(np.asarray(room.needed))
+        lost, most = np.concatenate(dropped)[:count], np.max(np.concatenate(needed), axis=0)
+        short = np.flatnonzero(lost > MOST_DROPPED)
+        if not len(short):
+            return
+        worst, config = int(lost.argmax()), self.config
+        *capacity, elements = most.tolist()
+        capacity = [max(pair) for pair in zip(capacity, config.capacity, strict=True)]
+        raise UsageError(
+            "model.max_elements: must have room for the local frame of every atom, got "
+            f"{config.max_elements} with model.capacity={list(config.capacity)}, without room for "
+            f"{100 * lost[worst]:.3g} % of the weight at an atom of {label(worst)} (of {len(short)} "
+            "structures with too little room), so that the output would change with the "
+            f"orientation; model.max_elements={max(elements, config.max_elements)} and "
+            f"model.capacity={capacity} are needed at least, fewer with a higher model.threshold"
+        )
+
     @property
     def _options(self) -> dict[str, Any]:
         config = self.config
@@ -244,6 +280,11 @@ class LocalCommittee(LocalPotential):
     def one(self) -> Potential:
         """The potential that each of the networks is, of the parameters of one."""
         return LocalPotential(self.config, self.facts, self.targets)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _rooms(potential: LocalPotential, molecules: tuple[Any, ...]) -> Room:
+    return jax.vmap(potential.room)(*molecules)
 
 
 def make_potential(

@@ -19,7 +19,7 @@ from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.local_potential import make_potential
-from experiments.tasks.molecules.networks.neighbour_table import Surroundings
+from experiments.tasks.molecules.crystals import inputs_of, with_neighbours
 from experiments.tasks.molecules.parts import in_parts
 from experiments.tasks.molecules.potential import EnergiesAndSpreads
 from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
@@ -34,14 +34,6 @@ _AT_A_TIME = 10
 """Molecules that are predicted at once for an audit or a report."""
 _SOFT = 1e-3
 """Errors below it, in units of the scale of the targets, count as squares in the l1 loss."""
-
-def inputs_of(batch: Batch) -> tuple[Any, ...]:
-    """What a potential takes: positions, species and, of crystals, their surroundings."""
-    molecules = batch["positions"], batch["species"]
-    if "senders" not in batch:
-        return molecules
-    return *molecules, Surroundings(batch["senders"], batch["images"], batch["cell"])
-
 
 _net_torques = jax.jit(jax.vmap(net_torque))
 
@@ -67,13 +59,15 @@ class MoleculesTask(Task):
     def __init__(self, config: MoleculesConfig):
         self.config = config
         self.splits, self.set_facts = load_molecules(**config.data.model_dump())
+        if "cell" in self.splits["train"]:
+            self.splits = with_neighbours(self.splits, config.model)
         self.potential = make_potential(config.model, self.set_facts, config.data.targets)
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric
         # Compiled once for the parameters of all seeds.
         self.predict_in_turn = jax.jit(self._predict_in_turn)
-        self._room = jax.jit(jax.vmap(self.potential.room))
+        self._room = jax.jit(lambda batch: jax.vmap(self.potential.room)(*inputs_of(batch)))
 
     def facts(self) -> dict[str, Any]:
         """The elements, their energies and the scale of the training set."""
@@ -93,7 +87,7 @@ class MoleculesTask(Task):
             formula = Formula.from_list([chemical_symbols[n] for n in numbers[species[index]] if n])
             return f"{split} molecule {index} ({formula.format('hill')})"
 
-        self.potential.refuse_overflows(label, examples["positions"], species)
+        self.potential.refuse_overflows(label, *inputs_of(examples))
 
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         r"""Mean over the molecules of errors in units of the scale $c$ of the targets.
@@ -213,24 +207,28 @@ class MoleculesTask(Task):
         """
         keys = jax.random.split(key, len(batch["species"]))
         name = self.judged
-        inputs = batch["positions"], batch["species"]
+        # Lattice vectors turn as vectors do.
+        moved = {"positions": sf.points} | ({"cell": sf.vectors} if "cell" in batch else {})
+
+        def predict(*turned: Array) -> Array:
+            return self.predict_in_turn(params, batch | dict(zip(moved, turned, strict=True)))[name]
+
         errors = equivariance_errors(
-            lambda positions, _: self.predict_in_turn(params, batch | {"positions": positions})[
-                name
-            ],
-            inputs,
+            predict,
+            [batch[name] for name in moved],
             keys,
             {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)},
-            in_actions=(sf.points, None),
+            in_actions=tuple(moved.values()),
             out_actions=QUANTITIES[name].action,
             floor=self.set_facts.scale,
         )
         by_law: dict[str, np.ndarray | Array] = dict(errors)
-        if self.config.model.frame == "robust":
-            by_law["dropped weight"] = self._room(*inputs).dropped
+        if self.config.model.frame in ("robust", "local"):
+            by_law["dropped weight"] = self._room(batch).dropped
         if name == "forces":
-            forces = self.predict_in_turn(params, batch)["forces"]
-            by_law["net torque"] = _net_torques(*inputs, forces)
+            if "cell" not in batch:
+                forces = self.predict_in_turn(params, batch)["forces"]
+                by_law["net torque"] = _net_torques(batch["positions"], batch["species"], forces)
             by_law["energy-force"] = consistency_errors(self.potential, params, keys, batch)
         return median_and_worst(by_law)
 
