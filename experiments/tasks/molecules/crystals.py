@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from experiments.data.cache import Arrays
 from experiments.errors import UsageError
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.neighbour_tables import neighbour_tables
+from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
+
+_OF_ATOMS = ("positions", "species", "forces", "senders", "images")
+_MOST_BATCHES = 0.9
+"""Of the batches, this part has a program without much padding."""
+_MUCH_LESS = 0.8
 
 
 def with_neighbours(
@@ -64,3 +70,23 @@ def inputs_of(batch: Mapping[str, Any]) -> tuple[Any, ...]:
     if "senders" not in batch:
         return molecules
     return *molecules, Surroundings(batch["senders"], batch["images"], batch["cell"])
+
+
+def program_sizes(species: Int[np.ndarray, "examples atoms"], batch_size: int) -> tuple[int, ...]:
+    """Numbers of atoms to have programs for: what most batches need, and what all need.
+
+    Args:
+      species: 0 for padding.
+      batch_size: examples in a batch, of which the largest counts.
+    """
+    counts = np.sum(species > 0, axis=1)
+    usual = int(np.quantile(counts, _MOST_BATCHES ** (1 / batch_size), method="higher"))
+    whole = species.shape[1]
+    return (usual, whole) if usual < _MUCH_LESS * whole else (whole,)
+
+
+def first_atoms(batch: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """A batch without its rows for atoms from the number `size` on, which are padding."""
+    return {
+        name: array[:, :size] if name in _OF_ATOMS else array for name, array in batch.items()
+    }

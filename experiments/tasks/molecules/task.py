@@ -19,7 +19,7 @@ from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.local_potential import make_potential
-from experiments.tasks.molecules.crystals import inputs_of, with_neighbours
+from experiments.tasks.molecules.crystals import first_atoms, inputs_of, program_sizes, with_neighbours
 from experiments.tasks.molecules.parts import in_parts
 from experiments.tasks.molecules.potential import EnergiesAndSpreads
 from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
@@ -65,6 +65,10 @@ class MoleculesTask(Task):
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric
+        batch_size = config.train.batch_size // config.train.gradient_parts
+        self._sizes = program_sizes(self.splits["train"]["species"], batch_size)
+        # In one vmap, the programs of all sizes would run for each seed.
+        self.seeds_together = len(self._sizes) == 1
         # Compiled once for the parameters of all seeds.
         self.predict_in_turn = jax.jit(self._predict_in_turn)
         self._room = jax.jit(lambda batch: jax.vmap(self.potential.room)(*inputs_of(batch)))
@@ -96,6 +100,18 @@ class MoleculesTask(Task):
         $w$ and forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the
         loss `mse` $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
         """
+        # One program for each size: most batches have no structure as large as the largest.
+        largest = jnp.max(jnp.sum(batch["species"] > 0, axis=1))
+        programs = [
+            lambda params, batch, key, size=size: self._loss(params, first_atoms(batch, size), key)
+            for size in self._sizes
+        ]
+        if len(programs) == 1:
+            return programs[0](params, batch, key)
+        which = jnp.searchsorted(jnp.asarray(self._sizes, largest.dtype), largest)
+        return jax.lax.switch(which, programs, params, batch, key)
+
+    def _loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         settings, scale = self.config.train, self.set_facts.scale
         keys = jax.random.split(key, len(batch["species"]))
         model = functools.partial(self.potential.trained_batch(params), keys)
