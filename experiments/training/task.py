@@ -49,12 +49,15 @@ class Task(ABC):
         better) and is reported.
       seeds_together: whether the seeds of a run train in one vmap, or in turn. A convolution with
         kernels of several seeds is a grouped one, which is slow.
+      unrolled: whether steps and seeds that come in turn are written out, not loops on the device:
+        XLA compiles the derivative of a convolution in a loop 50 times slower for CPUs.
       published: published errors in the same metric by name, which reports draw beside.
     """
 
     splits: dict[str, dict[str, np.ndarray]]
     metric: str
     seeds_together: bool = True
+    unrolled: bool = False
     published: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
