@@ -6,10 +6,12 @@ from typing import ClassVar
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Count, DataConfig, Positive, Seed
 from experiments.tasks.molecules.choices import Source, Targets
+from experiments.tasks.molecules.data.stresses import VOIGT_ORDER, places_of
 from experiments.tasks.molecules.data.unit_names import known_unit, unit_names
 
 _FILE = {"kind": ["file"]}
 _SIMULATION = {"kind": ["tblite"]}
+_STRESS_KEYS = ("stress_key", "virial_key")
 
 
 def _learnt_from_files(*targets: str) -> Mapping[str, Sequence[str]]:
@@ -22,6 +24,15 @@ def _is_unit_of(quantity: str) -> Rule:
         return unit is None or known_unit(quantity, unit) is not None
 
     return Rule(f"{quantity}_unit", f"be one of {', '.join(unit_names(quantity))}", holds)
+
+
+def _needs_key(key: str, *others: str) -> Rule:
+    def holds(data: DataConfig) -> bool:
+        default = type(data).model_fields[key].default
+        named = any(getattr(data, other) is not None for other in others)
+        return named or getattr(data, key) == default
+
+    return Rule(key, f"be left out without {' or '.join(others)}", holds)
 
 
 class MoleculesDataConfig(DataConfig):
@@ -55,6 +66,11 @@ class MoleculesDataConfig(DataConfig):
     """What files call the dipole moment. That of an ion depends on the origin: it is not learnt."""
     polarizability_key: str = "polarizability"
     """What files call the polarizability, a matrix of three rows."""
+    stress_key: str | None = None
+    """What files call the stress of periodic cells, with the sign of ASE, positive under tension.
+    If it is given, stresses are learnt too."""
+    virial_key: str | None = None
+    """What files call the virial, minus the volume times the stress, in place of the stress."""
     energy_unit: str = "eV"
     """Unit of energies in files: eV, meV, kcal/mol, kJ/mol or hartree."""
     length_unit: str = "Angstrom"
@@ -65,6 +81,14 @@ class MoleculesDataConfig(DataConfig):
     """Unit of dipole moments in files: e*Angstrom, Debye or e*bohr."""
     polarizability_unit: str = "Angstrom^3"
     """Unit of polarizabilities in files: Angstrom^3 or bohr^3."""
+    stress_unit: str = "eV/Angstrom^3"
+    """Unit of stresses in files: eV/Angstrom^3, hartree/bohr^3, GPa, MPa, kbar or bar."""
+    virial_unit: str | None = None
+    """Unit of virials in files; by default that of energies. A unit of stress, such as kbar, stands
+    for virials over the volume, as VASP prints them."""
+    voigt_order: str = VOIGT_ORDER
+    """Order of stresses and virials that files have six components of, by default as in ASE. That
+    of VASP is xx yy zz xy yz xz, that of LAMMPS xx yy zz xy xz yz."""
     molecule: str = "ethanol"
     """The molecule to simulate, by a common name or one of ase.build.molecule."""
     temperature: Positive = 500.0
@@ -95,6 +119,7 @@ class MoleculesDataConfig(DataConfig):
         "dipole_unit": _learnt_from_files("dipole"),
         "polarizability_key": _learnt_from_files("polarizability"),
         "polarizability_unit": _learnt_from_files("polarizability"),
+        **dict.fromkeys(_STRESS_KEYS, _learnt_from_files("energy_forces")),
         **dict.fromkeys(("molecule", "temperature", "steps_between", "cache"), _SIMULATION),
     }
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -108,5 +133,21 @@ class MoleculesDataConfig(DataConfig):
             "be a file of molecules with kind 'file'",
             lambda data: data.kind != "file" or data.path is not None,
         ),
-        *map(_is_unit_of, ("energy", "length", "forces", "dipole", "polarizability")),
+        *map(
+            _is_unit_of,
+            ("energy", "length", "forces", "dipole", "polarizability", "stress", "virial"),
+        ),
+        Rule(
+            "virial_key",
+            "be left out beside stress_key, as one follows from the other",
+            lambda data: data.virial_key is None or data.stress_key is None,
+        ),
+        _needs_key("stress_unit", "stress_key"),
+        _needs_key("virial_unit", "virial_key"),
+        _needs_key("voigt_order", *_STRESS_KEYS),
+        Rule(
+            "voigt_order",
+            f"be the six components in an order, such as {VOIGT_ORDER}",
+            lambda data: places_of(data.voigt_order) is not None,
+        ),
     )

@@ -16,6 +16,7 @@ from experiments.tasks.molecules.data.copies import warn_of_copies
 from experiments.tasks.molecules.data.examples import MoleculeFacts, Part, make_examples
 from experiments.tasks.molecules.data.read import Molecules, read_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
+from experiments.tasks.molecules.data.stresses import VOIGT_ORDER
 
 _NEEDED: dict[Targets, tuple[str, ...]] = {
     "energy_forces": ("energies", "forces"),
@@ -46,11 +47,16 @@ def load_molecules(
     forces_key: str = "forces",
     dipole_key: str = "dipole",
     polarizability_key: str = "polarizability",
+    stress_key: str | None = None,
+    virial_key: str | None = None,
     energy_unit: str = "eV",
     length_unit: str = "Angstrom",
     forces_unit: str | None = None,
     dipole_unit: str = "e*Angstrom",
     polarizability_unit: str = "Angstrom^3",
+    stress_unit: str = "eV/Angstrom^3",
+    virial_unit: str | None = None,
+    voigt_order: str = VOIGT_ORDER,
     molecule: str = "ethanol",
     temperature: float = 500.0,
     steps_between: int = 200,
@@ -83,11 +89,16 @@ def load_molecules(
       forces_key: what files call the forces.
       dipole_key: what files call the dipole moment.
       polarizability_key: what files call the polarizability.
+      stress_key: what files call the stress, to learn it too; `None` for nothing.
+      virial_key: what files call the virial, which the stress is computed from; `None` for nothing.
       energy_unit: unit of energies in files.
       length_unit: unit of lengths in files.
       forces_unit: unit of forces in files; `None` for that of the two above.
       dipole_unit: unit of dipole moments in files.
       polarizability_unit: unit of polarizabilities in files.
+      stress_unit: unit of stresses in files.
+      virial_unit: unit of virials in files; `None` for that of energies.
+      voigt_order: order of six components of stresses and virials in files.
       molecule: what to simulate, as `simulate_molecule` understands it.
       temperature: of the simulation, in kelvin.
       steps_between: steps of the simulation from one snapshot to the next.
@@ -99,7 +110,10 @@ def load_molecules(
       `(snapshots,)` minus the references, `forces` `(snapshots, atoms, 3)`, `dipole`
       `(snapshots, 3)` and `polarizability` `(snapshots, 3, 3)`, all float32; and `species`
       `(snapshots, atoms)`, int32, 1 for the first of the elements. They are padded at the end, with
-      zeros, to the largest molecule of the three sets.
+      zeros, to the largest molecule of the three sets. If any snapshot of the three is periodic,
+      there are `cell` `(snapshots, 3, 3)`, float32, lattice vectors in rows and zeros where there
+      are none, and `pbc` `(snapshots, 3)`, bool; and if stresses are learnt, `stress`
+      `(snapshots, 3, 3)` in eV/Angstrom^3, positive under tension.
 
     Raises:
       UsageError: an argument is out of range, or tblite is missing.
@@ -108,6 +122,8 @@ def load_molecules(
     counts = {"train": num_train, "valid": num_valid, "test": num_test}
     check_counts(counts)
     need = _NEEDED[targets]
+    if stress_key is not None or virial_key is not None:
+        need = (*need, "stresses")
     if kind == "tblite":
         simulate = partial(
             simulate_molecule,
@@ -128,11 +144,16 @@ def load_molecules(
             forces_key=forces_key if "forces" in need else None,
             dipole_key=dipole_key if "dipoles" in need else None,
             polarizability_key=polarizability_key if "polarizabilities" in need else None,
+            stress_key=stress_key,
+            virial_key=virial_key,
             energy_unit=energy_unit,
             length_unit=length_unit,
             forces_unit=forces_unit,
             dipole_unit=dipole_unit,
             polarizability_unit=polarizability_unit,
+            stress_unit=stress_unit,
+            virial_unit=virial_unit,
+            voigt_order=voigt_order,
             need=need,
         )
         sources = {
@@ -197,6 +218,10 @@ def _snapshots_at(
     molecules: Molecules, numbers: Int[np.ndarray, " chosen"], need: Sequence[str]
 ) -> Molecules:
     species, positions, *_ = molecules
-    names = Molecules._fields[2:]
-    labels = (getattr(molecules, name)[numbers] if name in need else None for name in names)
+    kept = {
+        name: array[numbers]
+        for name, array in molecules._asdict().items()
+        if array is not None and name in (*need, "cells", "pbc")
+    }
+    labels = (kept.get(name) for name in Molecules._fields[2:])
     return Molecules(species[numbers], positions[numbers], *labels)
