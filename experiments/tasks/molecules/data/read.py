@@ -212,7 +212,7 @@ def _refuse_not_finite(
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         snapshot, *rest = wrong[0].tolist()
-        atom = f" of atom {rest[0] + 1}" if len(rest) == 2 else ""
+        atom = f" of atom {rest[0] + 1}" if name in ("positions", "forces") else ""
         raise DataError(
             f"{locations[snapshot]}: {name}{atom} must be finite numbers, got "
             f"{received[tuple(wrong[0])]}"
