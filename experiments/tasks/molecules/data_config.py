@@ -1,16 +1,21 @@
 """Where the molecules of a configuration come from."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Count, DataConfig, Positive, Seed
 from experiments.tasks.molecules.choices import Source, Targets
+from experiments.tasks.molecules.data.alloys import EMT_METALS
 from experiments.tasks.molecules.data.stresses import VOIGT_ORDER, places_of
 from experiments.tasks.molecules.data.unit_names import known_unit, unit_names
 
 _FILE = {"kind": ["file"]}
 _SIMULATION = {"kind": ["tblite"]}
+_SIMULATIONS = {"kind": ["tblite", "emt"]}
+_COMPUTED = {"tblite": ("energy_forces", "energy", "dipole"), "emt": ("energy_forces", "energy")}
 _STRESS_KEYS = ("stress_key", "virial_key")
 
 
@@ -39,7 +44,8 @@ class MoleculesDataConfig(DataConfig):
     """Where the molecules come from, and what is learnt about them."""
 
     kind: Source = "tblite"
-    """Read files, or simulate one molecule with GFN2-xTB, for which tblite must be installed."""
+    """Read files; simulate one molecule with GFN2-xTB, for which tblite must be installed; or make
+    crystals and melts of alloys with effective-medium theory, whose stresses are learnt too."""
     targets: Targets = "energy_forces"
     """What is learnt."""
     path: str | None = None
@@ -91,8 +97,11 @@ class MoleculesDataConfig(DataConfig):
     of VASP is xx yy zz xy yz xz, that of LAMMPS xx yy zz xy xz yz."""
     molecule: str = "ethanol"
     """The molecule to simulate, by a common name or one of ase.build.molecule."""
+    elements: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("Cu", "Au")
+    """Elements of the alloys: of Al, Ni, Cu, Pd, Ag, Pt and Au."""
     temperature: Positive = 500.0
-    """Temperature of the simulation in kelvin."""
+    """Temperature of the simulation in kelvin; of alloys the highest one, which melts them above
+    some 1500 K."""
     steps_between: Count = 200
     """Steps of half a femtosecond from one snapshot of the simulation to the next."""
     cache: str = "runs/data"
@@ -104,7 +113,7 @@ class MoleculesDataConfig(DataConfig):
     num_test: Count = 200
     """Number of test snapshots."""
     seed: Seed = 0
-    """Seed of the simulation, or of the choice of snapshots of a file."""
+    """Seed of simulations, or of the choice of snapshots of a file."""
 
     read_with: ClassVar[ReadWith] = {
         **dict.fromkeys(("path", "valid_path", "test_path"), _FILE),
@@ -120,13 +129,21 @@ class MoleculesDataConfig(DataConfig):
         "polarizability_key": _learnt_from_files("polarizability"),
         "polarizability_unit": _learnt_from_files("polarizability"),
         **dict.fromkeys(_STRESS_KEYS, _learnt_from_files("energy_forces")),
-        **dict.fromkeys(("molecule", "temperature", "steps_between", "cache"), _SIMULATION),
+        **dict.fromkeys(("molecule", "steps_between"), _SIMULATION),
+        **dict.fromkeys(("temperature", "cache"), _SIMULATIONS),
+        "elements": {"kind": ["emt"]},
     }
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "targets",
-            "be 'energy_forces', 'energy' or 'dipole' with kind 'tblite', which computes no other",
-            lambda data: data.kind == "file" or data.targets != "polarizability",
+            "be 'energy_forces' or 'energy' with kind {section.kind!r}, or 'dipole' with 'tblite': no "
+            "other is computed",
+            lambda data: data.targets in _COMPUTED.get(data.kind, (data.targets,)),
+        ),
+        Rule(
+            "elements",
+            f"be of {', '.join(EMT_METALS)}, each once",
+            lambda data: len(set(data.elements) & set(EMT_METALS)) == len(data.elements),
         ),
         Rule(
             "path",

@@ -12,6 +12,7 @@ from experiments.data.checks import check_counts
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.choices import Source, Targets
+from experiments.tasks.molecules.data.alloys import simulate_alloys
 from experiments.tasks.molecules.data.copies import warn_of_copies
 from experiments.tasks.molecules.data.examples import MoleculeFacts, Part, make_examples
 from experiments.tasks.molecules.data.read import Molecules, read_molecules
@@ -58,6 +59,7 @@ def load_molecules(
     virial_unit: str | None = None,
     voigt_order: str = VOIGT_ORDER,
     molecule: str = "ethanol",
+    elements: Sequence[str] = ("Cu", "Au"),
     temperature: float = 500.0,
     steps_between: int = 200,
     cache: str = "runs/data",
@@ -69,10 +71,12 @@ def load_molecules(
     follow each other in a simulation are alike: they share torsions, which take hundreds of
     femtoseconds to change. So a simulation is cut in blocks, with 2 ps that are thrown away between
     them: the test set, the validation set, and at the end the training set, so that more training
-    snapshots leave the other sets as they are.
+    snapshots leave the other sets as they are. Snapshots of alloys do not depend on each other, and
+    nothing is thrown away.
 
     Args:
-      kind: `"file"`, or `"tblite"` for a simulation. Each reads its own arguments of those below.
+      kind: `"file"`, `"tblite"` for a simulation of a molecule, or `"emt"` for alloys, whose
+        stresses are learnt beside forces. Each reads its own arguments of those below.
       targets: what is learnt, which must be there; nothing else is read.
       num_train: snapshots to train on.
       num_valid: snapshots to select by.
@@ -100,7 +104,8 @@ def load_molecules(
       virial_unit: unit of virials in files; `None` for that of energies.
       voigt_order: order of six components of stresses and virials in files.
       molecule: what to simulate, as `simulate_molecule` understands it.
-      temperature: of the simulation, in kelvin.
+      elements: of the alloys, as `simulate_alloys` takes them.
+      temperature: of the simulation, in kelvin; of alloys the highest one.
       steps_between: steps of the simulation from one snapshot to the next.
       cache: the folder that keeps simulated snapshots.
 
@@ -122,7 +127,8 @@ def load_molecules(
     counts = {"train": num_train, "valid": num_valid, "test": num_test}
     check_counts(counts)
     need = _NEEDED[targets]
-    if stress_key is not None or virial_key is not None:
+    learns_stress = kind == "emt" and targets == "energy_forces"
+    if learns_stress or stress_key is not None or virial_key is not None:
         need = (*need, "stresses")
     if kind == "tblite":
         simulate = partial(
@@ -134,6 +140,11 @@ def load_molecules(
             cache=cache,
         )
         parts = _blocks(molecule, simulate, counts, -(-_GAP // max(1, steps_between)), need)
+    elif kind == "emt":
+        simulate = partial(
+            simulate_alloys, elements, temperature=temperature, seed=seed, cache=cache
+        )
+        parts = _blocks(f"EMT of {', '.join(elements)}", simulate, counts, 0, need)
     elif path is None:
         raise UsageError("path must be a file of molecules with kind 'file', got None")
     else:
