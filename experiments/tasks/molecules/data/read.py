@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,11 @@ from experiments.errors import UsageError
 from experiments.tasks.molecules.data.ase_files import read_snapshots, stack_snapshots
 from experiments.tasks.molecules.data.cells import checked_cells, volumes
 from experiments.tasks.molecules.data.coincident import refuse_coincident
+from experiments.tasks.molecules.data.labels import (
+    refuse_asymmetric,
+    refuse_not_finite,
+    refuse_of_other_kind,
+)
 from experiments.tasks.molecules.data.npz_files import read_arrays
 from experiments.tasks.molecules.data.stream import refuse_options_of_arrays
 from experiments.tasks.molecules.data.stresses import VOIGT_ORDER, checked_order
@@ -21,12 +26,6 @@ from experiments.tasks.molecules.data.unit_names import is_per_volume
 from experiments.tasks.molecules.data.units import Units, stated_units
 
 _QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities", "stresses", "virials")
-_OF_MOLECULES = ("dipoles", "polarizabilities")
-_OF_CELLS = ("stresses", "virials")
-_ASYMMETRY = 0.01
-"""Relative to the largest entry of a matrix: more than programs round to."""
-_NO_STRESS = 1e-4
-"""In eV/Angstrom^3, 0.02 GPa: what programs leave of stresses that vanish."""
 
 
 class Molecules(NamedTuple):
@@ -163,13 +162,11 @@ def read_molecules(
         received = arrays[name]
         with np.errstate(over="ignore"):
             arrays[name] = received.astype(np.float64) * units.scale(name)
-        _refuse_not_finite(locations, name, received, arrays[name])
-    _refuse_of_other_kind(arrays, locations)
+        refuse_not_finite(locations, name, received, arrays[name])
+    refuse_of_other_kind(arrays, locations)
     if "virials" in arrays:
         arrays["stresses"] = _stresses(arrays.pop("virials"), arrays["cells"], units)
-    for name, floor in (("polarizabilities", 0.0), ("stresses", _NO_STRESS)):
-        if name in arrays:
-            _refuse_asymmetric(name, arrays[name], floor, locations)
+    refuse_asymmetric(arrays, locations)
     if "stresses" in arrays:
         arrays["stresses"] = (arrays["stresses"] + np.swapaxes(arrays["stresses"], 1, 2)) / 2
     species, positions = arrays.pop("species"), arrays.pop("positions")
@@ -181,58 +178,12 @@ def read_molecules(
     return molecules
 
 
-def _refuse_of_other_kind(arrays: Mapping[str, np.ndarray], locations: Sequence[str]) -> None:
-    """Refuses dipoles of periodic snapshots, and stresses of those that are not periodic."""
-    pbc = arrays.get("pbc", np.zeros((len(locations), 3), bool))
-    for name, wrong, must in (
-        *((name, pbc.any(axis=1), "be of molecules, without pbc") for name in _OF_MOLECULES),
-        *(
-            (name, ~pbc.all(axis=1), "be of cells that repeat in all three directions")
-            for name in _OF_CELLS
-        ),
-    ):
-        if name in arrays and wrong.any():
-            first = int(np.argmax(wrong))
-            raise DataError(
-                f"{locations[first]}: {name} must {must}, got pbc {pbc[first].tolist()}"
-            )
-
-
 def _stresses(
     virials: Float64[np.ndarray, "snapshots 3 3"],
     cells: Float64[np.ndarray, "snapshots 3 3"],
     units: Units,
 ) -> Float64[np.ndarray, "snapshots 3 3"]:
     return -virials if is_per_volume(units.virial) else -virials / volumes(cells)[:, None, None]
-
-
-def _refuse_not_finite(
-    locations: Sequence[str], name: str, received: np.ndarray, array: np.ndarray
-) -> None:
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
-        snapshot, *rest = wrong[0].tolist()
-        atom = f" of atom {rest[0] + 1}" if name in ("positions", "forces") else ""
-        raise DataError(
-            f"{locations[snapshot]}: {name}{atom} must be finite numbers, got "
-            f"{received[tuple(wrong[0])]}"
-        )
-
-
-def _refuse_asymmetric(
-    name: str,
-    matrices: Float64[np.ndarray, "snapshots 3 3"],
-    floor: float,
-    locations: Sequence[str],
-) -> None:
-    odd = np.max(np.abs(matrices - np.swapaxes(matrices, 1, 2)), axis=(1, 2))
-    wrong = np.flatnonzero(odd > _ASYMMETRY * np.max(np.abs(matrices), axis=(1, 2)) + floor)
-    if len(wrong):
-        unit = "eV/Angstrom^3" if name == "stresses" else "Angstrom^3"
-        raise DataError(
-            f"{locations[wrong[0]]}: {name} must be symmetric matrices, got one that differs from "
-            f"its transpose by {odd[wrong[0]]:.3g} {unit}"
-        )
 
 
 def _warn_of_duplicates(molecules: Molecules, locations: Sequence[str]) -> None:
