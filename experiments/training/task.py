@@ -123,6 +123,10 @@ class Task(ABC):
         """Draws pictures of the model with the best parameters into a folder; none by default."""
         return []
 
+    def errors_of_all(self, params: PyTree[Array], split: str) -> Mapping[str, float]:
+        """Metrics of a whole split that are no means over its examples; none by default."""
+        return {}
+
     def compare(self, folder: Path, results: Mapping[str, dict[str, Any]]) -> list[Picture]:
         """Draws pictures of the evaluations of several runs, by their names; none by default."""
         return []
