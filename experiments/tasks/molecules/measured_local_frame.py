@@ -19,6 +19,9 @@ from experiments.tasks.molecules.measured_frames import (
     meaning_of,
 )
 
+_ROWS = 16
+"""Numbers of edges are multiples of it."""
+
 
 def measured_local_frame(group: FrameGroup, environment: Environment) -> DrawnFrame:
     """The local frame of an atom, with its elements in the order of falling weight.
@@ -31,7 +34,7 @@ def measured_local_frame(group: FrameGroup, environment: Environment) -> DrawnFr
       The elements of positive weight. Labels name the neighbours that the axes point to; forms are
       equal where the neighbours, seen from the element, are the same.
     """
-    vectors, labels = environment.vectors, environment.labels[1:]
+    vectors = environment.vectors
     frame, dropped = _frame(vectors, environment.cutoff, group)
     weights = np.asarray(frame.weights)[:, 0]
     order = np.argsort(-weights, kind="stable")
@@ -39,8 +42,8 @@ def measured_local_frame(group: FrameGroup, environment: Environment) -> DrawnFr
     linear = np.asarray(frame.elements.linear)[order, 0]
     arms = np.concatenate([np.zeros((1, 3)), vectors])
     forms = canonical_forms(linear, arms, environment.numbers)
-    ratios = np.sum((vectors / environment.cutoff) ** 2, axis=1, keepdims=True)
-    damped = np.maximum(1 - ratios, 0) ** 2 * vectors
+    ratios = np.sum((arms / environment.cutoff) ** 2, axis=1, keepdims=True)
+    damped = np.maximum(1 - ratios, 0) ** 2 * arms
     seen = f"{count_of(len(vectors), 'neighbour')} within {environment.cutoff:g} Å"
     if len(vectors):
         lengths = np.linalg.norm(vectors, axis=1)
@@ -54,7 +57,7 @@ def measured_local_frame(group: FrameGroup, environment: Environment) -> DrawnFr
         linear,
         np.tile(environment.positions[0], (len(order), 1)),
         weights[order],
-        tuple(atom_label(axes, damped, labels) for axes in linear),
+        tuple(atom_label(axes, damped, environment.labels) for axes in linear),
         forms,
     )
 
@@ -63,8 +66,9 @@ def _frame(
     vectors: Float[np.ndarray, "neighbours 3"], cutoff: float, group: FrameGroup
 ) -> tuple[sf.Frame, float]:
     """The frame with all the room that it needs, and the weight that it drops nevertheless."""
-    # An edge of no length changes nothing, and makes the frame of an atom without neighbours.
-    edges = np.concatenate([vectors, np.zeros((1, 3))])
+    # Edges of no length change nothing: few programs are compiled, also for no neighbours at all.
+    edges = np.zeros((_ROWS * (len(vectors) // _ROWS + 1), 3))
+    edges[: len(vectors)] = vectors
     graph = jnp.asarray(edges), np.zeros(len(edges), int), 1, cutoff
     room: dict[str, Any] = {}
     found = sf.frames.local_diagnostics(*graph, group=group)
@@ -78,13 +82,12 @@ def _frame(
         return sf.local_frames(*graph, group=group, **room), float(found.dropped[0])
 
 
-def _warning(damped: Float[np.ndarray, "neighbours 3"], dropped: float) -> str:
+def _warning(damped: Float[np.ndarray, "points 3"], dropped: float) -> str:
     if dropped > SAME:
         return "not all elements fit into the capacity: this is no frame"
-    # Of the longest, as of no other arm: what is damped away has no direction.
     extent = np.linalg.svd(np.concatenate([damped, np.zeros((3, 3))]), compute_uv=False)
     if extent[0] == 0:
-        return "no neighbours: the axes are arbitrary, but there is nothing to see"
+        return "nothing is within the cutoff: the axes are arbitrary"
     if extent[1] < 1e-6 * extent[0]:
         return "neighbours on a line: the axes across it are arbitrary"
     return ""
