@@ -21,6 +21,8 @@ from experiments.tasks.molecules.measured_frames import (
 
 _ROWS = 16
 """Numbers of edges are multiples of it."""
+_ROUNDS = 4
+"""How often room is made for elements that do not fit."""
 
 
 def measured_local_frame(group: FrameGroup, environment: Environment) -> DrawnFrame:
@@ -72,7 +74,10 @@ def _frame(
     graph = jnp.asarray(edges), np.zeros(len(edges), int), 1, cutoff
     room: dict[str, Any] = {}
     found = sf.frames.local_diagnostics(*graph, group=group)
-    if found.dropped[0] > 0:
+    for _ in range(_ROUNDS):
+        if found.dropped[0] == 0:
+            break
+        # With room for more of the first axes, more of the second are found.
         most = max(map(int, found.num_choices[0]))
         room = {"capacity": (most, most), "max_elements": int(found.num_elements[0])}
         found = sf.frames.local_diagnostics(*graph, group=group, **room)

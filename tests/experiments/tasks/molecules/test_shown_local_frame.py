@@ -4,9 +4,11 @@ import re
 
 import ase.build
 import ase.io
+import jax
 import numpy as np
 import pytest
 
+import symjax_frames as sf
 from experiments.commands.main import main
 from experiments.errors import UsageError
 from experiments.tasks.molecules import measured_local_frame
@@ -23,8 +25,10 @@ def silicon():
     return ase.build.bulk("Si", cubic=True)
 
 
-def measured(environment, group="E"):
-    return measured_local_frame.measured_local_frame(group, environment)
+def measured(environment):
+    # As the command, which has its program compiled.
+    with jax.enable_x64(True):
+        return measured_local_frame.measured_local_frame("E", environment)
 
 
 def test_an_atom_of_a_crystal_is_drawn(tmp_path, capsys, monkeypatch):
@@ -80,28 +84,25 @@ def test_the_cell_is_the_one_that_the_atom_is_in(pbc, edges):
         np.testing.assert_allclose(np.ptp(steps, axis=0), 1)
 
 
-@pytest.mark.parametrize("group", ["E", "SE"])
-def test_canonical_forms_are_those_of_the_turned_crystal(group):
-    """But of the group: shaken silicon has a mirror image of its own."""
-    atoms = silicon()
-    atoms.positions[:4] += 0.05 * np.random.default_rng(1).normal(size=(4, 3))
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    turn *= np.linalg.det(turn)
-    forms = {}
-    for name, matrix in (("turned", turn), ("mirrored", -turn)):
-        moved = atoms.copy()
-        moved.set_cell(atoms.cell.array @ matrix.T, scale_atoms=True)
-        one, other = (environment_of("Si", each, 5, CUTOFF) for each in (atoms, moved))
-        assert len(one.vectors) == 4
-        frames = [measured(each, group) for each in (one, other)]
+def test_canonical_forms_are_those_of_the_moved_crystal():
+    atoms, shaken = silicon(), silicon()
+    draw = np.random.default_rng(1)
+    atoms.positions[:4] += 0.05 * draw.normal(size=(4, 3))
+    shaken.positions[:4] += 0.05 * draw.normal(size=(4, 3))
+    matrix = np.linalg.qr(draw.normal(size=(3, 3)))[0]
+    same = []
+    for crystal in (atoms, shaken):
+        crystal = crystal.copy()
+        crystal.set_cell(crystal.cell.array @ matrix.T, scale_atoms=True)
+        one, other = (environment_of("Si", each, 5, CUTOFF) for each in (atoms, crystal))
+        assert len(one.vectors) == len(other.vectors) == 4
+        frames = [measured(each) for each in (one, other)]
         both = np.concatenate([frames[0].linear, matrix.T @ frames[1].linear])
-        arms = one.positions - one.positions[0]
-        found = canonical_forms(both, arms, one.numbers)
+        found = canonical_forms(both, one.positions - one.positions[0], one.numbers)
         count = len(frames[0].linear)
-        forms[name] = set(found[:count]) == set(found[count:])
-        assert frames[0].warning == ""
+        same.append(set(found[:count]) == set(found[count:]))
 
-    assert forms == {"turned": True, "mirrored": group == "E"}
+    assert same == [True, False]
 
 
 def test_axes_that_nothing_fixes_are_told():
@@ -119,6 +120,35 @@ def test_an_atom_without_neighbours_has_labels_too():
     frame = measured(environment_of("H", ase.Atoms("H"), 1, CUTOFF))
     assert set(frame.labels) == {"any, any, +", "any, any, −"}
     assert "nothing is within" in frame.warning
+
+
+def test_room_is_made_for_all_elements(monkeypatch):
+    """What is needed rises with the room for the first axes, as it does in the library."""
+    asked = []
+    isometry = sf.Isometry(np.eye(3)[None, None], np.zeros((1, 1, 3)))
+    frame = sf.Frame(isometry, np.ones((1, 1)))
+
+    def diagnose(*_, capacity=(12, 12), max_elements=96, **__):
+        asked.append((capacity, max_elements))
+        needed = 144 if capacity[0] < 18 else 192
+        dropped = float(capacity[0] < 18 or max_elements < needed)
+        return sf.frames.LocalDiagnostics(
+            *(np.array([134]), np.array([[18, 8]]), np.array([needed]), np.array([dropped]))
+        )
+
+    monkeypatch.setattr(sf.frames, "local_diagnostics", diagnose)
+    seen = environment_of("Si", silicon(), 1, CUTOFF)
+    monkeypatch.setattr(
+        measured_local_frame.sf,
+        "local_frames",
+        lambda *_, **options: asked.append(options) or frame,
+    )
+
+    assert measured(seen).warning == ""
+    assert asked[:3] == [((12, 12), 96), ((18, 18), 144), ((18, 18), 192)]
+    assert asked[3] == {"group": "E", "capacity": (18, 18), "max_elements": 192}
+    monkeypatch.setattr(measured_local_frame, "_ROUNDS", 1)
+    assert "this is no frame" in measured(seen).warning
 
 
 def test_structures_are_read_with_their_cells(tmp_path):
