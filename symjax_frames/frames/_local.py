@@ -194,8 +194,6 @@ def local_diagnostics(
     """
     for name in ("detach", "on_overflow"):
         options.pop(name, None)
-    bases, num_neighbours = local_bases(
-        vectors, receivers, num_nodes, cutoff, mask, **options
-    )
+    bases, num_neighbours = local_bases(vectors, receivers, num_nodes, cutoff, mask, **options)
     needed = bases.needed
     return LocalDiagnostics(num_neighbours, needed[:, :-1], needed[:, -1], bases.dropped)

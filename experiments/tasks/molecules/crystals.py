@@ -87,6 +87,4 @@ def program_sizes(species: Int[np.ndarray, "examples atoms"], batch_size: int) -
 
 def first_atoms(batch: Mapping[str, Any], size: int) -> dict[str, Any]:
     """A batch without its rows for atoms from the number `size` on, which are padding."""
-    return {
-        name: array[:, :size] if name in _OF_ATOMS else array for name, array in batch.items()
-    }
+    return {name: array[:, :size] if name in _OF_ATOMS else array for name, array in batch.items()}

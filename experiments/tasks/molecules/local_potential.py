@@ -232,9 +232,9 @@ class LocalPotential(Potential):
             rows = jnp.minimum(jnp.arange(-(-count // _FRAMES) * _FRAMES), count - 1)
             parts = jax.lax.map(jax.checkpoint(frames), atoms.vectors[rows.reshape(-1, _FRAMES)])
             frame = jax.tree.map(
-                lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(
-                    leaf.shape[1], -1, *leaf.shape[3:]
-                )[:, :count],
+                lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:])[
+                    :, :count
+                ],
                 parts,
             )
         return frame._replace(weights=jnp.where(atoms.species[None] > 0, frame.weights, 0))

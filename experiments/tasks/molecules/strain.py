@@ -49,9 +49,7 @@ def derivatives_of(
         turned = jnp.swapaxes(strains, -1, -2)
         deformed = jnp.eye(3, dtype=strains.dtype)[None] + (strains + turned) / 2
         cells = surroundings.cell @ deformed
-        values, others = energies(
-            positions @ deformed, species, surroundings._replace(cell=cells)
-        )
+        values, others = energies(positions @ deformed, species, surroundings._replace(cell=cells))
         return jnp.sum(values), (values, others)
 
     def found(

@@ -15,15 +15,20 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 import symjax_frames as sf
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.crystals import (
+    first_atoms,
+    inputs_of,
+    program_sizes,
+    with_neighbours,
+)
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.local_potential import make_potential
-from experiments.tasks.molecules.crystals import first_atoms, inputs_of, program_sizes, with_neighbours
 from experiments.tasks.molecules.parts import in_parts
 from experiments.tasks.molecules.potential import EnergiesAndSpreads
-from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
 from experiments.tasks.molecules.quantities import QUANTITIES, UNITS_OF_ROOTS, main_quantity
+from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
 from experiments.training.task import Audited, Batch, Picture, Task
 
 _AUDITED = 4

@@ -89,9 +89,7 @@ def direction_basis(
     return jnp.stack(columns, axis=-1)
 
 
-def edge_vectors(
-    positions: Float[Array, "atoms 3"], graph: Graph
-) -> Float[Array, "*edges 3"]:
+def edge_vectors(positions: Float[Array, "atoms 3"], graph: Graph) -> Float[Array, "*edges 3"]:
     """From the receiver of each edge to its sender, in Angstrom."""
     if isinstance(graph, NeighbourTable):
         return graph.vectors

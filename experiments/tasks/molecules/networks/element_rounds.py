@@ -43,9 +43,7 @@ def outputs_in_turn(
         return padded.reshape(parts, size, *array.shape[1:])
 
     assert elements.atoms is not None
-    rows = Elements(
-        cut(elements.atoms, num_atoms), cut(elements.axes, 0), cut(elements.weights, 0)
-    )
+    rows = Elements(cut(elements.atoms, num_atoms), cut(elements.axes, 0), cut(elements.weights, 0))
 
     def embedded(part: Elements) -> Array:
         _, species = nodes_of(part)
@@ -64,7 +62,6 @@ def outputs_in_turn(
     hidden = backbone.embedding.features
     nodes = of_parts(embedded, (size, hidden))
     for layer in backbone.layers:
-
 
         def sent(part: Elements, nodes: Array, layer: Round = layer) -> Array:
             table, _ = nodes_of(part)

@@ -24,7 +24,7 @@ class Surroundings(NamedTuple):
     cell: Float[Array, "*batch 3 3"]
 
     def vectors(self, positions: Float[Array, "atoms 3"]) -> Float[Array, "atoms slots 3"]:
-        """From each atom to its neighbours: $x_j + n \\cdot cell - x_i$; exactly zero for padding."""
+        r"""From each atom to its neighbours: $x_j + n \cdot h - x_i$; exactly zero for padding."""
         shifts = self.images.astype(positions.dtype) @ self.cell.astype(positions.dtype)
         return positions[self.senders] - positions[:, None] + shifts
 
@@ -43,9 +43,7 @@ def all_others(species: Int[Array, " atoms"], dtype: jnp.dtype) -> Surroundings:
     others = (own + jnp.arange(1, max(count, 2), dtype=jnp.int32)[None]) % count
     real = (species > 0)[:, None] & (species > 0)[others]
     senders = jnp.where(real, others, own)
-    return Surroundings(
-        senders, jnp.zeros((*senders.shape, 3), jnp.int8), jnp.zeros((3, 3), dtype)
-    )
+    return Surroundings(senders, jnp.zeros((*senders.shape, 3), jnp.int8), jnp.zeros((3, 3), dtype))
 
 
 class Elements(NamedTuple):
@@ -118,9 +116,7 @@ class NeighbourTable:
         """What each edge sees of the atom it starts from, in the coordinates of its receiver."""
         return self.delivered(self.collected(nodes))
 
-    def collected(
-        self, nodes: Float[Array, "nodes *features"]
-    ) -> Float[Array, "atoms *features"]:
+    def collected(self, nodes: Float[Array, "nodes *features"]) -> Float[Array, "atoms *features"]:
         """What the nodes of each atom send together, in coordinates of no frame."""
         if self.elements is None:
             return nodes

@@ -222,21 +222,21 @@ def test_nothing_jumps_when_an_atom_comes_into_sight(of_crystals):
     """An atom on its way from outside of the cutoff of all others to the middle of it."""
     atoms = molecule("CH3OH")
     first = atoms.positions[0]
-    along = np.linspace(1.3, 0.6, 56)[:, None] * CUTOFF * np.array([0.6, 0.0, 0.8])
+    along = np.linspace(1.1, 0.82, 112)[:, None] * CUTOFF * np.array([0.0, 1.0, 0.0])
     paths = [Atoms("CH3OHH", [*atoms.positions, first + end]) for end in along]
 
     def jumps(cutoff):
         """The largest steps of the forces, of all points and of every fourth one."""
         found = []
-        for start in range(0, 56, 7):
+        for start in range(0, 112, 7):
             part = periodic(paths[start : start + 7], cutoff)
             found.append(of_crystals(*part).forces)
         forces = np.concatenate(found)
         return [np.max(np.abs(np.diff(forces[::step], axis=0))) for step in (1, 4)]
 
     fine, coarse = jumps(CUTOFF)
-    assert fine < 0.4 * coarse
-    fine, coarse = jumps(0.8 * CUTOFF)
+    assert fine < 0.5 * coarse
+    fine, coarse = jumps(0.83 * CUTOFF)
     assert fine > 0.7 * coarse
 
 
