@@ -94,10 +94,9 @@ def choose_tails(
     # All pairs in one row: loops over short rows are slow, those over a long one are not.
     count, rows = squares.shape[0], heads.squares.shape[0]
     first, own = (_flat(copies(entries, count, entries.ndim)) for entries in heads[:2])
-    second, other, factors = (
-        None if entries is None else _flat(copies(entries, rows, entries.ndim - 1))
-        for entries in (arms, squares, ranking.factors)
-    )
+    second, other = (_flat(copies(entries, rows, entries.ndim - 1)) for entries in (arms, squares))
+    factors = ranking.factors
+    factors = None if factors is None else _flat(copies(factors, rows, 0))
     ahead = dot(first, second)
     areas = squared_areas(first, second, own * other, ahead)
     areas, ranks = settled((areas, ranking.of_second(areas, ahead, own + other, factors)))
