@@ -70,7 +70,7 @@ def make(data, targets="energy_forces", **model):
 
 
 def batch_of(task, split="train"):
-    return {name: jnp.asarray(array) for name, array in task.splits[split].items()}
+    return jax.device_put(dict(task.splits[split]))
 
 
 @pytest.fixture(scope="module")
