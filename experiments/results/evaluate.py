@@ -68,10 +68,8 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
     weights = [seed_params(state, index) for index in range(len(config.train.seeds))]
     of_all = [task.errors_of_all(params, "test") for params in weights]
     test |= {name: [errors[name] for errors in of_all] for name in of_all[0]}
-    batch = {
-        name: jax.numpy.asarray(array[:_EQUIVARIANCE_EXAMPLES])
-        for name, array in task.splits["test"].items()
-    }
+    test_split = task.splits["test"]
+    batch = jax.device_put({k: array[:_EQUIVARIANCE_EXAMPLES] for k, array in test_split.items()})
     errors = [task.equivariance(params, batch, jax.random.key(0)) for params in weights]
     result = {
         "metric": task.metric,

@@ -30,8 +30,8 @@ def cut(split: dict[str, np.ndarray], chunk: int) -> Chunks:
     real = rows < count
     # Filled with a real example rather than zeros: a metric may be undefined on zeros.
     rows = np.where(real, rows, 0)
-    examples = {name: jnp.asarray(array[rows]) for name, array in split.items()}
-    return Chunks(examples, jnp.asarray(real))
+    examples = jax.device_put({name: array[rows] for name, array in split.items()})
+    return Chunks(examples, jax.device_put(real))
 
 
 def mean_metrics(task: Task, params: PyTree[Array], chunks: Chunks) -> dict[str, Float[Array, ""]]:

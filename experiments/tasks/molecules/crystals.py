@@ -45,7 +45,7 @@ def with_neighbours(
         )
     tables = {
         split: neighbour_tables(
-            *(arrays[name] for name in ("positions", "species", "cell", "pbc")), config.cutoff
+            arrays["positions"], arrays["species"], arrays["cell"], arrays["pbc"], config.cutoff
         )
         for split, arrays in splits.items()
     }

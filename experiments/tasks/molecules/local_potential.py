@@ -243,8 +243,7 @@ class LocalPotential(Potential):
         """Elements as the nodes of a graph, and the species of their atoms."""
         vectors, senders, species = atoms
         if elements.atoms is not None:
-            rows = {"mode": "fill", "fill_value": 0}
-            vectors, senders, species = (leaf.at[elements.atoms].get(**rows) for leaf in atoms)
+            vectors, senders, species = (_rows(leaf, elements.atoms) for leaf in atoms)
         vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes)
         config, count = self.config, len(atoms.species)
         table = NeighbourTable(
@@ -259,16 +258,16 @@ class LocalPotential(Potential):
         frame = self._frame_of(atoms)
         count = len(atoms.species)
         elements = _with_a_weight(frame)
-        assert elements.atoms is not None
-        values = networks(atoms, elements)
+        values, of_element = networks(atoms, elements), elements.atoms
+        assert of_element is not None
 
         def averaged(values: Float[Array, " elements"]) -> Float[Array, " atoms"]:
             terms = elements.weights * values
-            return jax.ops.segment_sum(terms, elements.atoms, count, indices_are_sorted=True)
+            return jax.ops.segment_sum(terms, of_element, count, indices_are_sorted=True)
 
         means = jax.vmap(averaged)(values)
-        of_atom = jnp.mean(means, axis=0).at[elements.atoms].get(mode="fill", fill_value=0)
-        return means, averaged((jnp.mean(values, axis=0) - of_atom) ** 2)
+        away = jnp.mean(values, axis=0) - _rows(jnp.mean(means, axis=0), of_element)
+        return means, averaged(away**2)
 
 
 class LocalCommittee(LocalPotential):
@@ -347,9 +346,10 @@ def _with_a_weight(frame: sf.Frame) -> Elements:
     weights, linear = frame.weights.T, jnp.swapaxes(frame.elements.linear, 0, 1)
     count, per_atom = weights.shape
     [chosen] = jnp.nonzero((weights > 0).ravel(), size=weights.size, fill_value=weights.size)
-
-    def rows(array: Array) -> Array:
-        return array.at[chosen].get(mode="fill", fill_value=0)
-
     atoms = (chosen // per_atom).astype(jnp.int32)
-    return Elements(atoms, rows(linear.reshape(-1, 3, 3)), rows(weights.ravel()))
+    return Elements(atoms, _rows(linear.reshape(-1, 3, 3), chosen), _rows(weights.ravel(), chosen))
+
+
+def _rows(array: Array, numbers: Int[Array, " rows"]) -> Array:
+    """Rows of an array, and zeros where it has none."""
+    return array.at[numbers].get(mode="fill", fill_value=0)

@@ -70,7 +70,7 @@ def outputs_in_turn(
         features = jax.eval_shape(layer.sent, nodes[0]).shape[-1]
         pushed = of_parts(sent, (size, features), nodes).reshape(parts * size, features)
         collected = jax.ops.segment_sum(
-            pushed, rows.atoms.reshape(-1), num_atoms, indices_are_sorted=True
+            pushed, atoms.reshape(-1), num_atoms, indices_are_sorted=True
         )
 
         def received(
