@@ -70,6 +70,12 @@ class Potential:
         """Draws the parameters."""
         return nnx.to_pure_dict(nnx.state(self._network(nnx.Rngs(key))))
 
+    @property
+    def reach(self) -> float | None:
+        """How far an atom sees in Angstrom, of an energy that takes `Surroundings`."""
+        local = self.config.frame in ("local", "none") and self.config.backbone != "point_sum"
+        return self.config.cutoff if local else None
+
     def species_of(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> np.ndarray:
         """The species the network knows, counted from one, of atomic numbers; 0 of 0.
 
