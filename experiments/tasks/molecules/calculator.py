@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from ase import Atoms
@@ -15,7 +15,6 @@ from experiments.errors import UsageError
 from experiments.frame_room import refuse_overflow
 from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.checks import refuse_unfit
-from experiments.tasks.molecules.data.cells import volumes
 from experiments.tasks.molecules.energies import (
     CompiledEnergy,
     Energy,
@@ -28,12 +27,11 @@ from experiments.tasks.molecules.energies import (
 )
 from experiments.tasks.molecules.neighbour_list import SKIN, NeighbourList
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
+from experiments.tasks.molecules.periodic import refuse_periodic, whole_cell, with_whole_cell
 from experiments.tasks.molecules.surrounded_energy import SurroundedEnergy
 
 _CAPACITY = 48
 """Neighbours that an atom has room for at first: about those within 5 Angstrom in a liquid."""
-_FLAT = 1e-6
-"""Volume of a cell relative to the product of the lengths of its vectors: below it, it has none."""
 
 
 class SymmetrizedCalculator(Calculator):
@@ -80,10 +78,10 @@ class SymmetrizedCalculator(Calculator):
 
     Raises:
       UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none,
-        or periodic and there is no `reach` or no cell with a volume, if one is no element, is not at a finite position, or is where another one is,
-        if their info declares another unit of length, if `species_of` refuses an element, if
-        `energy` does not return what is said above, or if `room` has dropped more than a
-        thousandth.
+        or periodic and there is no `reach` or no cell with a volume, if one is no element, is not at
+        a finite position, or is where another one is, if their info declares another unit of length,
+        if `species_of` refuses an element, if `energy` does not return what is said above, or if
+        `room` has dropped more than a thousandth.
       CalculationFailed: when atoms are to be calculated, if the energy or a force is not finite.
     """
 
@@ -120,8 +118,9 @@ class SymmetrizedCalculator(Calculator):
         self._reference = reference
         self._dtype = dtype
         self._capacity = _CAPACITY
+        self._reach = reach
         self._list = None if reach is None else NeighbourList(reach, skin)
-        self._evaluate: CompiledEnergy | SurroundedEnergy = (
+        self._evaluate: Any = (
             CompiledEnergy(energy, neighbours, room)
             if reach is None
             else SurroundedEnergy(energy, room)
@@ -176,12 +175,7 @@ class SymmetrizedCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         label, numbers = _name(self.atoms), self.atoms.numbers
-        if np.any(self.atoms.pbc) and self._list is None:
-            raise UsageError(
-                f"{label}: atoms.pbc must be False with an energy of whole molecules, got periodic "
-                f"atoms, pbc = {self.atoms.pbc.tolist()}; potentials of crystals are trained with "
-                "model.frame=local"
-            )
+        refuse_periodic(label, self.atoms, self._reach)
         refuse_unfit(label, self.atoms)
         if self._list is None:
             found = self._with_all_neighbours(*self._inputs(self.atoms))
@@ -199,9 +193,8 @@ class SymmetrizedCalculator(Calculator):
             energy += float(self._reference(numbers))
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
         self.results |= {name: float(number) for name, number in others.items()}
-        if stress is not None and _has_stress(self.atoms):
-            stress = np.asarray(stress, np.float64)
-            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        if stress is not None and whole_cell(self.atoms) is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(np.asarray(stress, np.float64))
 
     def export_properties(self) -> Properties:
         """The `implemented_properties`, as `atoms.get_properties` returns them."""
@@ -223,13 +216,10 @@ class SymmetrizedCalculator(Calculator):
     ) -> tuple[np.ndarray, np.ndarray, Surroundings]:
         assert self._list is not None
         species = self._species(atoms)
-        cell = atoms.cell.array
-        positions, surroundings = self._list(atoms.positions, cell, atoms.pbc, label)
-        if _has_stress(atoms):
-            # Whole, with the vectors that nothing repeats along, for the volume that ASE takes.
-            surroundings = surroundings._replace(cell=cell)
-        cell = self._handed_over(surroundings.cell)
-        return self._handed_over(positions), species, surroundings._replace(cell=cell)
+        listed = self._list(atoms.positions, atoms.cell.array, atoms.pbc, label)
+        positions, surroundings = with_whole_cell(atoms, *listed)
+        surroundings = surroundings._replace(cell=self._handed_over(surroundings.cell))
+        return self._handed_over(positions), species, surroundings
 
     def _species(self, atoms: Atoms) -> np.ndarray:
         numbers = atoms.numbers
@@ -237,7 +227,7 @@ class SymmetrizedCalculator(Calculator):
             numbers if self._species_of is None else self._species_of(numbers), np.int32
         )
 
-    def _handed_over(self, lengths: np.ndarray) -> np.ndarray:
+    def _handed_over(self, lengths: Any) -> Any:
         # What is too far away has no finite energy, which is said then.
         with np.errstate(over="ignore", invalid="ignore"):
             return lengths.astype(self._dtype)
@@ -256,14 +246,6 @@ class SymmetrizedCalculator(Calculator):
                 stacklevel=3,
             )
             self._capacity = grown
-
-
-def _has_stress(atoms: Atoms) -> bool:
-    """Whether atoms are periodic in a cell of which all three vectors span a volume."""
-    cell = atoms.cell.array
-    if not np.any(atoms.pbc) or not np.all(np.isfinite(cell)):
-        return False
-    return bool(volumes(cell[None])[0] > _FLAT * np.prod(np.linalg.norm(cell, axis=1)))
 
 
 def _name(atoms: Atoms) -> str:

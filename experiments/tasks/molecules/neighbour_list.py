@@ -1,6 +1,6 @@
 """A neighbour list with a skin, which stays right while atoms and the cell move a little."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -94,8 +94,8 @@ class NeighbourList:
         if last is None or not self._holds(last, positions, kept, repeats):
             last = self._search(positions, kept, repeats, label)
             self._last = last
-        around = centred(positions - last.wraps @ kept)
-        return around, Surroundings(last.senders, last.images, kept)
+        table: Any = (last.senders, last.images, kept)
+        return centred(positions - last.wraps @ kept), Surroundings(*table)
 
     def _holds(
         self, last: _Reference, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
@@ -116,12 +116,9 @@ class NeighbourList:
     def _search(
         self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, label: str
     ) -> _Reference:
-        # Of atoms that are cells apart, single precision would not know how far they are.
-        fractions = np.linalg.solve(completed_cell(cell, pbc).T, positions.T).T
-        wraps = np.where(pbc, np.floor(fractions), 0)
-        inside = positions - wraps @ cell
+        wraps = _wraps(positions, cell, pbc)
         senders, images = neighbour_table(
-            inside, cell, pbc, self.cutoff + self.skin, label=label
+            positions - wraps @ cell, cell, pbc, self.cutoff + self.skin, label=label
         )
         self.searches += 1
         atoms, found = senders.shape
@@ -130,7 +127,44 @@ class NeighbourList:
         slots = self._slots
         if not np.any(pbc):
             slots = min(max(slots, _FEW), max(1, atoms - 1))
-        own = np.broadcast_to(np.arange(atoms, dtype=senders.dtype)[:, None], (atoms, slots))
-        wide, shifts = own.copy(), np.zeros((atoms, slots, 3), images.dtype)
-        wide[:, :found], shifts[:, :found] = senders, images
-        return _Reference(positions.copy(), cell, pbc, wraps, wide, shifts)
+        return _Reference(positions.copy(), cell, pbc, wraps, *with_slots(senders, images, slots))
+
+
+def surroundings_of(
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    pbc: Bool[np.ndarray, " 3"],
+    cutoff: float,
+    label: str,
+) -> tuple[Float[np.ndarray, "atoms 3"], Surroundings]:
+    """What a list without a skin, and without more slots than it needs, says of one structure.
+
+    The arguments and errors are those of `NeighbourList`.
+    """
+    repeats = np.asarray(pbc, bool)
+    [kept] = checked_cells(np.asarray(cell, np.float64)[None], repeats[None], [label])
+    inside = positions - _wraps(positions, kept, repeats) @ kept
+    table: Any = (*neighbour_table(inside, kept, repeats, cutoff, label=label), kept)
+    return centred(inside), Surroundings(*table)
+
+
+def with_slots(
+    senders: Int[np.ndarray, "atoms slots"], images: Int[np.ndarray, "atoms slots 3"], slots: int
+) -> tuple[Int[np.ndarray, "atoms more"], Int[np.ndarray, "atoms more 3"]]:
+    """A table of neighbours with more slots, which hold no edges."""
+    atoms, found = senders.shape
+    own = np.arange(atoms, dtype=senders.dtype)[:, None]
+    rest = np.broadcast_to(own, (atoms, slots - found))
+    wide = ((0, 0), (0, slots - found), (0, 0))
+    return np.concatenate([senders, rest], axis=1), np.pad(images, wide)
+
+
+def _wraps(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> Float[np.ndarray, "atoms 3"]:
+    """How many cells each atom is away from the first one.
+
+    Of atoms that are many cells apart, single precision would not know how far they are.
+    """
+    fractions = np.linalg.solve(completed_cell(cell, pbc).T, positions.T).T
+    return np.where(pbc, np.floor(fractions), 0)

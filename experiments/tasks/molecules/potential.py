@@ -217,8 +217,14 @@ class Potential:
         """The frame of a molecule; the identity at its centroid for no frame."""
         return self._frame(species)(positions, species > 0)
 
-    def room(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> Room:
+    def room(
+        self,
+        positions: Float[Array, "atoms 3"],
+        species: Int[Array, " atoms"],
+        surroundings: Surroundings | None = None,
+    ) -> Room:
         """What a robust frame has no room for, and would need; other frames need none."""
+        del surroundings
         if self.config.frame != "robust":
             return no_need(positions.dtype)
         return room_of(self._frame(species), positions, species > 0)
