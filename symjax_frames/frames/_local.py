@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames._sharding import on_own_mesh
@@ -36,7 +37,7 @@ class LocalDiagnostics(NamedTuple):
 @on_own_mesh
 def local_frames(
     vectors: Float[Array, "edges dim"],
-    receivers: Int[Array, " edges"],
+    receivers: Int[Array | np.ndarray, " edges"],
     num_nodes: int,
     cutoff: float,
     mask: Bool[Array, " edges"] | None = None,
@@ -155,7 +156,7 @@ def local_frames(
 @on_own_mesh
 def local_diagnostics(
     vectors: Float[Array, "edges dim"],
-    receivers: Int[Array, " edges"],
+    receivers: Int[Array | np.ndarray, " edges"],
     num_nodes: int,
     cutoff: float,
     mask: Bool[Array, " edges"] | None = None,

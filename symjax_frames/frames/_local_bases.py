@@ -25,7 +25,7 @@ _NEAR = 1e-3
 
 def local_bases(
     vectors: Array,
-    receivers: Array,
+    receivers: Array | np.ndarray,
     num_nodes: int,
     cutoff: float,
     mask: Array | None,
@@ -92,7 +92,7 @@ def _damped(
 def _of_nodes(
     arms: Float[Array, "edges dim"],
     rank: Float[Array, " edges"],
-    receivers: Int[Array, " edges"],
+    receivers: Int[Array | np.ndarray, " edges"],
     num_nodes: int,
     slots: int,
 ) -> Float[Array, "nodes slots dim"]:
@@ -114,7 +114,11 @@ def _of_nodes(
 
 
 def _number_of_slots(
-    vectors: Array, receivers: Array, mask: Array | None, num_nodes: int, given: int | None
+    vectors: Array,
+    receivers: Array | np.ndarray,
+    mask: Array | None,
+    num_nodes: int,
+    given: int | None,
 ) -> int:
     """How many neighbours of a node are looked at; by default as many as one can have."""
     edges = max(len(receivers), 1)
@@ -133,7 +137,9 @@ def _number_of_slots(
     return slots
 
 
-def _check_edges(vectors: Array, receivers: Array, num_nodes: int, mask: Array | None) -> int:
+def _check_edges(
+    vectors: Array, receivers: Array | np.ndarray, num_nodes: int, mask: Array | None
+) -> int:
     """The number of nodes, once all are what they should be."""
     shape = getattr(vectors, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] not in (2, 3):

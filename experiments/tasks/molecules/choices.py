@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-Source = Literal["file", "tblite"]
-"""Where molecules come from: files, or a simulation with GFN2-xTB."""
+Source = Literal["file", "tblite", "emt"]
+"""Where molecules come from: files, or simulations with GFN2-xTB or of alloys with EMT."""
 
 Targets = Literal["energy_forces", "energy", "dipole", "polarizability"]
 """What is learnt about molecules."""

@@ -17,6 +17,7 @@ from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.networks.element_rounds import outputs_in_turn
 from experiments.tasks.molecules.networks.neighbour_table import (
     Elements,
     NeighbourTable,
@@ -25,13 +26,10 @@ from experiments.tasks.molecules.networks.neighbour_table import (
 )
 from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential, Property
 
-_ROOMS = (2, 8, 32)
-"""Elements for each atom, on the mean, that the whole average has programs for."""
-
 _AT_A_TIME = 16
 """Structures whose frames are looked at together."""
 
-_Networks = Callable[[NeighbourTable, Int[Array, " nodes"]], Float[Array, "networks nodes"]]
+_Networks = Callable[["_Atoms", Elements], Float[Array, "networks elements"]]
 
 
 class _Atoms(NamedTuple):
@@ -69,14 +67,19 @@ class LocalPotential(Potential):
     """
 
     def outputs(self, params: PyTree[Array]) -> _Networks:
-        """The energies in eV that each network gives to the nodes of a graph."""
-        network = nnx.merge(self._graph, nnx.State(params))
+        """The energies in eV that each network gives to elements of the frames of atoms."""
+        backbone = nnx.merge(self._graph, nnx.State(params)).backbone
 
-        def of_nodes(table: NeighbourTable, species: Int[Array, " nodes"]) -> Array:
-            values = network.outputs(table.vectors[:, 0], species, table)[:, 0]
-            return jnp.asarray(self.facts.scale, values.dtype) * values[None]
+        def of_elements(atoms: _Atoms, elements: Elements) -> Array:
+            nodes_of = functools.partial(self._nodes, atoms)
+            if elements.atoms is None:
+                table, species = nodes_of(elements)
+                values = backbone(table.vectors[:, 0], species, table)
+            else:
+                values = outputs_in_turn(backbone, nodes_of, elements, *atoms.senders.shape)
+            return jnp.asarray(self.facts.scale, values.dtype) * values[None, :, 0]
 
-        return of_nodes
+        return of_elements
 
     def energy(self, params: PyTree[Array]) -> Property:
         """The model as it is evaluated: averaged over whole frames."""
@@ -142,7 +145,8 @@ class LocalPotential(Potential):
             draw = functools.partial(jax.random.uniform, shape=species.shape[1:])
             numbers = jax.vmap(lambda key: draw(key, dtype=positions.dtype))(keys)
             elements = _drawn(self._frame_of(atoms), numbers.reshape(-1), samples)
-            values = jnp.mean(networks(*self._nodes(atoms, elements)), axis=0)
+            values = jnp.mean(networks(atoms, elements), axis=0)
+            values = jnp.where(jnp.repeat(atoms.species > 0, samples), values, 0)
             return jnp.sum(values.reshape(len(species), -1), axis=1) / samples
 
         return value
@@ -236,30 +240,17 @@ class LocalPotential(Potential):
         """The energy of each atom averaged over its frame, and the variance of the mean network."""
         frame = self._frame_of(atoms)
         count = len(atoms.species)
+        elements = _with_a_weight(frame)
+        assert elements.atoms is not None
+        values = networks(atoms, elements)
 
-        def of(capacity: int, frame: sf.Frame, atoms: _Atoms) -> tuple[Array, Array]:
-            elements = _weighty(frame, capacity)
-            assert elements.atoms is not None
-            values = networks(*self._nodes(atoms, elements))
+        def averaged(values: Float[Array, " elements"]) -> Float[Array, " atoms"]:
+            terms = elements.weights * values
+            return jax.ops.segment_sum(terms, elements.atoms, count, indices_are_sorted=True)
 
-            def averaged(values: Float[Array, " elements"]) -> Float[Array, " atoms"]:
-                terms = elements.weights * values
-                return jax.ops.segment_sum(
-                    terms, elements.atoms, count, indices_are_sorted=True
-                )
-
-            means = jax.vmap(averaged)(values)
-            mean = jnp.mean(values, axis=0)
-            of_atom = jnp.mean(means, axis=0).at[elements.atoms].get(mode="fill", fill_value=0)
-            return means, averaged((mean - of_atom) ** 2)
-
-        most = frame.weights.size
-        sizes = [count * room for room in _ROOMS if count * room < most]
-        needed = jnp.sum(frame.weights > 0)
-        # More elements than are there fit into the last.
-        which = jnp.searchsorted(jnp.asarray(sizes, needed.dtype), needed)
-        programs = [functools.partial(of, size) for size in (*sizes, most)]
-        return jax.lax.switch(which, programs, frame, atoms)
+        means = jax.vmap(averaged)(values)
+        of_atom = jnp.mean(means, axis=0).at[elements.atoms].get(mode="fill", fill_value=0)
+        return means, averaged((jnp.mean(values, axis=0) - of_atom) ** 2)
 
 
 class LocalCommittee(LocalPotential):
@@ -269,13 +260,13 @@ class LocalCommittee(LocalPotential):
     """
 
     def outputs(self, params: PyTree[Array]) -> _Networks:
-        """The energies in eV that each network gives to the nodes of a graph."""
+        """The energies in eV that each network gives to elements of the frames of atoms."""
         of_one = super().outputs
 
-        def of_nodes(table: NeighbourTable, species: Int[Array, " nodes"]) -> Array:
-            return jax.vmap(lambda params: of_one(params)(table, species)[0])(params)
+        def of_elements(atoms: _Atoms, elements: Elements) -> Array:
+            return jax.vmap(lambda params: of_one(params)(atoms, elements)[0])(params)
 
-        return of_nodes
+        return of_elements
 
     def one(self) -> Potential:
         """The potential that each of the networks is, of the parameters of one."""
@@ -333,11 +324,11 @@ def _drawn(frame: sf.Frame, numbers: Float[Array, " atoms"], samples: int) -> El
     return Elements(atoms, axes, jnp.full_like(marks, 1 / samples))
 
 
-def _weighty(frame: sf.Frame, capacity: int) -> Elements:
-    """The elements that have a weight, of all atoms in their order, filled up with zeros."""
+def _with_a_weight(frame: sf.Frame) -> Elements:
+    """The elements of all atoms in their order, those with a weight; then zeros in their place."""
     weights, linear = frame.weights.T, jnp.swapaxes(frame.elements.linear, 0, 1)
-    per_atom = weights.shape[1]
-    [chosen] = jnp.nonzero((weights > 0).ravel(), size=capacity, fill_value=weights.size)
+    count, per_atom = weights.shape
+    [chosen] = jnp.nonzero((weights > 0).ravel(), size=weights.size, fill_value=weights.size)
 
     def rows(array: Array) -> Array:
         return array.at[chosen].get(mode="fill", fill_value=0)

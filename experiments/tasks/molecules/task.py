@@ -23,7 +23,7 @@ from experiments.tasks.molecules.crystals import first_atoms, inputs_of, program
 from experiments.tasks.molecules.parts import in_parts
 from experiments.tasks.molecules.potential import EnergiesAndSpreads
 from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
-from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
+from experiments.tasks.molecules.quantities import QUANTITIES, UNITS_OF_ROOTS, main_quantity
 from experiments.training.task import Audited, Batch, Picture, Task
 
 _AUDITED = 4
@@ -202,6 +202,28 @@ class MoleculesTask(Task):
             for name, value in predicted.items()
         }
         return errors | {f"{name}_meV": 1000 * value for name, value in spreads.items()}
+
+    def errors_of_all(self, params: PyTree[Array], split: str) -> dict[str, float]:
+        """Roots of the mean squares of errors of energies, as they are published.
+
+        Of energies those of an atom, of forces and stresses those of a component.
+        """
+        if self.targets != "energy_forces":
+            return {}
+        examples = self.splits[split]
+        predicted = self.predict_in_turn(params, jax.tree.map(jnp.asarray, examples))
+        real = examples["species"] > 0
+        atoms = np.sum(real, axis=1)
+        errors = {name: np.asarray(value) - examples[name] for name, value in predicted.items()}
+        errors = {"energy": errors["energy"] / atoms, "forces": errors["forces"][real]} | {
+            name: value for name, value in errors.items() if name == "stress"
+        }
+        return {
+            f"{name}_rmse_{UNITS_OF_ROOTS[name]}": float(
+                QUANTITIES[name].per_unit * np.sqrt(np.mean(np.square(error, dtype=np.float64)))
+            )
+            for name, error in errors.items()
+        }
 
     def committee(self) -> "MoleculesTask":
         """This task with the mean of several networks: parameters have a leading axis `seed`."""

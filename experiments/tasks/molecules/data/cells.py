@@ -1,5 +1,6 @@
 """Cells of periodic structures: their checks, their volume, and vectors where there are none."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,6 +46,41 @@ def checked_cells(
                 f"{along.tolist()}"
             )
     return kept
+
+
+def cells_of_snapshots(
+    path: str | os.PathLike[str],
+    cells: np.ndarray | None,
+    pbc: np.ndarray | None,
+    snapshots: int,
+) -> dict[str, np.ndarray]:
+    """Arrays of a file, which may be of all snapshots together, as `cells` and `pbc` of each.
+
+    Args:
+      path: the file, for errors.
+      cells: vectors in rows; `None` for none.
+      pbc: zeros and ones; `None` for all directions that have a vector.
+      snapshots: how many there are.
+
+    Raises:
+      DataError: a wrong shape, or other numbers than zero and one.
+    """
+    vectors = np.zeros((3, 3)) if cells is None else cells
+    if vectors.shape not in ((3, 3), (snapshots, 3, 3)):
+        raise DataError(
+            f"{path}: cells must have shape (3, 3) or ({snapshots}, 3, 3), with lattice vectors in "
+            f"rows, got {vectors.shape}"
+        )
+    repeats = np.any(vectors != 0, axis=-1) if pbc is None else pbc
+    if repeats.shape not in ((), (3,), (snapshots, 3)) or not np.all(np.isin(repeats, (0, 1))):
+        raise DataError(
+            f"{path}: pbc must be true or false, of shape (), (3,) or ({snapshots}, 3), got "
+            f"{repeats.tolist() if repeats.size < 9 else f'an array of shape {repeats.shape}'}"
+        )
+    return {
+        "cells": np.broadcast_to(vectors, (snapshots, 3, 3)),
+        "pbc": np.broadcast_to(repeats.astype(bool), (snapshots, 3)),
+    }
 
 
 def completed_cell(

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 from pathlib import Path
 
 from ase import Atoms
@@ -95,6 +96,8 @@ def read_molecule(target: str, split: str | None = None) -> tuple[str, Atoms]:
     # Unlike `Path.is_file`, it takes a name that is too long for a file for no file.
     if os.path.isfile(path):
         read = read_molecules(path, energy_key=None, forces_key=None, need=(), split=split)
+        if read.pbc is not None and read.pbc[0].any():
+            warnings.warn(f"{path}: is periodic; its cell is ignored", stacklevel=2)
         real = read.species[0] > 0
         return path.stem, Atoms(read.species[0][real], read.positions[0][real])
     try:

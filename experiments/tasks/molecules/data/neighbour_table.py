@@ -4,26 +4,17 @@ The vector of an edge is `positions[sender] + image @ cell - positions[receiver]
 the row. Several images of one atom are several edges, and an atom may see images of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from ase.neighborlist import primitive_neighbor_list
 from jaxtyping import Bool, Float, Int, Int32
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
-from experiments.memory import free_memory
-from experiments.tasks.molecules.data.cells import checked_cells, completed_cell, volumes
-
-type Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Receivers, senders and images."""
-type Search = Callable[[np.ndarray, np.ndarray, np.ndarray, float], Pairs]
-"""From positions, a cell with a volume, pbc and a cutoff to all pairs in both directions."""
+from experiments.tasks.molecules.data.periodic_pairs import Search, pairs_within, refuse_too_many
 
 _COINCIDENT = 1e-6
 """Angstrom: the vector of a shorter edge has no direction in single precision."""
-_BYTES_A_PAIR = 80
-"""What a search needs for a pair: two indices, an image and a vector, and copies to sort them."""
 _BYTES_A_SLOT = 16
 
 
@@ -58,22 +49,20 @@ def neighbour_table(
     """
     if not 0 < cutoff < np.inf:
         raise UsageError(f"cutoff must be a positive number, got {cutoff}")
+    pairs, lengths = pairs_within(positions, cell, pbc, cutoff, label=label, search=search)
+    if len(lengths) and lengths.min() < _COINCIDENT:
+        nearest = int(np.argmin(lengths))
+        one, other = sorted((int(pairs.receivers[nearest]), int(pairs.senders[nearest])))
+        raise DataError(
+            f"{label}: atoms {one + 1} and {other + 1} must be at two places, also as images of "
+            f"each other, got a distance of {lengths[nearest]:.3g} Angstrom"
+        )
+    order = np.lexsort((*pairs.images.T[::-1], pairs.senders, pairs.receivers))
+    receivers, senders, images = (values[order] for values in pairs)
     atoms = len(positions)
-    points = np.ascontiguousarray(positions, np.float64)
-    if not np.all(np.isfinite(points)):
-        raise DataError(f"{label}: positions must be finite, got some that are not")
-    repeats = np.zeros(3, bool) if pbc is None else np.asarray(pbc, bool)
-    vectors = np.zeros((3, 3)) if cell is None else np.asarray(cell, np.float64)
-    [kept] = checked_cells(vectors[None], repeats[None], [label])
-    whole = completed_cell(kept, repeats)
-    _refuse_too_long(label, _expected_pairs(points, whole, repeats, cutoff) * _BYTES_A_PAIR)
-    receivers, senders, images = (search or _installed())(points, whole, repeats, cutoff)
-    _refuse_coincident(label, points, kept, receivers, senders, images)
-    order = np.lexsort((*images.T[::-1], senders, receivers))
-    receivers, senders, images = receivers[order], senders[order], images[order]
     counts = np.bincount(receivers, minlength=atoms)
     slots = max(1, int(counts.max(initial=0)))
-    _refuse_too_long(label, atoms * slots * _BYTES_A_SLOT)
+    refuse_too_many(label, atoms * slots * _BYTES_A_SLOT)
     column = np.arange(len(receivers)) - np.repeat(np.cumsum(counts) - counts, counts)
     table = np.tile(np.arange(atoms, dtype=np.int32)[:, None], (1, slots))
     shifts = np.zeros((atoms, slots, 3), np.int32)
@@ -118,7 +107,7 @@ def neighbour_tables(
         found = neighbour_table(positions[index, :real], vectors, repeats, cutoff, label=name)
         tables.append(found)
     slots = max((senders.shape[1] for senders, _ in tables), default=1)
-    _refuse_too_long(f"{snapshots} structures", snapshots * atoms * slots * _BYTES_A_SLOT)
+    refuse_too_many(f"{snapshots} structures", snapshots * atoms * slots * _BYTES_A_SLOT)
     own = np.arange(atoms, dtype=np.int32)[:, None]
     all_senders = np.tile(own, (snapshots, 1, slots))
     all_images = np.zeros((snapshots, atoms, slots, 3), np.int32)
@@ -127,65 +116,3 @@ def neighbour_tables(
         all_senders[index, :real, :used] = senders
         all_images[index, :real, :used] = images
     return {"senders": all_senders, "images": all_images}
-
-
-def vesin_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> Pairs:
-    """All pairs by vesin, which must be installed."""
-    from vesin import NeighborList
-
-    search = NeighborList(cutoff=cutoff, full_list=True)
-    receivers, senders, images = search.compute(positions, cell, pbc, "ijS")
-    return receivers.astype(np.int64), senders.astype(np.int64), images
-
-
-def ase_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> Pairs:
-    """All pairs by ASE, which takes thirty times as long."""
-    receivers, senders, images = primitive_neighbor_list("ijS", pbc, cell, positions, cutoff)
-    return receivers, senders, images
-
-
-def _installed() -> Search:
-    try:
-        import vesin  # noqa: F401
-    except ImportError:
-        return ase_pairs
-    return vesin_pairs
-
-
-def _expected_pairs(points: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> float:
-    """How many pairs there are if atoms are spread evenly over the cell, or over where they are."""
-    if len(points) == 0:
-        return 0.0
-    # A plane or a line of atoms has no volume, but its atoms see no further than the cutoff.
-    extent = np.maximum(np.ptp(points @ np.linalg.inv(cell), axis=0), cutoff)
-    scale = np.where(pbc, 1.0, extent)
-    density = len(points) / volumes((cell * scale[:, None])[None])[0]
-    return len(points) * density * 4 / 3 * np.pi * cutoff**3
-
-
-def _refuse_too_long(label: str, needed: float) -> None:
-    free = free_memory()
-    if free is not None and needed > free:
-        raise DataError(
-            f"{label}: neighbours must fit into memory, of which {free / 1e9:.1f} GB are free, got "
-            f"{needed / 1e9:.3g} GB (is the cutoff too large, or the length unit another one?)"
-        )
-
-
-def _refuse_coincident(
-    label: str,
-    points: np.ndarray,
-    cell: np.ndarray,
-    receivers: np.ndarray,
-    senders: np.ndarray,
-    images: np.ndarray,
-) -> None:
-    arms = points[senders] + images @ cell - points[receivers]
-    lengths = np.sqrt(np.einsum("px,px->p", arms, arms))
-    if len(lengths) and lengths.min() < _COINCIDENT:
-        pair = int(np.argmin(lengths))
-        one, other = sorted((int(receivers[pair]), int(senders[pair])))
-        raise DataError(
-            f"{label}: atoms {one + 1} and {other + 1} must be at two places, also as images of "
-            f"each other, got a distance of {lengths[pair]:.3g} Angstrom"
-        )

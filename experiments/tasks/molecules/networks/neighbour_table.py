@@ -116,16 +116,33 @@ class NeighbourTable:
         self, nodes: Float[Array, "nodes *features"]
     ) -> Float[Array, "nodes slots *features"]:
         """What each edge sees of the atom it starts from, in the coordinates of its receiver."""
+        return self.delivered(self.collected(nodes))
+
+    def collected(
+        self, nodes: Float[Array, "nodes *features"]
+    ) -> Float[Array, "atoms *features"]:
+        """What the nodes of each atom send together, in coordinates of no frame."""
         if self.elements is None:
-            return nodes[self.senders]
-        atoms, axes, weights = self.elements
+            return nodes
+        pushed, atoms = self.pushed(nodes), self.elements.atoms
+        if atoms is None:
+            return pushed
+        return jax.ops.segment_sum(pushed, atoms, self.num_atoms, indices_are_sorted=True)
+
+    def pushed(self, nodes: Float[Array, "nodes features"]) -> Float[Array, "nodes features"]:
+        """What each element has a part of in what its atom sends, in coordinates of no frame."""
+        assert self.elements is not None
         scalars, vectors = self._split(nodes)
-        features = self._joined(scalars, jnp.einsum("nab,ncb->nca", axes, vectors))
-        if atoms is not None:
-            features = jax.ops.segment_sum(
-                weights[:, None] * features, atoms, self.num_atoms, indices_are_sorted=True
-            )
-        scalars, vectors = self._split(features[self.senders])
+        turned = jnp.einsum("nab,ncb->nca", self.elements.axes, vectors)
+        return self.elements.weights[:, None] * self._joined(scalars, turned)
+
+    def delivered(
+        self, atoms: Float[Array, "atoms *features"]
+    ) -> Float[Array, "nodes slots *features"]:
+        """What each edge sees of what was collected, in the coordinates of its receiver."""
+        if self.elements is None:
+            return atoms[self.senders]
+        scalars, vectors = self._split(atoms[self.senders])
         return self._joined(scalars, jnp.einsum("nsca,nab->nscb", vectors, self._damped_axes))
 
     @property

@@ -53,15 +53,6 @@ class Network(nnx.Module):
             options |= {"cutoff": config.cutoff, "radial": config.radial, "degree": config.degree}
         self.backbone = _BACKBONES[config.backbone](*sizes, **options)
 
-    def outputs(
-        self,
-        positions: Float[Array, "atoms 3"],
-        species: Int[Array, " atoms"],
-        graph: Graph,
-    ) -> Float[Array, "atoms outputs"]:
-        """What the backbone says of each atom, zero for padding."""
-        return jnp.where(species[:, None] > 0, self.backbone(positions, species, graph), 0)
-
     def __call__(
         self,
         positions: Float[Array, "atoms 3"],
@@ -70,7 +61,7 @@ class Network(nnx.Module):
     ) -> Float[Array, "*tensor"]:
         """The energy, the dipole or the polarizability, as the targets say."""
         real = species > 0
-        outputs = self.outputs(positions, species, graph)
+        outputs = jnp.where(real[:, None], self.backbone(positions, species, graph), 0)
         if self.targets == "polarizability":
             return jnp.sum(outputs, axis=0)[_VOIGT]
         if self.targets != "dipole":

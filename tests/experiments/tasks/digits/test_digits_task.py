@@ -167,20 +167,25 @@ class InTurn(Toy):
     seeds_together = False
 
 
+class WrittenOut(InTurn):
+    unrolled = True
+
+
 def test_seeds_in_turn_are_seeds_together(tmp_path, with_toy):
     """Up to rounding: a product with the weights of two seeds is summed in another order."""
     states = {}
-    for name, toy in (("together", Toy), ("in turn", InTurn)):
+    for name, toy in (("together", Toy), ("in turn", InTurn), ("written out", WrittenOut)):
         path = tmp_path / f"{name}.yaml"
         path.write_text(toy_config.TEXT.format(run=tmp_path / name))
         config = load_config(path, ["train.epochs=4"])
         folder = RunFolder(config.run)
         with folder.training(config):
             states[name] = train(config, folder, toy(config), Console(quiet=True))
-    together, in_turn = (jax.tree.leaves(state) for state in states.values())
-    for one, other in zip(together, in_turn, strict=True):
-        assert one.shape == other.shape and one.dtype == other.dtype
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    together, *others = (jax.tree.leaves(state) for state in states.values())
+    for in_turn in others:
+        for one, other in zip(together, in_turn, strict=True):
+            assert one.shape == other.shape and one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     weights = states["in turn"].params["first"]
     assert np.max(np.abs(weights[0] - weights[1])) > 0.1
 

@@ -7,13 +7,9 @@ import pytest
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
-from experiments.tasks.molecules.data import neighbour_table as module
-from experiments.tasks.molecules.data.neighbour_table import (
-    ase_pairs,
-    neighbour_table,
-    neighbour_tables,
-    vesin_pairs,
-)
+from experiments.tasks.molecules.data import periodic_pairs
+from experiments.tasks.molecules.data.neighbour_table import neighbour_table, neighbour_tables
+from experiments.tasks.molecules.data.periodic_pairs import ase_pairs, vesin_pairs
 
 CUTOFF = 3.1
 CELLS = {
@@ -148,6 +144,6 @@ def test_what_has_no_table_is_refused(monkeypatch):
     with pytest.raises(DataError, match="positions must be finite"):
         neighbour_table(positions * np.nan, cell, pbc, CUTOFF)
     # It is refused before it is made.
-    monkeypatch.setattr(module, "_installed", lambda: pytest.fail("pairs were looked for"))
+    monkeypatch.setattr(periodic_pairs, "_installed", lambda: pytest.fail("pairs were looked for"))
     with pytest.raises(DataError, match="neighbours must fit into memory.* GB are free, got"):
         neighbour_table(positions, cell * 1e-5, pbc, CUTOFF)
