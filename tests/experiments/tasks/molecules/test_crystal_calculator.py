@@ -118,6 +118,7 @@ def test_one_program_serves_a_walk_and_a_change_of_the_cell_alone_is_noticed():
     assert potential.traces == 1
 
 
+@pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING")  # spglib, of itself.
 def test_relaxation_of_a_cell_ends_without_stress_and_keeps_the_space_group():
     spglib = pytest.importorskip("spglib")
     groups = {}
@@ -182,7 +183,7 @@ def test_a_potential_over_local_frames_turns_with_the_crystal_as_a_network_alone
         potential = make_potential(
             config, MoleculeFacts((14, 29), (0.0, 0.0), 1.0), "energy_forces"
         )
-        params = potential.init(jax.random.key(0))
+        params = jax.tree.map(jnp.float64, potential.init(jax.random.key(0)))
         calculator = SymmetrizedCalculator.of(potential, params, dtype="float64")
         atoms, turned = crystal(calculator), crystal(calculator)
         turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]

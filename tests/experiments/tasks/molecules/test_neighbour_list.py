@@ -46,7 +46,8 @@ def test_a_list_is_as_good_as_a_fresh_one_and_one_that_is_never_made_again_is_no
         kept = first._replace(cell=found[1].cell)
         stale.append(abs(energy(positions, kept) - fresh))
     assert max(errors) < 1e-11
-    assert counts == sorted(counts) and len(set(counts)) <= 3 < listed.searches < 40
+    assert counts == sorted(counts) and len(set(counts)) <= 3
+    assert (2 if growth < 0 else 1) <= listed.searches < 20
     # Of so few atoms without a cell, each sees all others.
     assert max(stale) > 1e-2
 
