@@ -8,11 +8,10 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
-from ase.filters import FrechetCellFilter
-from ase.optimize import BFGS
 from jaxtyping import Float
 from rich.console import Console
 
+from experiments.benchmarks.crystals.rest import at_rest
 from experiments.benchmarks.crystals.untrained import Sizes, untrained
 from experiments.benchmarks.report import Table
 
@@ -87,7 +86,7 @@ def phonons(
     model = Phonopy(cell, cells * corners, primitive_matrix="P", is_symmetry=False)
     model.generate_displacements(distance=displacement, is_plusminus=True, is_diagonal=False)
     forces = []
-    for moved in model.supercells_with_displacements:
+    for moved in model.supercells_with_displacements or ():
         supercell = Atoms(moved.symbols, cell=moved.cell, pbc=True)
         supercell.set_scaled_positions(moved.scaled_positions)
         forces.append(calculator.get_forces(supercell))
@@ -96,7 +95,9 @@ def phonons(
     cube = atoms.cell.array.T @ corners.T
     primitive = [np.asarray(wave) @ np.linalg.inv(cube) @ atoms.cell.array.T for wave in waves]
     model.run_qpoints(np.asarray(primitive))
-    return np.asarray(model.qpoints.frequencies)
+    found = model.qpoints
+    assert found is not None
+    return np.asarray(found.frequencies)
 
 
 def splits(
@@ -111,11 +112,9 @@ def splits(
       cells: cubes along each edge of the supercell.
       displacement: in Angstrom.
     """
-    moving = atoms.copy()
-    moving.calc = calculator
-    BFGS(FrechetCellFilter(moving), logfile=None).run(fmax=_FORCE, steps=_STEPS)
+    rest, _, _ = at_rest(atoms, calculator, _FORCE, _STEPS)
     stars = {name: _star(wave) for name, (wave, _) in waves.items()}
-    found = phonons(moving, calculator, cells, displacement, itertools.chain(*stars.values()))
+    found = phonons(rest, calculator, cells, displacement, itertools.chain(*stars.values()))
     branches, others, start = [], [], 0
     for name, star in stars.items():
         rows = found[start : start + len(star)]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -81,7 +82,7 @@ def space_group(atoms: Atoms, tolerance: float) -> int | None:
     return None if found is None else int(found.number)
 
 
-def _dataset(atoms: Atoms, tolerance: float):  # noqa: ANN202 - a type of spglib
+def _dataset(atoms: Atoms, tolerance: float) -> Any:
     import spglib
 
     cell = atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers

@@ -6,17 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.filters import FrechetCellFilter
-from ase.optimize import BFGS
 from rich.console import Console
 
 from experiments.benchmarks.crystals.prototypes import prototypes, space_group, strained
+from experiments.benchmarks.crystals.rest import at_rest
 from experiments.benchmarks.crystals.untrained import Sizes, untrained
 from experiments.benchmarks.report import Table
 
 TOLERANCE = 1e-5
 """Angstrom: that of a space group that is kept."""
 _TOLERANCES = tuple(10.0**power for power in range(-10, 0))
+_CONTROLS = 2
+"""Crystals of a kind of structure that are relaxed without a frame."""
 _FORCE = 1e-3
 """In eV/Angstrom: where a relaxation ends."""
 
@@ -59,25 +60,22 @@ def relaxed(name: str, atoms: Atoms, calculator: Calculator, steps: int) -> Rela
       steps: the most to take.
     """
     before = space_group(atoms, TOLERANCE)
-    moving = atoms.copy()
-    moving.calc = calculator
-    optimizer = BFGS(FrechetCellFilter(moving), logfile=None)
-    converged = optimizer.run(fmax=_FORCE, steps=steps)
-    within = [tolerance for tolerance in _TOLERANCES if space_group(moving, tolerance) == before]
+    end, taken, converged = at_rest(atoms, calculator, _FORCE, steps)
+    within = [tolerance for tolerance in _TOLERANCES if space_group(end, tolerance) == before]
     return Relaxation(
-        *(name, len(atoms), before, space_group(moving, TOLERANCE)),
-        *(min(within, default=None), optimizer.nsteps, bool(converged)),
+        *(name, len(atoms), before, space_group(end, TOLERANCE)),
+        *(min(within, default=None), taken, converged),
     )
 
 
 def measure(
     console: Console, most: int | None, steps: int, sizes: Sizes, seed: int
 ) -> dict[str, list[Relaxation]]:
-    """Relaxes all crystals with networks over local frames, and without.
+    """Relaxes all crystals with a network over local frames, and few of them with one without.
 
     Args:
       console: where progress is shown.
-      most: crystals of a kind of structure.
+      most: crystals of a kind of structure; all by default.
       steps: the most of a relaxation.
       sizes: of the networks.
       seed: of their weights, and of the strains that relaxations begin with.
@@ -87,7 +85,8 @@ def measure(
         generator = np.random.default_rng(seed)
         calculator = untrained(frame, sizes, seed)
         # Crystals of one size after the other: their programs are the same.
-        crystals = sorted(prototypes(most).items(), key=lambda item: len(item[1]))
+        limit = _CONTROLS if frame == "none" and most is None else most
+        crystals = sorted(prototypes(limit).items(), key=lambda item: len(item[1]))
         found[frame] = []
         with console.status("relaxing") as status:
             for number, (name, atoms) in enumerate(crystals, start=1):

@@ -42,9 +42,7 @@ class Sizes(NamedTuple):
     degree: int = 2
 
 
-def untrained(
-    frame: str, sizes: Sizes = Sizes(), seed: int = 0, skin: float = 0.3
-) -> SymmetrizedCalculator:
+def untrained(frame: str, sizes: Sizes, seed: int = 0, skin: float = 0.3) -> SymmetrizedCalculator:
     """The calculator of an untrained potential, in double precision.
 
     Args:
