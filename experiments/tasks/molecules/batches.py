@@ -32,7 +32,7 @@ PAIRS = 8192
 _MOST_ROWS = 64
 LARGE = 1000
 """Atoms above which a machine may lack the memory for one molecule."""
-EDGES = 16384
+EDGES = 4096
 """Edges of crystals, with padding, that are evaluated at once."""
 _WAY_OUT = ", and --ignore-cells predicts the energy of the atoms by themselves"
 
