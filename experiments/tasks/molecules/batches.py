@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
@@ -21,10 +20,9 @@ from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.checks import refuse_unfit
 from experiments.tasks.molecules.crystal_batches import Crystal, crystal_of, size_of, together
 from experiments.tasks.molecules.energies import PotentialLike, Precision, enabled, value_and_slope
-from experiments.tasks.molecules.local_potential import LocalCommittee
+from experiments.tasks.molecules.force_spread import force_deviations
 from experiments.tasks.molecules.periodic import refuse_periodic, whole_cell
-from experiments.tasks.molecules.potential import Committee, forces_of_batch
-from experiments.tasks.molecules.spread import ENERGY, FORCES, FRAME
+from experiments.tasks.molecules.spread import ENERGY, FRAME
 from experiments.tasks.molecules.strain import derivatives_of
 
 PAIRS = 8192
@@ -222,19 +220,3 @@ def failure(label: str, atoms: Atoms, error: Exception) -> DataError:
     if isinstance(error, MemoryError):
         return DataError(f"{label}: {len(atoms)} atoms need more memory than there is ({reason})")
     return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated ({reason})")
-
-
-def force_deviations(
-    potential: PotentialLike, params: PyTree[Array], *molecules: Any
-) -> dict[str, Float[Array, " molecules"]]:
-    """How far the networks of a committee differ in their forces; each is evaluated once more."""
-    if not isinstance(potential, Committee | LocalCommittee):
-        return {}
-    if len(jax.tree.leaves(params)[0]) < 2:
-        return {}
-    one = potential.one()
-    forces = jax.lax.map(
-        lambda network: forces_of_batch(one.with_spreads(network))(*molecules)[1], params
-    )
-    lengths = jnp.sqrt(jnp.sum(jnp.var(forces, axis=0, ddof=1), axis=-1))
-    return {FORCES: jnp.max(lengths, axis=-1)}

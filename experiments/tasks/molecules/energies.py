@@ -197,7 +197,6 @@ def value_and_slope(
       A function of the same, of molecules without padding; it raises a `UsageError` if what is
       returned is not one number for each, alone or with a dictionary.
     """
-
     return with_gradient(about_mean(energy))
 
 
