@@ -100,8 +100,7 @@ class MoleculesDataConfig(DataConfig):
     elements: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("Cu", "Au")
     """Elements of the alloys: of Al, Ni, Cu, Pd, Ag, Pt and Au."""
     temperature: Positive = 500.0
-    """Temperature of the simulation in kelvin; of alloys the highest one, which melts them above
-    some 1500 K."""
+    """Temperature of the simulation in kelvin; of alloys the highest one."""
     steps_between: Count = 200
     """Steps of half a femtosecond from one snapshot of the simulation to the next."""
     cache: str = "runs/data"

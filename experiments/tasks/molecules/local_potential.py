@@ -26,6 +26,8 @@ from experiments.tasks.molecules.networks.neighbour_table import (
 )
 from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential, Property
 
+_FRAMES = 4096
+"""Atoms whose frames are made together."""
 _AT_A_TIME = 16
 """Structures whose frames are looked at together."""
 
@@ -161,7 +163,9 @@ class LocalPotential(Potential):
         """What the frames of a molecule have no room for, and would need; of the worst atom."""
         batch = jax.tree.map(lambda leaf: leaf[None], (positions, species, surroundings))
         atoms = _side_by_side(*batch)
-        found = sf.frames.local_diagnostics(*self._edges(atoms), **self._options)
+        count, slots = atoms.senders.shape
+        edges = atoms.vectors.reshape(-1, 3), np.repeat(np.arange(count), slots), count
+        found = sf.frames.local_diagnostics(*edges, self.config.cutoff, **self._options)
         needed = jnp.concatenate([found.num_choices, found.num_elements[:, None]], axis=1)
         real = atoms.species > 0
         return Room(
@@ -211,14 +215,28 @@ class LocalPotential(Potential):
             "threshold": config.threshold,
         }
 
-    def _edges(self, atoms: _Atoms) -> tuple[Array, np.ndarray, int, float]:
-        count, slots = atoms.senders.shape
-        receivers = np.repeat(np.arange(count), slots)
-        return atoms.vectors.reshape(-1, 3), receivers, count, self.config.cutoff
-
     def _frame_of(self, atoms: _Atoms) -> sf.Frame:
         """The local frame of each atom; padding has no elements of any weight."""
-        frame = sf.local_frames(*self._edges(atoms), **self._options)
+
+        def frames(vectors: Float[Array, "atoms slots 3"]) -> sf.Frame:
+            count, slots, _ = vectors.shape
+            receivers = np.repeat(np.arange(count), slots)
+            edges = vectors.reshape(-1, 3), receivers, count, self.config.cutoff
+            return sf.local_frames(*edges, **self._options)
+
+        count = len(atoms.vectors)
+        if count <= _FRAMES:
+            frame = frames(atoms.vectors)
+        else:
+            # What is in between takes a hundred times the memory of the frame.
+            rows = jnp.minimum(jnp.arange(-(-count // _FRAMES) * _FRAMES), count - 1)
+            parts = jax.lax.map(jax.checkpoint(frames), atoms.vectors[rows.reshape(-1, _FRAMES)])
+            frame = jax.tree.map(
+                lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(
+                    leaf.shape[1], -1, *leaf.shape[3:]
+                )[:, :count],
+                parts,
+            )
         return frame._replace(weights=jnp.where(atoms.species[None] > 0, frame.weights, 0))
 
     def _nodes(self, atoms: _Atoms, elements: Elements) -> tuple[NeighbourTable, Array]:

@@ -291,16 +291,20 @@ class MoleculesTask(Task):
         )
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
-        """Draws predictions against what the data say; forces on an interactive page too."""
+        """Draws predictions against what the data say; forces on an interactive page too.
+
+        Beside the quantity whose error is the metric, energies of an atom, forces and stresses.
+        """
         # Matplotlib takes a second to load, which training need not wait for.
         from experiments.tasks.molecules.report import draw_report
 
         batch = {name: jnp.asarray(array[:_DRAWN]) for name, array in self.splits["test"].items()}
+        predicted = self.predict_in_turn(params, batch)
         return draw_report(
             folder,
             self.judged,
-            reference=np.asarray(batch[self.judged]),
-            predicted=np.asarray(self.predict_in_turn(params, batch)[self.judged]),
+            reference={name: np.asarray(batch[name]) for name in predicted},
+            predicted={name: np.asarray(values) for name, values in predicted.items()},
             species=np.asarray(batch["species"]),
             elements=self.set_facts.elements,
         )

@@ -37,8 +37,10 @@ _STRAIN = 0.05
 """The largest strain of single axes, and the largest shear."""
 _RATTLE = 0.15
 """In Angstrom, the largest standard deviation of atoms that are moved at random."""
-_STEPS, _TIME_STEP, _FRICTION = 150, 4.0 * units.fs, 0.02 / units.fs
+_STEPS, _TIME_STEP, _FRICTION = 100, 4.0 * units.fs, 0.02 / units.fs
 """Of dynamics, which forget their velocities in 50 fs."""
+_MELTING = 12000.0
+"""In kelvin: atoms are then moved by half the distance of neighbours; at 3000 K by a fifth of it."""
 
 
 def simulate_alloys(
@@ -53,10 +55,10 @@ def simulate_alloys(
     """Snapshots of random alloys in fcc supercells of 4 to 32 atoms, with energies of EMT.
 
     Each has its own numbers of atoms, shares of the elements, occupation of the sites, and strain
-    of the cell. Of half of them the atoms are moved at random; the others come from 0.6 ps of
-    Langevin dynamics at a temperature between zero and the given one: above some 1500 K, crystals
-    melt. So they do not depend on each other, and fewer snapshots are the beginning of more. They
-    are kept in files of fifty.
+    of the cell. Of half of them the atoms are moved at random; the others come from 0.4 ps of
+    Langevin dynamics at a temperature between zero and the given one, and every second of these was
+    molten before. So they do not depend on each other, and fewer snapshots are the beginning of
+    more. They are kept in files of fifty.
 
     Args:
       elements: symbols of `EMT_METALS`, in any order.
@@ -127,6 +129,8 @@ def _simulate(key: Mapping[str, Any]) -> Arrays:
         draw = np.random.default_rng(np.random.SeedSequence(key["seed"], spawn_key=(number,)))
         atoms = _crystal(key["elements"], draw)
         atoms.calc = EMT()
+        if number % 4 == 3:
+            _heat(atoms, _MELTING, draw)
         if number % 2:
             _heat(atoms, draw.uniform(0, key["temperature"]), draw)
         else:

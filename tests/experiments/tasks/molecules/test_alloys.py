@@ -120,4 +120,4 @@ def test_what_alloys_do_not_read_is_refused(options, key):
 def test_the_demonstration_makes_alloys():
     read = yaml.safe_load((CONFIGS / "alloy_demo.yaml").read_text())
     data = MoleculesDataConfig(**read["data"])
-    assert data.kind == "emt" and data.elements == ("Cu", "Au") and data.temperature > 1500
+    assert data.kind == "emt" and data.elements == ("Cu", "Au") and data.num_train == 300

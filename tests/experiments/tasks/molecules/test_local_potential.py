@@ -16,8 +16,8 @@ from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
 from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
 from experiments.tasks.molecules.local_potential import make_potential
-from experiments.tasks.molecules.networks import neighbour_table
-from experiments.tasks.molecules.networks.neighbour_table import Surroundings
+from experiments.tasks.molecules.networks import element_rounds, neighbour_table
+from experiments.tasks.molecules.networks.neighbour_table import Elements, Surroundings
 from experiments.tasks.molecules.strain import derivatives_of
 from symjax_frames.testing import hard_clouds
 from tests.helpers.backbones import draw_params, jit
@@ -41,7 +41,7 @@ def model(backbone="message_passing", **options):
     options = {**LOCAL, **options}
     if options["frame"] != "local":
         options = {"frame": options["frame"]}
-    config = MoleculesModelConfig(**SIZES, backbone=backbone, **options)
+    config = MoleculesModelConfig(**{**SIZES, "backbone": backbone, **options})
     return make_potential(config, FACTS, "energy_forces")
 
 
@@ -65,10 +65,10 @@ def molecules():
     return found
 
 
-@pytest.fixture(scope="module", params=["message_passing", "transformer"])
-def energies(request):
+@pytest.fixture(scope="module")
+def energies():
     """The energies of a batch of molecules, and those of the network without an average."""
-    potential, bare = model(request.param), model(request.param, frame="none")
+    potential, bare = model("transformer"), model("transformer", frame="none")
     params = draw_params(potential)
     both = [potential.energies(params), bare.energies(params)]
     return jit(lambda *batch: [one(*batch) for one in both])
@@ -117,12 +117,12 @@ def crystals():
     return [rattled, sheared, reduced, moved, wrapped, doubled, copper]
 
 
-def periodic(structures):
-    """The inputs of a potential."""
+def periodic(structures, cutoff=CUTOFF):
+    """The inputs of a potential, with what is nearer than a cutoff."""
     positions, species = padded([(atoms.positions, np.ones(len(atoms))) for atoms in structures])
     cells = np.stack([atoms.cell.array for atoms in structures])
     pbc = np.stack([atoms.pbc for atoms in structures])
-    tables = neighbour_tables(np.asarray(positions), np.asarray(species), cells, pbc, CUTOFF)
+    tables = neighbour_tables(np.asarray(positions), np.asarray(species), cells, pbc, cutoff)
     senders, images = tables.values()
     # As many slots for all tests, which so share one program.
     own = np.broadcast_to(np.arange(ATOMS)[:, None], (*senders.shape[:2], SLOTS - senders.shape[2]))
@@ -133,9 +133,14 @@ def periodic(structures):
 
 @pytest.fixture(scope="module")
 def of_crystals():
-    """Energies, forces and stresses of crystals."""
+    """Energies, forces and stresses of crystals, of a few atoms and elements at a time."""
     potential = model(max_elements=96, capacity=(12, 12))
-    return jit(derivatives_of(potential.with_spreads(draw_params(potential))))
+    found = jit(derivatives_of(potential.with_spreads(draw_params(potential))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_potential, "_FRAMES", 40)
+        patch.setattr(element_rounds, "_EDGES", 300 * SLOTS)
+        found(*periodic(crystals()))
+    return found
 
 
 def test_crystals_have_an_energy_whatever_the_cell(of_crystals):
@@ -211,3 +216,74 @@ def inputs_about_mean(atoms):
     arms = np.zeros((ATOMS, 3))
     arms[: len(atoms)] = atoms.positions - atoms.positions.mean(axis=0)
     return arms
+
+
+def test_nothing_jumps_when_an_atom_comes_into_sight(of_crystals):
+    """An atom on its way from outside of the cutoff of all others to the middle of it."""
+    atoms = molecule("CH3OH")
+    first = atoms.positions[0]
+    along = np.linspace(1.3, 0.6, 56)[:, None] * CUTOFF * np.array([0.6, 0.0, 0.8])
+    paths = [Atoms("CH3OHH", [*atoms.positions, first + end]) for end in along]
+
+    def jumps(cutoff):
+        """The largest steps of the forces, of all points and of every fourth one."""
+        found = []
+        for start in range(0, 56, 7):
+            part = periodic(paths[start : start + 7], cutoff)
+            found.append(of_crystals(*part).forces)
+        forces = np.concatenate(found)
+        return [np.max(np.abs(np.diff(forces[::step], axis=0))) for step in (1, 4)]
+
+    fine, coarse = jumps(CUTOFF)
+    assert fine < 0.4 * coarse
+    fine, coarse = jumps(0.8 * CUTOFF)
+    assert fine > 0.7 * coarse
+
+
+@pytest.mark.parametrize("vectors", [0, 2])
+def test_draws_have_the_whole_average_for_their_mean_where_frames_send_nothing(vectors):
+    """Vectors have components in the element that is drawn, and messages of it are no mean of all."""
+    potential = model(layers=1, vectors=vectors)
+    params = draw_params(potential)
+    positions, species = padded([molecules()["CH3OH"]])
+
+    @jit
+    def both():
+        atoms = local_potential._side_by_side(positions, species, None)
+        frame, networks = potential._frame_of(atoms), potential.outputs(params)
+
+        def term(linear, weights):
+            return jnp.sum(weights * networks(atoms, Elements(None, linear, jnp.ones(ATOMS)))[0])
+
+        terms = jax.lax.map(lambda row: term(*row), (frame.elements.linear, frame.weights))
+        return jnp.sum(terms), potential.energies(params)(positions, species)[0]
+
+    mean, whole = both()
+    if vectors == 0:
+        np.testing.assert_allclose(mean, whole, rtol=1e-12)
+    else:
+        assert abs(mean - whole) > 1e-4
+
+
+def test_a_line_of_atoms_sees_no_axes_across_it(monkeypatch):
+    """The end of a chain sees atoms on a line; these send vectors across it, as others are there."""
+    points = np.array([[0.0, 0, 0], [2.5, 0, 0], [4.5, 1.5, 0], [4.4, -0.9, 1.2]])
+    clouds = []
+    for key in range(3):
+        turn = sf.orthogonal(3).draw(jax.random.key(key), float).linear
+        clouds.append((points @ turn.T, np.array([1, 2, 3, 1])))
+    potential = model()
+    energies = functools.partial(potential.energies, draw_params(potential))
+    exact = np.asarray(jit(energies())(*padded(clouds)))
+    assert np.ptp(exact) < 1e4 * EPS * np.max(np.abs(exact))
+    monkeypatch.setattr(neighbour_table, "_FLAT", 0.0)
+    undamped = np.asarray(jit(energies())(*padded(clouds)))
+    assert np.ptp(undamped) > 1e-6
+
+
+def test_atoms_whose_frame_has_no_room_are_refused():
+    potential = model(max_elements=4)
+    with pytest.raises(UsageError, match=r"max_elements: must have room .*at an atom of number 1 "):
+        potential.refuse_overflows(
+            lambda index: f"number {index}", *padded([molecules()[n] for n in ("H2O", "CH4")])
+        )

@@ -19,6 +19,7 @@ from experiments.tasks.molecules.potential import Potential, forces_of, forces_o
 from experiments.tasks.molecules.task import MoleculesTask
 from tests.helpers.backbones import draw_params
 from tests.helpers.networks import promotion
+from tests.helpers.pictures import assert_drawn
 
 EPS = float(jnp.finfo(jnp.float32).eps)
 MODELS = {
@@ -353,6 +354,7 @@ def test_molecules_whose_frame_has_no_room_are_named(data, monkeypatch):
 
 def test_the_report_draws_the_predictions(with_pca, tmp_path):
     params = draw_params(with_pca.potential, np.float32)
-    (title, path), (_, page) = with_pca.report(params, tmp_path)
+    (title, path), (_, parity), (_, page) = with_pca.report(params, tmp_path)
     assert title == "Predicted against reference forces" and path.stat().st_size > 10_000
+    assert_drawn(parity)
     assert "test molecule 0, atom 1, x" in page.read_text("utf-8")

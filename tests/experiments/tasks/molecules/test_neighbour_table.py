@@ -1,6 +1,7 @@
 """Tables of neighbours against a sum over images, in cells of every shape."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -121,6 +122,15 @@ def test_tables_of_many_structures_share_their_slots():
         )
     lone = neighbour_tables(positions[1:2], species[1:2], None, None, 0.01)
     assert lone["senders"].tolist() == [[[0], [1], [2], [3], [4]]] and not lone["images"].any()
+
+
+def test_without_vesin_ase_finds_the_same(monkeypatch):
+    positions, cell, pbc = drawn("a slab")
+    wanted = neighbour_table(positions, cell, pbc, CUTOFF)
+    monkeypatch.setitem(sys.modules, "vesin", None)
+    monkeypatch.setattr(periodic_pairs, "vesin_pairs", lambda *_: pytest.fail("vesin was called"))
+    for one, other in zip(neighbour_table(positions, cell, pbc, CUTOFF), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_has_no_table_is_refused(monkeypatch):

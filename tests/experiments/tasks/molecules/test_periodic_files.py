@@ -253,7 +253,7 @@ def test_keys_of_stresses_that_do_not_go_together(options, key):
 @pytest.mark.filterwarnings("ignore:.*are such copies")
 @pytest.mark.parametrize(("element", "order"), [("Si", VASP), ("Mo", LAMMPS)])
 def test_virials_of_mlearn_are_the_slopes_of_its_energies(element, order):
-    """They are pressures in kbar, and those of the two elements have two orders."""
+    """They are pressures in kbar. Other cells of silicon than these have the order of molybdenum."""
     path = SHARED / f"mlearn_{element}.npz"
     if not path.exists():
         pytest.skip(f"{path.name} of the shared data is not there")
