@@ -27,8 +27,8 @@ _WELL, _STIFFNESS = 0.3, 1.6
 _NETWORK = 0.3
 """Of the outputs of the network, in eV."""
 _FRAMES: dict[str, dict[str, Any]] = {
-    # Sites of a crystal have many equal neighbours: 96 elements in caesium chloride.
-    "local": {"frame": "local", "vectors": 2, "max_elements": 144, "capacity": (16, 16)},
+    # Sites of a crystal have many equal neighbours: up to 192 elements in a perovskite.
+    "local": {"frame": "local", "vectors": 2, "max_elements": 256, "capacity": (16, 16)},
     "none": {"frame": "none"},
 }
 
