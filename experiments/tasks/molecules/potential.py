@@ -70,6 +70,12 @@ class Potential:
         """Draws the parameters."""
         return nnx.to_pure_dict(nnx.state(self._network(nnx.Rngs(key))))
 
+    @property
+    def reach(self) -> float | None:
+        """How far an atom sees in Angstrom, of an energy that takes `Surroundings`."""
+        local = self.config.frame in ("local", "none") and self.config.backbone != "point_sum"
+        return self.config.cutoff if local else None
+
     def species_of(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> np.ndarray:
         """The species the network knows, counted from one, of atomic numbers; 0 of 0.
 
@@ -211,8 +217,14 @@ class Potential:
         """The frame of a molecule; the identity at its centroid for no frame."""
         return self._frame(species)(positions, species > 0)
 
-    def room(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> Room:
+    def room(
+        self,
+        positions: Float[Array, "atoms 3"],
+        species: Int[Array, " atoms"],
+        surroundings: Surroundings | None = None,
+    ) -> Room:
         """What a robust frame has no room for, and would need; other frames need none."""
+        del surroundings
         if self.config.frame != "robust":
             return no_need(positions.dtype)
         return room_of(self._frame(species), positions, species > 0)
