@@ -43,7 +43,8 @@ def outputs_in_turn(
         return padded.reshape(parts, size, *array.shape[1:])
 
     assert elements.atoms is not None
-    rows = Elements(cut(elements.atoms, num_atoms), cut(elements.axes, 0), cut(elements.weights, 0))
+    atoms = cut(elements.atoms, num_atoms)
+    rows = Elements(atoms, cut(elements.axes, 0), cut(elements.weights, 0))
 
     def embedded(part: Elements) -> Array:
         _, species = nodes_of(part)
