@@ -66,8 +66,6 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
     metrics = means_of_seeds(state.best, chunks)
     test = {name: values.tolist() for name, values in metrics.items()}
     weights = [seed_params(state, index) for index in range(len(config.train.seeds))]
-    of_all = [task.errors_of_all(params, "test") for params in weights]
-    test |= {name: [errors[name] for errors in of_all] for name in of_all[0]}
     test_split = task.splits["test"]
     batch = jax.device_put({k: array[:_EQUIVARIANCE_EXAMPLES] for k, array in test_split.items()})
     errors = [task.equivariance(params, batch, jax.random.key(0)) for params in weights]
@@ -94,7 +92,6 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
     if committee is not None:
         means = jax.jit(lambda best: mean_metrics(committee, best, chunks))(state.best)
         result["committee"] = {name: float(value) for name, value in means.items()}
-        result["committee"] |= committee.errors_of_all(state.best, "test")
     return result
 
 

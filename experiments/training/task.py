@@ -123,9 +123,12 @@ class Task(ABC):
         """Draws pictures of the model with the best parameters into a folder; none by default."""
         return []
 
-    def errors_of_all(self, params: PyTree[Array], split: str) -> Mapping[str, float]:
-        """Metrics of a whole split that are no means over its examples; none by default."""
-        return {}
+    def summarized(self, means: Mapping[str, Float[Array, ""]]) -> dict[str, Float[Array, ""]]:
+        """The metrics of a split from the means of those of its examples; the same by default.
+
+        A root of a mean square, for example, is no mean of anything.
+        """
+        return dict(means)
 
     def compare(self, folder: Path, results: Mapping[str, dict[str, Any]]) -> list[Picture]:
         """Draws pictures of the evaluations of several runs, by their names; none by default."""

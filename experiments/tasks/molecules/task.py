@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -206,29 +207,21 @@ class MoleculesTask(Task):
             QUANTITIES[name].metric: QUANTITIES[name].per_unit * size(name, value - batch[name])
             for name, value in predicted.items()
         }
+        if self.targets == "energy_forces":
+            errors |= _squares(predicted, batch)
         return errors | {f"{name}_meV": 1000 * value for name, value in spreads.items()}
 
-    def errors_of_all(self, params: PyTree[Array], split: str) -> dict[str, float]:
-        """Roots of the mean squares of errors of energies, as they are published.
+    def summarized(self, means: Mapping[str, Float[Array, ""]]) -> dict[str, Float[Array, ""]]:
+        """The metrics of a split, with roots of mean squares as they are published.
 
-        Of energies those of an atom, of forces and stresses those of a component.
+        Of energies these are of an atom, of forces and stresses of a component.
         """
-        if self.targets != "energy_forces":
-            return {}
-        examples = self.splits[split]
-        predicted = self.predict_in_turn(params, jax.tree.map(jnp.asarray, examples))
-        real = examples["species"] > 0
-        atoms = np.sum(real, axis=1)
-        errors = {name: np.asarray(value) - examples[name] for name, value in predicted.items()}
-        errors = {"energy": errors["energy"] / atoms, "forces": errors["forces"][real]} | {
-            name: value for name, value in errors.items() if name == "stress"
-        }
-        return {
-            f"{name}_rmse_{UNITS_OF_ROOTS[name]}": float(
-                QUANTITIES[name].per_unit * np.sqrt(np.mean(np.square(error, dtype=np.float64)))
-            )
-            for name, error in errors.items()
-        }
+        found = {name: value for name, value in means.items() if name not in _SQUARES}
+        for name, unit in UNITS_OF_ROOTS.items():
+            if f"{name}_square" in means:
+                mean = means[f"{name}_square"] / means.get(f"{name}_components", 1.0)
+                found[f"{name}_rmse_{unit}"] = QUANTITIES[name].per_unit * jnp.sqrt(mean)
+        return found
 
     def committee(self) -> "MoleculesTask":
         """This task with the mean of several networks: parameters have a leading axis `seed`."""
@@ -313,3 +306,21 @@ class MoleculesTask(Task):
             species=np.asarray(batch["species"]),
             elements=self.set_facts.elements,
         )
+
+
+_SQUARES = ("energy_square", "forces_square", "forces_components", "stress_square")
+
+
+def _squares(predicted: dict[str, Array], batch: Batch) -> dict[str, Float[Array, " molecules"]]:
+    """What roots of mean squares are made of: of atoms, of all components, and of one on the mean."""
+    real = batch["species"] > 0
+    atoms = jnp.sum(real, axis=1).astype(jnp.float32)
+    errors = {name: value - batch[name] for name, value in predicted.items()}
+    found = {
+        "energy_square": (errors["energy"] / atoms) ** 2,
+        "forces_square": jnp.sum(jnp.where(real[..., None], errors["forces"], 0) ** 2, axis=(1, 2)),
+        "forces_components": 3 * atoms,
+    }
+    if "stress" in errors:
+        found["stress_square"] = jnp.mean(errors["stress"] ** 2, axis=(1, 2))
+    return found
