@@ -1,4 +1,4 @@
-"""Crystals: space groups that relaxations keep, degenerate phonons, and elastic constants.
+"""Crystals: space groups that relaxations keep, phonons, elastic constants, and growth.
 
 Run with `python -m experiments benchmark crystals [RUN] --out DIR`.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.benchmarks.crystals import elasticity, phonons, space_groups
+from experiments.benchmarks.crystals import elasticity, growth, phonons, space_groups
 from experiments.benchmarks.crystals.untrained import Sizes
 from experiments.benchmarks.options import add_out, natural, positive, positive_number
 from experiments.benchmarks.report import (
@@ -22,7 +22,7 @@ from experiments.benchmarks.report import (
 )
 from experiments.runs.folder import RunFolder
 
-PARTS = ("space_groups", "phonons", "elasticity")
+PARTS = ("space_groups", "phonons", "elasticity", "growth")
 _SMALL = Sizes(hidden=8, layers=1, radial=3, degree=1)
 _CAPTION = (
     "Untrained networks with random weights that pass messages between atoms within 4 Angstrom, and "
@@ -34,7 +34,8 @@ _CAPTION = (
     "in THz, the largest acoustic frequency at Gamma (the root of rounding), differences of branches "
     "that symmetry makes degenerate at Gamma, Delta, X, Lambda and L, and of frequencies at wave "
     "vectors which differ by a rotation. Elasticity: the bulk modulus of an equation of state, and "
-    "that of the elastic constants, which are slopes of stresses, should agree."
+    "that of the elastic constants, which are slopes of stresses, should agree. Growth: rattled "
+    "copper, from a few atoms to many."
 )
 
 
@@ -81,6 +82,9 @@ def _measure(
         cells = 1 if options.small else options.cells
         split = phonons.measure(console, sizes, options.seed, cells, options.displacement)
         return phonons.table_of(split), phonons.numbers_of(split)
+    if part == "growth":
+        costs = growth.measure(console, options.atoms, sizes, options.seed)
+        return growth.table_of(costs), growth.numbers_of(costs)
     run = None if options.run is None else RunFolder(options.run)
     stiff = elasticity.measure(console, run, sizes, options.seed)
     return elasticity.table_of(stiff), elasticity.numbers_of(stiff)
@@ -105,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--displacement", type=positive_number, default=1e-3, help="of phonons, in Angstrom"
+    )
+    parser.add_argument(
+        "--atoms",
+        type=positive,
+        nargs="+",
+        default=[500, 4000, 32000, 100000],
+        help="of growth",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the weights and strains")
     parser.add_argument(

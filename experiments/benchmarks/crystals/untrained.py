@@ -28,7 +28,7 @@ _NETWORK = 0.3
 """Of the outputs of the network, in eV."""
 _FRAMES: dict[str, dict[str, Any]] = {
     # Sites of a crystal have many equal neighbours: up to 192 elements in a perovskite.
-    "local": {"frame": "local", "vectors": 2, "max_elements": 256, "capacity": (16, 16)},
+    "local": {"frame": "local", "vectors": 2, "capacity": (16, 16)},
     "none": {"frame": "none"},
 }
 
@@ -42,7 +42,9 @@ class Sizes(NamedTuple):
     degree: int = 2
 
 
-def untrained(frame: str, sizes: Sizes, seed: int = 0, skin: float = 0.3) -> SymmetrizedCalculator:
+def untrained(
+    frame: str, sizes: Sizes, seed: int = 0, skin: float = 0.3, max_elements: int = 256
+) -> SymmetrizedCalculator:
     """The calculator of an untrained potential, in double precision.
 
     Args:
@@ -50,8 +52,10 @@ def untrained(frame: str, sizes: Sizes, seed: int = 0, skin: float = 0.3) -> Sym
       sizes: of the network.
       seed: of its weights.
       skin: of its neighbour lists, in Angstrom.
+      max_elements: that the local frame of an atom has room for.
     """
-    config = MoleculesModelConfig(cutoff=CUTOFF, **sizes._asdict(), **_FRAMES[frame])
+    room = {"max_elements": max_elements} if frame == "local" else {}
+    config = MoleculesModelConfig(cutoff=CUTOFF, **sizes._asdict(), **_FRAMES[frame], **room)
     facts = MoleculeFacts(tuple(range(1, SPECIES + 1)), (0.0,) * SPECIES, _NETWORK)
     potential = make_potential(config, facts, "energy_forces")
     drawn = jax.device_get(potential.init(jax.random.key(seed)))
