@@ -33,9 +33,7 @@ class Cost(NamedTuple):
     memory: int
 
 
-def measure(
-    console: Console, atoms: Sequence[int], sizes: Sizes, seed: int = 0
-) -> dict[int, Cost]:
+def measure(console: Console, atoms: Sequence[int], sizes: Sizes, seed: int = 0) -> dict[int, Cost]:
     """Costs of rattled copper, by the number of atoms.
 
     Args:
@@ -56,7 +54,9 @@ def measure(
         # A little, which the list allows for; then as much as makes a new one.
         seconds = []
         for step in (1e-3, 1.0):
-            crystal.positions += step * np.random.default_rng(seed).normal(size=(len(crystal), 3)) / 8
+            crystal.positions += (
+                step * np.random.default_rng(seed).normal(size=(len(crystal), 3)) / 8
+            )
             start = time.perf_counter()
             crystal.get_stress()
             seconds.append(time.perf_counter() - start)

@@ -54,7 +54,7 @@ def untrained(
       skin: of its neighbour lists, in Angstrom.
       max_elements: that the local frame of an atom has room for.
     """
-    room = {"max_elements": max_elements} if frame == "local" else {}
+    room: dict[str, Any] = {"max_elements": max_elements} if frame == "local" else {}
     config = MoleculesModelConfig(cutoff=CUTOFF, **sizes._asdict(), **_FRAMES[frame], **room)
     facts = MoleculeFacts(tuple(range(1, SPECIES + 1)), (0.0,) * SPECIES, _NETWORK)
     potential = make_potential(config, facts, "energy_forces")

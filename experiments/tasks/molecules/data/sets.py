@@ -17,7 +17,7 @@ from experiments.tasks.molecules.data.copies import warn_of_copies
 from experiments.tasks.molecules.data.examples import MoleculeFacts, Part, make_examples
 from experiments.tasks.molecules.data.read import Molecules, read_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
-from experiments.tasks.molecules.data.stresses import VOIGT_ORDER
+from experiments.tasks.molecules.data.voigt_order import VOIGT_ORDER
 
 _NEEDED: dict[Targets, tuple[str, ...]] = {
     "energy_forces": ("energies", "forces"),

@@ -10,25 +10,10 @@ from jaxtyping import Float, Float64
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
-
-VOIGT_ORDER = "xx yy zz yz xz xy"
-"""The order of six components in ASE."""
+from experiments.tasks.molecules.data.voigt_order import VOIGT_ORDER, places_of
 
 _USUAL = re.compile(r"([a-z0-9]+_)*(stress(es)?|virials?)(_tensor)?")
 """What files call stresses and virials, in lower case: REF_stress, dft_virial ..."""
-
-
-def places_of(order: str) -> list[tuple[int, int]] | None:
-    """The place in a matrix of each of six components; `None` if they are not the six.
-
-    Args:
-      order: such as `VOIGT_ORDER`; yx is xy.
-    """
-    words = order.lower().split()
-    found = [
-        tuple(sorted(map("xyz".find, word))) for word in words if re.fullmatch("[xyz]{2}", word)
-    ]
-    return [(row, column) for row, column in found] if len(words) == len(set(found)) == 6 else None
 
 
 def checked_order(order: str) -> list[tuple[int, int]]:

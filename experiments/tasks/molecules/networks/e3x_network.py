@@ -136,9 +136,12 @@ class _MessagePass(linen.Module):
         if isinstance(graph, nn.CompleteGraph):
             products = jnp.einsum("ijlf,jmf->ilmf", filters, nodes)
         else:
-            products = filters[..., :, None, :] * graph.at_senders(nodes)[..., None, :, :]
+            count, *parts = nodes.shape
+            seen = graph.at_senders(nodes.reshape(count, -1))
+            seen = seen.reshape(*seen.shape[:-1], 1, *parts)
+            products = filters[..., :, None, :] * seen
             flat = products.reshape(*graph.edge_mask.shape, -1)
-            products = graph.total(flat).reshape(len(graph.mask), *products.shape[-3:])
+            products = graph.total(flat).reshape(count, *products.shape[-3:])
 
         degrees = (filters.shape[-2], nodes.shape[-2], (self.max_degree + 1) ** 2)
         degrees = tuple(round(size**0.5) - 1 for size in degrees)

@@ -127,6 +127,14 @@ def test_errors_are_means_over_a_molecule_in_the_unit_of_their_name(data, target
         "polarizability_A3": lambda matrix: np.mean(np.abs(matrix), axis=(1, 2)),
     }
     metrics = jax.jit(lambda: task.evaluate({}, batch_of(task)))()
+    roots = task.summarized({name: np.mean(values) for name, values in metrics.items()})
+    if targets == "energy_forces":
+        atoms = np.sum(real, axis=1)
+        of_atoms = {"energy": errors["energy"] / atoms, "forces": errors["forces"][real]}
+        for name, unit in (("energy", "meV_atom"), ("forces", "meV_A")):
+            root = 1000 * np.sqrt(np.mean(of_atoms[name] ** 2))
+            np.testing.assert_allclose(roots[f"{name}_rmse_{unit}"], root, rtol=1e-5)
+    metrics = {name: values for name, values in metrics.items() if name in roots}
     assert set(metrics) == {key for key in expected if key.startswith(names)}
     assert task.metric == list(metrics)[-1]
     for (metric, values), name in zip(metrics.items(), names, strict=True):
