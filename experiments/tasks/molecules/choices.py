@@ -10,3 +10,6 @@ Targets = Literal["energy_forces", "energy", "dipole", "polarizability"]
 
 FrameGroup = Literal["E", "SE"]
 """Groups of the frame of a molecule: with or without reflections."""
+
+EMT_METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
+"""Metals that effective-medium theory has parameters of for use."""

@@ -7,8 +7,7 @@ from pydantic import Field
 
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Count, DataConfig, Positive, Seed
-from experiments.tasks.molecules.choices import Source, Targets
-from experiments.tasks.molecules.data.alloys import EMT_METALS
+from experiments.tasks.molecules.choices import EMT_METALS, Source, Targets
 from experiments.tasks.molecules.data.unit_names import known_unit, unit_names
 from experiments.tasks.molecules.data.voigt_order import VOIGT_ORDER, places_of
 

@@ -13,12 +13,10 @@ from ase.calculators.emt import EMT
 
 from experiments.data.cache import Arrays, announced, cache_path, cached
 from experiments.errors import UsageError
+from experiments.tasks.molecules.choices import EMT_METALS
 from experiments.tasks.molecules.data.langevin import Bath, State, advance
 from experiments.tasks.molecules.data.read import Molecules
 from experiments.tasks.molecules.data.xtb import Labels
-
-EMT_METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
-"""What the theory has parameters of that are for use."""
 
 _FORMAT = 1  # To be raised when the meaning or the values of the cached arrays change.
 _CHUNK = 50
