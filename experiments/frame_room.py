@@ -67,7 +67,7 @@ def refuse_overflow(label: str, room: Room) -> None:
     if dropped > MOST_DROPPED:
         *capacity, elements = np.asarray(room.needed).tolist()
         raise DataError(
-            f"{label}: its robust frame must keep its weight, got {100 * dropped:.3g} % "
+            f"{label}: its frame must keep its weight, got {100 * dropped:.3g} % "
             "without room, so that the energy would change with the orientation (model.max_elements "
             f"must be at least {elements} and model.capacity at least {capacity} in the config.yaml "
             "of the run)"

@@ -9,8 +9,8 @@ from typing import Literal
 GroupName = Literal["T", "O", "SO", "E", "SE"]
 """Groups of motions of space: translations, (proper) rotations about the origin, both."""
 
-FrameName = Literal["none", "pca", "robust", "quadrature"]
-"""What a configuration may average a network over."""
+FrameName = Literal["none", "pca", "robust", "quadrature", "local"]
+"""What a configuration may average a network over; `local` is a frame of each node of a graph."""
 
 Closure = Literal["signs", "permutations", "icosahedral"]
 """Finite groups that close a PCA frame."""

@@ -62,13 +62,13 @@ class FrameModelConfig(ModelConfig):
 
     read_with: ClassVar[ReadWith] = {
         "closure": {"frame": ["pca"], "group": ["O", "SO", "E", "SE"]},
-        "max_elements": {"frame": ["robust"]},
-        "capacity": {"frame": ["robust"]},
-        "threshold": {"frame": ["robust"]},
+        "max_elements": {"frame": ["robust", "local"]},
+        "capacity": {"frame": ["robust", "local"]},
+        "threshold": {"frame": ["robust", "local"]},
         "quadrature_degree": {"frame": ["quadrature"]},
-        "training_average": {"frame": ["pca", "robust", "quadrature"]},
+        "training_average": {"frame": ["pca", "robust", "quadrature", "local"]},
         "num_samples": {
-            "frame": ["pca", "robust", "quadrature"],
+            "frame": ["pca", "robust", "quadrature", "local"],
             "training_average": ["sampled"],
         },
         "draws": {
@@ -78,7 +78,14 @@ class FrameModelConfig(ModelConfig):
         "augmentation": {"frame": ["none"]},
         "detach": {"frame": ["pca", "robust"]},
     }
+    has_local_frames: ClassVar[bool] = False
+    """Whether the network can be averaged over a frame of each node of a graph."""
     rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "frame",
+            "be 'none', 'pca', 'robust' or 'quadrature', as this network has one frame in all",
+            lambda model: model.frame != "local" or model.has_local_frames,
+        ),
         Rule(
             "group",
             "be 'O', 'SO', 'E' or 'SE' with frame {section.frame!r}, which has rotations",
@@ -108,6 +115,8 @@ class FrameModelConfig(ModelConfig):
                 words.append(f"pca frames of {self.group}, closed by {self.closure}")
             case "robust":
                 words.append(f"robust frames of {self.group}")
+            case "local":
+                words.append(f"local frames of {self.group}")
             case "quadrature":
                 words.append(f"quadrature of {self.group}, degree {self.quadrature_degree}")
         if self.frame != "none":

@@ -65,11 +65,9 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
 
     metrics = means_of_seeds(state.best, chunks)
     test = {name: values.tolist() for name, values in metrics.items()}
-    batch = {
-        name: jax.numpy.asarray(array[:_EQUIVARIANCE_EXAMPLES])
-        for name, array in task.splits["test"].items()
-    }
     weights = [seed_params(state, index) for index in range(len(config.train.seeds))]
+    test_split = task.splits["test"]
+    batch = jax.device_put({k: array[:_EQUIVARIANCE_EXAMPLES] for k, array in test_split.items()})
     errors = [task.equivariance(params, batch, jax.random.key(0)) for params in weights]
     result = {
         "metric": task.metric,

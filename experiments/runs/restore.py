@@ -76,8 +76,11 @@ def load_state(
 
 
 def seed_params(state: State, index: int) -> PyTree:
-    """The best weights of the seed at an index among the seeds."""
-    return jax.tree.map(lambda leaf: leaf[index], state.best)
+    """The best weights of the seed at an index among the seeds.
+
+    Taken on the host, where it compiles nothing.
+    """
+    return jax.tree.map(lambda leaf: leaf[index], jax.device_get(state.best))
 
 
 def best_params(state: State) -> PyTree:

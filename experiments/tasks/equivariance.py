@@ -60,7 +60,7 @@ def _worst(
     moving = next(row for row, action in zip(inputs, actions, strict=False) if action is not None)
 
     @jax.jit
-    def move(draw: Array, rows: tuple[Array, ...]) -> list[Array]:
+    def move(draw: Array | np.int32, rows: tuple[Array, ...]) -> list[Array]:
         def move_one(key: Key[Array, ""], *row: Array) -> list[Array]:
             element = group.draw(jax.random.fold_in(key, draw), moving.dtype)
             return [
@@ -75,7 +75,7 @@ def _worst(
 
     worst = np.zeros(len(still))
     for draw in range(_DRAWS):
-        *moved, expected = move(jnp.asarray(draw, jnp.int32), (*inputs, still))
+        *moved, expected = move(np.int32(draw), (*inputs, still))
         distance = largest(np.asarray(predict(*moved)) - np.asarray(expected))
         size = np.maximum(largest(expected), max(floor, float(jnp.finfo(still.dtype).tiny)))
         worst = np.maximum(worst, distance / size)

@@ -30,12 +30,12 @@ def cut(split: dict[str, np.ndarray], chunk: int) -> Chunks:
     real = rows < count
     # Filled with a real example rather than zeros: a metric may be undefined on zeros.
     rows = np.where(real, rows, 0)
-    examples = {name: jnp.asarray(array[rows]) for name, array in split.items()}
-    return Chunks(examples, jnp.asarray(real))
+    examples = jax.device_put({name: array[rows] for name, array in split.items()})
+    return Chunks(examples, jax.device_put(real))
 
 
 def mean_metrics(task: Task, params: PyTree[Array], chunks: Chunks) -> dict[str, Float[Array, ""]]:
-    """The mean of every metric over the examples of a split."""
+    """The metrics of a split: means over its examples, and what the task makes of them."""
 
     def chunk_sums(chunk: Chunks) -> dict[str, Float[Array, ""]]:
         metrics = task.evaluate(params, chunk.examples)
@@ -43,4 +43,6 @@ def mean_metrics(task: Task, params: PyTree[Array], chunks: Chunks) -> dict[str,
 
     totals = jax.lax.map(chunk_sums, chunks)
     count = jnp.sum(chunks.real)
-    return {name: jnp.sum(sums) / count.astype(sums.dtype) for name, sums in totals.items()}
+    return task.summarized(
+        {name: jnp.sum(sums) / count.astype(sums.dtype) for name, sums in totals.items()}
+    )

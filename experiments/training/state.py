@@ -46,8 +46,8 @@ def map_seeds(task: Task, fn: Callable[..., Any], *args: PyTree) -> Any:
     # One seed needs no axis of seeds, which takes a third longer to trace.
     if task.seeds_together and count > 1:
         return jax.vmap(fn)(*args)
-    # Not a loop on the device: XLA compiles the derivative of a convolution in a loop 50 times
-    # slower for CPUs. The same holds for the steps of a dispatch.
+    if not task.unrolled:
+        return jax.lax.map(lambda of_seed: fn(*of_seed), args)
     results = [fn(*jax.tree.map(lambda leaf, seed=seed: leaf[seed], args)) for seed in range(count)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 

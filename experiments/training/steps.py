@@ -122,8 +122,7 @@ def take_steps(
         )
         return state, Trace(loss, optax.tree.norm(gradient))
 
-    # Unrolled (0) where seeds are taken in turn, for the same reason: see `map_seeds`.
-    unroll = 1 if task.seeds_together else 0
+    unroll = 0 if task.unrolled else 1  # 0 stands for all of them.
     if packed is not None:
         return jax.lax.scan(step, state, rows, unroll=unroll)
     state, trace = jax.lax.scan(step, pack(state), rows, unroll=unroll)

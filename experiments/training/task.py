@@ -49,12 +49,15 @@ class Task(ABC):
         better) and is reported.
       seeds_together: whether the seeds of a run train in one vmap, or in turn. A convolution with
         kernels of several seeds is a grouped one, which is slow.
+      unrolled: whether steps and seeds that come in turn are written out, not loops on the device:
+        XLA compiles the derivative of a convolution in a loop 50 times slower for CPUs.
       published: published errors in the same metric by name, which reports draw beside.
     """
 
     splits: dict[str, dict[str, np.ndarray]]
     metric: str
     seeds_together: bool = True
+    unrolled: bool = False
     published: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
@@ -119,6 +122,13 @@ class Task(ABC):
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
         """Draws pictures of the model with the best parameters into a folder; none by default."""
         return []
+
+    def summarized(self, means: Mapping[str, Float[Array, ""]]) -> dict[str, Float[Array, ""]]:
+        """The metrics of a split from the means of those of its examples; the same by default.
+
+        A root of a mean square, for example, is no mean of anything.
+        """
+        return dict(means)
 
     def compare(self, folder: Path, results: Mapping[str, dict[str, Any]]) -> list[Picture]:
         """Draws pictures of the evaluations of several runs, by their names; none by default."""

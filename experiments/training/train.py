@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from tensorboardX import SummaryWriter
@@ -58,7 +57,7 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     settings = config.train
     between = settings.evaluate_every * config.steps_per_epoch
     ends = np.cumsum(dispatch_lengths(between, settings.steps_per_dispatch)).tolist()
-    examples = {name: jnp.asarray(array) for name, array in task.splits["train"].items()}
+    examples = jax.device_put(dict(task.splits["train"]))
     chunks = cut(task.splits["valid"], settings.evaluation_batch_size)
 
     for split in task.splits:
@@ -118,7 +117,7 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
                     f"stopped at step {step} of {config.num_steps}, which is saved; to continue: "
                     f"python -m experiments train {folder.config}"
                 )
-    return jax.tree.map(jnp.asarray, unpack(jax.device_get(state)))
+    return jax.device_put(unpack(jax.device_get(state)))
 
 
 def _draw(board: SummaryWriter, record: dict[str, Any], seeds: tuple[int, ...]) -> None:

@@ -5,13 +5,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symjax_frames.frames._smooth import squared_lengths
-from symjax_frames.frames._unrolled import dot, settled
+from symjax_frames.frames._unrolled import dot, repeated, settled
 
 
 def _product(left: Array, right: Array) -> Array:
     """`left @ right`, as a loop that fuses with what comes before it, and keeps all digits."""
     terms = [left[:, k, None] * right[None, k] for k in range(left.shape[1])]
     return sum(terms[1:], terms[0])
+
+
+def _change_of_product(left: Array, right: Array) -> Array:
+    """`left @ right`, of which one is a change, in few loops when it is transposed.
+
+    The transpose of the sum is a copy, and that of the copies the sum of a few terms.
+    """
+    copies_of_left = repeated(left, right.shape[1], 2)
+    return jnp.sum(copies_of_left * repeated(right, left.shape[0], 0), axis=1)
 
 
 @jax.custom_jvp
@@ -34,8 +43,14 @@ def orthonormal(arms: Float[Array, "several dim *any"]) -> Float[Array, "dim dim
     for _ in range(2):
         rest = settled(rest - dot(rest, first)[None] * first)
     second = settled(_unit(rest))
-    third = [first[i] * second[j] - first[j] * second[i] for i, j in ((1, 2), (2, 0), (0, 1))]
-    return jnp.stack([*first, *second, *third]).reshape(3, 3, *first.shape[1:])
+    # Three arrays, and not nine components: each that is stacked is a loop of its own.
+    third = _next(first) * _next(_next(second)) - _next(_next(first)) * _next(second)
+    return jnp.stack([first, second, third])
+
+
+def _next(vector: Float[Array, "3 *any"]) -> Float[Array, "3 *any"]:
+    """The components `y, z, x`."""
+    return jax.lax.concatenate([vector[1:], vector[:1]], 0)
 
 
 def _unit(vector: Float[Array, "dim *any"]) -> Float[Array, "dim *any"]:
@@ -48,12 +63,12 @@ def _orthonormal_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple
     (arms,), (change,) = primals, tangents
     axes = orthonormal(arms)
     inverse = _inverse(_product(axes, jnp.swapaxes(arms, 0, 1)))
-    turn = _product(_product(axes, jnp.swapaxes(change, 0, 1)), inverse)
+    turn = _change_of_product(_change_of_product(axes, jnp.swapaxes(change, 0, 1)), inverse)
     lower = jnp.tril(jnp.ones((len(axes),) * 2, axes.dtype), -1).reshape(
         *turn.shape[:2], *[1] * (turn.ndim - 2)
     )
     lower = lower * turn
-    return axes, _product(jnp.swapaxes(lower, 0, 1) - lower, axes)
+    return axes, _change_of_product(jnp.swapaxes(lower, 0, 1) - lower, axes)
 
 
 @jax.custom_jvp
@@ -76,7 +91,7 @@ def _inverse_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
     upper = jnp.triu(jnp.ones((rows, columns), inverse.dtype)).reshape(
         rows, columns, *[1] * (inverse.ndim - 2)
     )
-    change = _product(_product(inverse, upper * tangents[0]), inverse)
+    change = _change_of_product(_change_of_product(inverse, upper * tangents[0]), inverse)
     return inverse, -change
 
 

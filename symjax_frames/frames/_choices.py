@@ -93,12 +93,10 @@ def choose_tails(
     """The points of the largest weights for the second axis, for each head."""
     # All pairs in one row: loops over short rows are slow, those over a long one are not.
     count, rows = squares.shape[0], heads.squares.shape[0]
-    table = jnp.concatenate([heads.arms, heads.squares[None]])
-    others = [arms, squares[None], *([] if ranking.factors is None else [ranking.factors[None]])]
-    every_head = _flat(copies(table, count, 2))
-    every_point = _flat(copies(jnp.concatenate(others), rows, 1))
-    first, own, second, other = every_head[:3], every_head[3], every_point[:3], every_point[3]
-    factors = None if ranking.factors is None else every_point[4]
+    first, own = (_flat(copies(entries, count, entries.ndim)) for entries in heads[:2])
+    second, other = (_flat(copies(entries, rows, entries.ndim - 1)) for entries in (arms, squares))
+    factors = ranking.factors
+    factors = None if factors is None else _flat(copies(factors, rows, 0))
     ahead = dot(first, second)
     areas = squared_areas(first, second, own * other, ahead)
     areas, ranks = settled((areas, ranking.of_second(areas, ahead, own + other, factors)))
@@ -133,6 +131,6 @@ def choose_tails(
     )
 
 
-def _flat(table: Float[Array, "columns heads points"]) -> Float[Array, "columns pairs"]:
+def _flat(table: Float[Array, "*columns heads points"]) -> Float[Array, "*columns pairs"]:
     """The entries of all pairs in one row, made once."""
-    return settled(table.reshape(table.shape[0], -1))
+    return settled(table.reshape(*table.shape[:-2], -1))

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames._sharding import on_own_mesh
@@ -20,21 +21,24 @@ class LocalDiagnostics(NamedTuple):
     Attributes:
       num_neighbours: the neighbours of each node within the cutoff; as many have to fit into
         `max_neighbours`.
+      num_choices: the neighbours of each node that may give each of the axes but the last, with a
+        nonzero weight; as many have to fit into the entries of `capacity`.
       num_elements: the elements of each node with a nonzero weight, before any is dropped; as many
         have to fit into `max_elements`.
       dropped: the share of their weight that did not fit into `capacity` and `max_elements`.
     """
 
     num_neighbours: Int[Array, " nodes"]
+    num_choices: Int[Array, "nodes axes"]
     num_elements: Int[Array, " nodes"]
     dropped: Float[Array, " nodes"]
 
 
 @on_own_mesh
 def local_frames(
-    points: Float[Array, "nodes dim"],
-    senders: Int[Array, " edges"],
-    receivers: Int[Array, " edges"],
+    vectors: Float[Array, "edges dim"],
+    receivers: Int[Array | np.ndarray, " edges"],
+    num_nodes: int,
     cutoff: float,
     mask: Bool[Array, " edges"] | None = None,
     *,
@@ -47,50 +51,55 @@ def local_frames(
     on_overflow: OnOverflow = "drop",
     detach: bool = False,
 ) -> Frame:
-    r"""A robust frame for each node of a graph, from its neighbours within a cutoff.
+    r"""A robust frame for each node of a graph, from the vectors to its neighbours within a cutoff.
 
-    The elements of node $i$ are $(Q, x_i)$, with bases $Q$ as those of `robust_frame`, made of arms
-    that are damped towards the cutoff $c$:
+    The elements of node $i$ are rotations and reflections $Q$, bases as those of `robust_frame`,
+    made of arms that are damped towards the cutoff $c$:
 
-    $$a_{ij} = \left(1 - |r_{ij}|^2 / c^2\right)_+^2 r_{ij}, \qquad r_{ij} = x_j - x_i.$$
+    $$a_{ij} = \left(1 - |r_{ij}|^2 / c^2\right)_+^2 r_{ij}, \qquad
+      r_{ij} = x_j - x_i \; (+ \text{ a translation of the lattice}).$$
 
-    So a neighbour has no influence when it enters, and where the longest damped arm itself
-    vanishes, all signs of the axes have the same weight. Invariants and vectors of a node then
-    never jump, not even when its last neighbour leaves or reaches it, if the averaged function is
-    continuous there, as a sum of messages damped in the same way is.
+    An edge is a vector, so several periodic images of one node, or of the node itself, are
+    neighbours like others. A neighbour has no influence when it enters, and where the longest
+    damped arm itself vanishes, all signs of the axes have the same weight. Invariants and vectors of
+    a node then never jump, not even when its last neighbour leaves or reaches it, if the averaged
+    function is continuous there, as a sum of messages damped in the same way is.
 
     The frame is packed, a graph for each node: `packed(action, receivers)` moves data of edges by
-    the frame of the node they end at, `packed(action, jnp.arange(nodes))` data of nodes. The
+    the frame of the node they end at, `packed(action, jnp.arange(num_nodes))` data of nodes. The
     averaged function must be local: the row of a node may depend on its own edges only, since
     elements of different nodes with the same index are unrelated.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> def layer(points, senders, receivers):
-      ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=8)
-      ...     def forces(neighbours):
-      ...         damping = jnp.maximum(1 - jnp.sum(neighbours**2, 1, keepdims=True) / 16, 0) ** 3
-      ...         return jax.ops.segment_sum(damping * jnp.sin(neighbours + 1), receivers, 5)
+      ...     vectors = points[senders] - points[receivers]
+      ...     frame = sf.local_frames(vectors, receivers, 5, 4.0, max_elements=8)
+      ...     def forces(vectors):
+      ...         damping = jnp.maximum(1 - jnp.sum(vectors**2, 1, keepdims=True) / 16, 0) ** 3
+      ...         return jax.ops.segment_sum(damping * jnp.sin(vectors + 1), receivers, 5)
       ...     nodes = sf.packed(sf.vectors, jnp.arange(5))
-      ...     edges = sf.packed(sf.points, receivers)
+      ...     edges = sf.packed(sf.vectors, receivers)
       ...     forces = sf.frame_average(
-      ...         forces, lambda neighbours: frame, in_actions=edges, out_actions=nodes
+      ...         forces, lambda vectors: frame, in_actions=edges, out_actions=nodes
       ...     )
-      ...     return forces(points[senders])
+      ...     return forces(vectors)
       >>> points = jax.random.normal(jax.random.key(0), (5, 3))
       >>> jax.jit(layer)(points, *jnp.nonzero(~jnp.eye(5, dtype=bool))).shape
       (5, 3)
 
     Args:
-      points: the nodes of one or many graphs, one per row, in 2 or 3 dimensions.
-      senders: the neighbour at which each edge starts, from 0 to `nodes - 1`.
-      receivers: the node at which it ends, to whose frame it belongs.
-      cutoff: the distance from which on a neighbour has no influence, in the unit of the points.
-      mask: `True` for real edges; the others are padding and change nothing. Self-edges and edges
-        longer than the cutoff do no harm.
+      vectors: from the node at which each edge ends to the neighbour at which it starts, one per
+        row, in 2 or 3 dimensions.
+      receivers: the node at which each edge ends, to whose frame it belongs, from 0 to
+        `num_nodes - 1`.
+      num_nodes: the number of nodes of one or many graphs, static.
+      cutoff: the distance from which on a neighbour has no influence, in the unit of the vectors.
+      mask: `True` for real edges; the others are padding and change nothing. Edges of length zero
+        and edges longer than the cutoff do no harm.
       group: the group the frames are for.
       max_neighbours: how many neighbours of a node are considered, those with the longest damped
-        arms; memory is in proportion to `nodes * max_neighbours`. By default it is the largest
+        arms; memory is in proportion to `num_nodes * max_neighbours`. By default it is the largest
         number of edges that end at one node; where edges or mask are traced by `jax.jit`, that of all
         edges, which is always enough, and refused if it takes much memory. `local_diagnostics`
         tells how many are needed.
@@ -103,18 +112,21 @@ def local_frames(
       detach: treat the frames as constant under differentiation.
 
     Returns:
-      A frame whose elements carry `(frame, nodes, ...)` axes and whose weights are
-      `(frame, nodes)`.
+      A frame whose elements carry `(frame, nodes, ...)` axes and shift nothing, and whose weights
+      are `(frame, nodes)`. Where `receivers` are known to come in rows of one length, node by node,
+      nothing is sorted or gathered to make it.
 
     Raises:
-      ValueError: if `senders` and `receivers` are no vectors of integers of one length, `mask` does
-        not fit them, `cutoff` is no positive number, `group` neither of the two, `max_neighbours`
-        no positive integer, or missing where the default would take too much memory; and as
-        `robust_frame`.
+      ValueError: if `vectors` are no floating vectors in 2 or 3 dimensions, `receivers` no integers
+        or `mask` no booleans for as many edges, `num_nodes` is no positive integer, `cutoff` no
+        positive number, `group` neither of the two, `max_neighbours` no positive integer, or
+        missing where the default would take too much memory; and as `robust_frame`.
 
     Note:
       Gradients of invariants are exact everywhere. So are second derivatives, unless a node and all
-      its neighbours lie on one line or coincide.
+      its neighbours lie on one line or coincide. On a line the axes across it are arbitrary: what
+      a function sees of the node must then be on that line too, as the vectors of its edges are.
+      `transport` says what this means for vectors that come from neighbours.
 
     References:
       Weighted averages over the coordinate systems of pairs of neighbours: Pozdnyakov and Ceriotti,
@@ -126,25 +138,26 @@ def local_frames(
     check_on_overflow(on_overflow)
     options = capacity, max_elements, threshold, closure
     bases, num_neighbours = local_bases(
-        *(points, senders, receivers, cutoff, mask, group, max_neighbours), *options
+        *(vectors, receivers, num_nodes, cutoff, mask, group, max_neighbours), *options
     )
 
     def room() -> RobustOptions:
-        slots = len(senders) if max_neighbours is None else min(len(senders), max_neighbours)
-        return check_options(slots, points.shape[1], group, *options)
+        edges = len(receivers)
+        slots = edges if max_neighbours is None else min(edges, max_neighbours)
+        return check_options(slots, vectors.shape[1], group, *options)
 
     weights = local_weights(bases, num_neighbours, max_neighbours, on_overflow, room)
-    linear = jnp.swapaxes(bases.linear, 0, 1).astype(points.dtype)
-    shifts = jnp.broadcast_to(points[None], linear.shape[:-1])
-    frame = Frame(Isometry(linear, shifts), weights.astype(points.dtype))
+    linear = jnp.swapaxes(bases.linear, 0, 1).astype(vectors.dtype)
+    shifts = jnp.zeros(linear.shape[:-1], linear.dtype)
+    frame = Frame(Isometry(linear, shifts), weights.astype(vectors.dtype))
     return jax.lax.stop_gradient(frame) if detach else frame
 
 
 @on_own_mesh
 def local_diagnostics(
-    points: Float[Array, "nodes dim"],
-    senders: Int[Array, " edges"],
-    receivers: Int[Array, " edges"],
+    vectors: Float[Array, "edges dim"],
+    receivers: Int[Array | np.ndarray, " edges"],
+    num_nodes: int,
     cutoff: float,
     mask: Bool[Array, " edges"] | None = None,
     **options: Any,
@@ -157,15 +170,18 @@ def local_diagnostics(
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
       >>> square = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-      >>> diagnose = functools.partial(sf.frames.local_diagnostics, cutoff=1.2, max_elements=2)
-      >>> needs = jax.jit(diagnose)(square, *jnp.nonzero(~jnp.eye(4, dtype=bool)))
+      >>> senders, receivers = jnp.nonzero(~jnp.eye(4, dtype=bool))
+      >>> diagnose = functools.partial(
+      ...     sf.frames.local_diagnostics, num_nodes=4, cutoff=1.2, max_elements=2
+      ... )
+      >>> needs = jax.jit(diagnose)(square[senders] - square[receivers], receivers)
       >>> needs.num_neighbours.tolist(), needs.num_elements.tolist(), needs.dropped.tolist()
       ([2, 2, 2, 2], [4, 4, 4, 4], [0.5, 0.5, 0.5, 0.5])
 
     Args:
-      points: as in `local_frames`.
-      senders: as in `local_frames`.
+      vectors: as in `local_frames`.
       receivers: as in `local_frames`.
+      num_nodes: as in `local_frames`.
       cutoff: as in `local_frames`.
       mask: as in `local_frames`.
       **options: the options of `local_frames`.
@@ -178,5 +194,6 @@ def local_diagnostics(
     """
     for name in ("detach", "on_overflow"):
         options.pop(name, None)
-    bases, num_neighbours = local_bases(points, senders, receivers, cutoff, mask, **options)
-    return LocalDiagnostics(num_neighbours, bases.needed[:, -1], bases.dropped)
+    bases, num_neighbours = local_bases(vectors, receivers, num_nodes, cutoff, mask, **options)
+    needed = bases.needed
+    return LocalDiagnostics(num_neighbours, needed[:, :-1], needed[:, -1], bases.dropped)

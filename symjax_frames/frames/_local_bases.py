@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax_frames._checks import check_cloud, check_positive, concrete, describe
+from symjax_frames._checks import check_positive, concrete, describe
 from symjax_frames._matrices import at_least_float32
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import rounding_floor
@@ -24,9 +24,9 @@ _NEAR = 1e-3
 
 
 def local_bases(
-    points: Array,
-    senders: Array,
-    receivers: Array,
+    vectors: Array,
+    receivers: Array | np.ndarray,
+    num_nodes: int,
     cutoff: float,
     mask: Array | None,
     group: LocalGroup = "E",
@@ -37,33 +37,29 @@ def local_bases(
     closure: Closure = "signs",
 ) -> tuple[Bases, Int[Array, " nodes"]]:
     """The bases of every node, and the number of its neighbours within the cutoff."""
-    check_cloud(points, None)
-    if points.shape[1] not in (2, 3):
-        raise ValueError(
-            f"points must be nodes in 2 or 3 dimensions, one a row, got shape {points.shape}"
-        )
-    _check_edges(senders, receivers, mask)
+    num_nodes = _check_edges(vectors, receivers, num_nodes, mask)
     if isinstance(cutoff, bool) or not isinstance(cutoff, int | float) or not 0 < cutoff < np.inf:
         raise ValueError(f"cutoff must be a positive finite number, got {cutoff!r}")
     if group not in get_args(LocalGroup):
         raise ValueError(f"group must be one of {', '.join(get_args(LocalGroup))}, got {group!r}")
-    slots = _number_of_slots(senders, receivers, mask, len(points), max_neighbours)
-    dim = points.shape[1]
+    slots = _number_of_slots(vectors, receivers, mask, num_nodes, max_neighbours)
+    dim = vectors.shape[1]
     options = check_options(slots, dim, group, capacity, max_elements, threshold, closure)
 
-    given = points.dtype
-    points = at_least_float32(jnp.asarray(points))
-    limits = jnp.finfo(points.dtype)
-    length = jnp.asarray(np.clip(cutoff, limits.tiny, limits.max), points.dtype)
+    given = vectors.dtype
+    vectors = at_least_float32(jnp.asarray(vectors))
+    limits = jnp.finfo(vectors.dtype)
+    length = jnp.asarray(np.clip(cutoff, limits.tiny, limits.max), vectors.dtype)
     scale = power_of_two(length)
     reach = length / scale
-    table, num_neighbours = _neighbours(points, senders, receivers, mask, scale, reach, slots)
+    # Vectors are differences of positions, which are taken to be about as large as the cutoff.
+    floor = rounding_floor(given, vectors.dtype, reach)
+    arms = _damped(vectors, mask, scale, reach)
+    rank = squared_lengths(jax.lax.stop_gradient(arms).T)
+    arms = _of_nodes(arms, rank, receivers, num_nodes, slots)
+    num_neighbours = jax.ops.segment_sum((rank > 0).astype(jnp.int32), receivers, num_nodes)
 
-    def bases_of(node: Int[Array, ""], neighbours: Int[Array, " neighbours"]) -> Bases:
-        origin = points[node]
-        arms = _damped(points[neighbours] - origin[None], neighbours != node, scale, reach)
-        far = jax.lax.stop_gradient(jnp.max(jnp.abs(origin))) / scale
-        floor = rounding_floor(given, points.dtype, far)
+    def bases_of(arms: Float[Array, "neighbours dim"]) -> Bases:
         longest = smooth_maximum(squared_lengths(arms.T), 1 - threshold)
         return make_bases(
             arms,
@@ -75,85 +71,101 @@ def local_bases(
             max_elements=options.max_elements,
         )
 
-    return jax.vmap(bases_of)(jnp.arange(len(points), dtype=jnp.int32), table), num_neighbours
+    return jax.vmap(bases_of)(arms), num_neighbours
 
 
 def _damped(
-    arms: Float[Array, "arms dim"],
-    real: Bool[Array, " arms"],
+    vectors: Float[Array, "edges dim"],
+    mask: Bool[Array, " edges"] | None,
     scale: Float[Array, ""],
     reach: Float[Array, ""],
-) -> Float[Array, "arms dim"]:
-    """Arms over `scale`, damped to zero at the cutoff `reach`."""
-    inside = real & (jnp.max(jnp.abs(arms), axis=1) < scale * reach)
-    arms = jnp.where(inside[:, None], arms, 0) / scale
+) -> Float[Array, "edges dim"]:
+    """Edge vectors over `scale`, damped to zero at the cutoff `reach`."""
+    inside = jnp.max(jnp.abs(vectors), axis=1) < scale * reach
+    inside = inside if mask is None else inside & mask
+    arms = jnp.where(inside[:, None], vectors, 0) / scale
     # Squared lengths, which make the weights, get the fourth power: three derivatives vanish.
     damping = jnp.maximum(1 - squared_lengths(arms.T / reach), 0) ** 2
     return damping[:, None] * arms
 
 
-def _neighbours(
-    points: Array,
-    senders: Array,
-    receivers: Array,
-    mask: Array | None,
-    scale: Array,
-    reach: Array,
+def _of_nodes(
+    arms: Float[Array, "edges dim"],
+    rank: Float[Array, " edges"],
+    receivers: Int[Array | np.ndarray, " edges"],
+    num_nodes: int,
     slots: int,
-) -> tuple[Int[Array, "nodes neighbours"], Int[Array, " nodes"]]:
-    """The senders to each node, the longest damped arm first, and their number.
+) -> Float[Array, "nodes slots dim"]:
+    """The arms that end at each node, the longest first; zero in slots that are left over.
 
-    Slots that are left over hold the node itself.
+    Where the edges are known to be rows of `slots` for one node after the other, they stay as they
+    are.
     """
-    count = len(points)
-    senders, receivers = jnp.asarray(senders, jnp.int32), jnp.asarray(receivers, jnp.int32)
-    real = senders != receivers
-    real = real if mask is None else real & mask
-    points = jax.lax.stop_gradient(points)
-    rank = squared_lengths(_damped(points[senders] - points[receivers], real, scale, reach).T)
-    receivers = jnp.where(real, receivers, count)
-    within = (rank > 0).astype(jnp.int32)
-    num_neighbours = jax.ops.segment_sum(within, receivers, count)
+    ends = concrete(receivers)
+    if ends is not None and np.array_equal(ends, np.repeat(np.arange(num_nodes), slots)):
+        return arms.reshape(num_nodes, slots, -1)
+    receivers = jnp.where(rank > 0, jnp.asarray(receivers, jnp.int32), num_nodes)
     order = jnp.lexsort((-rank, receivers))
-    receivers, senders = receivers[order], senders[order]
+    receivers = receivers[order]
     slot = jnp.arange(len(order), dtype=jnp.int32) - jnp.searchsorted(receivers, receivers)
-    table = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, slots))
-    return table.at[receivers, slot].set(senders, mode="drop"), num_neighbours
+    table = jnp.full((num_nodes, slots), len(arms), jnp.int32)
+    table = table.at[receivers, slot].set(order.astype(jnp.int32), mode="drop")
+    return arms.at[table].get(mode="fill", fill_value=0)
 
 
 def _number_of_slots(
-    senders: Array, receivers: Array, mask: Array | None, count: int, given: int | None
+    vectors: Array,
+    receivers: Array | np.ndarray,
+    mask: Array | None,
+    num_nodes: int,
+    given: int | None,
 ) -> int:
     """How many neighbours of a node are looked at; by default as many as one can have."""
-    edges = max(len(senders), 1)
+    edges = max(len(receivers), 1)
     if given is not None:
         return min(edges, check_positive("max_neighbours", given))
-    starts, ends = concrete(senders), concrete(receivers)
-    kept = np.True_ if mask is None else concrete(mask)
-    if starts is None or ends is None or kept is None:
+    ends, kept = concrete(receivers), np.True_ if mask is None else concrete(mask)
+    if ends is None or kept is None:
         slots = edges
     else:
-        slots = max(most_common(ends[kept & (starts != ends)]), 1)
+        # An edge of a node to itself, that is to none of its images, is no neighbour.
+        arrows = concrete(vectors)
+        seen = kept if arrows is None else kept & np.any(arrows != 0, axis=1)
+        slots = max(most_common(ends[np.broadcast_to(seen, ends.shape)]), 1)
     remedy = "local_diagnostics with max_neighbours=1 tells how many neighbours each node has"
-    check_entries("max_neighbours", count, slots, remedy)
+    check_entries("max_neighbours", num_nodes, slots, remedy)
     return slots
 
 
-def _check_edges(senders: Array, receivers: Array, mask: Array | None) -> None:
-    for name, value in (("senders", senders), ("receivers", receivers)):
-        if getattr(value, "ndim", None) != 1 or not jnp.issubdtype(value.dtype, jnp.integer):
-            raise ValueError(
-                f"{name} must be a vector of integers, one for each edge, got {describe(value)}"
-            )
-    if senders.shape != receivers.shape:
+def _check_edges(
+    vectors: Array, receivers: Array | np.ndarray, num_nodes: int, mask: Array | None
+) -> int:
+    """The number of nodes, once all are what they should be."""
+    shape = getattr(vectors, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] not in (2, 3):
         raise ValueError(
-            f"senders and receivers must have one entry for each edge, got shapes {senders.shape} "
-            f"and {receivers.shape}"
+            f"vectors must be those of the edges in 2 or 3 dimensions, one a row, got "
+            f"{describe(vectors)}"
         )
-    if mask is None:
-        return
-    if not hasattr(mask, "shape") or mask.shape != senders.shape or mask.dtype != bool:
+    if not jnp.issubdtype(vectors.dtype, jnp.floating):
+        raise ValueError(f"vectors must be of a floating dtype, got {vectors.dtype}")
+    if getattr(receivers, "ndim", None) != 1 or not jnp.issubdtype(receivers.dtype, jnp.integer):
         raise ValueError(
-            f"mask must be boolean of shape {senders.shape}, one entry for each edge, got "
+            f"receivers must be a vector of integers, one for each edge, got {describe(receivers)}"
+        )
+    if len(receivers) != len(vectors):
+        raise ValueError(
+            f"vectors and receivers must have one entry for each edge, got shapes {shape} and "
+            f"{receivers.shape}"
+        )
+    if hasattr(num_nodes, "shape") and num_nodes.shape:
+        raise ValueError(f"num_nodes must be a positive integer, got {describe(num_nodes)}")
+    num_nodes = check_positive("num_nodes", num_nodes)
+    if mask is None:
+        return num_nodes
+    if not hasattr(mask, "shape") or mask.shape != receivers.shape or mask.dtype != bool:
+        raise ValueError(
+            f"mask must be boolean of shape {receivers.shape}, one entry for each edge, got "
             f"{describe(mask)}"
         )
+    return num_nodes

@@ -161,8 +161,7 @@ def robust_bases(
     arms = moments.arms
     if group in ("E", "SE"):
         # Centred once more: the first centroid is rounded as coarsely as far-away coordinates are.
-        num_real = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
-        arms = jnp.where(real[:, None], arms - total(arms / num_real, 0)[None], 0)
+        arms = _centred(arms, real)
     far = jax.lax.stop_gradient(jnp.max(jnp.abs(points))) / moments.scale
     bases = make_bases(
         arms,
@@ -179,6 +178,13 @@ def robust_bases(
         lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
         (bases, moments.centroid),
     )
+
+
+@jax.jit
+def _centred(arms: Float[Array, "points dim"], real: Bool[Array, " points"]) -> Array:
+    """The arms without their mean, padding zero: one program also outside of `jax.jit`."""
+    num_real = jnp.maximum(jnp.sum(real, dtype=arms.dtype), 1)
+    return jnp.where(real[:, None], arms - total(arms / num_real, 0)[None], 0)
 
 
 def _factors(

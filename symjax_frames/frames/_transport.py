@@ -31,6 +31,11 @@ def transport(
     node. So any function may be applied to it before `transport` or an average takes it out of the
     frames.
 
+    On a line, that is where a node and its neighbours within the cutoff lie on one, the axes of the
+    node across it are arbitrary. Vectors that come from a neighbour with neighbours of its own may
+    point across. Let what is made of them vanish smoothly with the extent of the neighbours of the
+    receiver across its first axis, or the result depends on the arbitrary axes there.
+
     Features that an average has taken out of their frames need no `transport`: it is the same to
     give `features[senders]` to the next average with the action `packed(action, receivers)`.
 
@@ -38,7 +43,8 @@ def transport(
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> @jax.jit
       ... def layer(points, senders, receivers):
-      ...     frame = sf.local_frames(points, senders, receivers, 4.0, max_elements=8)
+      ...     vectors = points[senders] - points[receivers]
+      ...     frame = sf.local_frames(vectors, receivers, 5, 4.0, max_elements=8)
       ...     pull = jax.vmap(sf.packed(sf.vectors, jnp.arange(5)).pull, in_axes=(0, None))
       ...     hidden = jnp.sin(pull(frame.elements, points) + 1)
       ...     return sf.frames.transport(hidden, frame, senders, receivers, sf.vectors)

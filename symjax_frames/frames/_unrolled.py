@@ -50,12 +50,14 @@ def _broadcast(x: Array, count: int, axis: int) -> Array:
 def _copies_tangent(
     count: int, axis: int, primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
-    (x,), (change,) = primals, tangents
-    if is_short(count):
-        moved = jax.lax.concatenate([jnp.expand_dims(change, axis)] * count, axis)
-    else:
-        moved = _broadcast(change, count, axis)
-    return copies(x, count, axis), moved
+    return copies(*primals, count, axis), repeated(*tangents, count, axis)
+
+
+def repeated(change: Float[Array, "..."], count: int, axis: int) -> Float[Array, "..."]:
+    """Copies of a derivative, the transpose of which is a sum that is written out."""
+    if not is_short(count):
+        return _broadcast(change, count, axis)
+    return jax.lax.concatenate([jnp.expand_dims(change, axis)] * count, axis)
 
 
 def dot(x: Float[Array, "dim *any"], y: Float[Array, "dim *any"]) -> Float[Array, "*any"]:

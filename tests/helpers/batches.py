@@ -89,7 +89,7 @@ def _mask() -> np.ndarray:
 
 def _frames() -> dict[str, Call]:
     robust = functools.partial(sf.robust_frame, **FEW)
-    local = functools.partial(sf.local_frames, **NEAR)
+    local = functools.partial(sf.local_frames, num_nodes=5, **NEAR)
     cloud, mask = draw(5, 2), _mask()
 
     def canonical(x):
@@ -102,7 +102,7 @@ def _frames() -> dict[str, Call]:
         ]
 
     def transport(x, senders, receivers):
-        frame = local(x, senders, receivers)
+        frame = local(x[senders] - x[receivers], receivers)
         return frames.transport(jnp.stack([x, x * x]), frame, senders, receivers, sf.vectors)
 
     def losses(scores):
@@ -121,9 +121,10 @@ def _frames() -> dict[str, Call]:
         "landmark_frame centre_of_mass": one(
             lambda x: sf.landmark_frame(x).elements.shift, single(4, 4, 2)
         ),
-        "local_frames": one(local, cloud, *_edges()),
+        "local_frames": one(local, draw(20, 2), _edges()[1]),
         "local_diagnostics": one(
-            functools.partial(frames.local_diagnostics, **NEAR), cloud, *_edges()
+            functools.partial(frames.local_diagnostics, num_nodes=5, **NEAR),
+            *(draw(20, 2), _edges()[1]),
         ),
         "transport": one(transport, cloud, *_edges()),
         "scored_frame": one(scored, draw(4)),

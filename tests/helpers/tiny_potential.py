@@ -50,6 +50,8 @@ averaged = sf.frame_average(
 class TinyPotential:
     """Morse bonds, and the network if it is asked for; counts how often it is traced."""
 
+    reach = None
+
     def __init__(self, *terms, offset=0.0):
         self.terms = (pairs, *terms)
         self.offset = offset

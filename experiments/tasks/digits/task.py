@@ -58,6 +58,7 @@ class Digits(Task):
     metric = "error"
     published = PUBLISHED
     seeds_together = False
+    unrolled = True
 
     def __init__(self, config: DigitsConfig):
         self.config = config

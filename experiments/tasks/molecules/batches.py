@@ -1,14 +1,14 @@
-"""Energies and forces of many molecules: those of one size together, large ones one by one."""
+"""Energies, forces and stresses of many structures: those of one size together, large ones alone."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
+from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Array, Float, PyTree
 
 from experiments.data.npz import DataError
@@ -18,15 +18,26 @@ from experiments.memory import free_memory
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.checks import refuse_unfit
+from experiments.tasks.molecules.crystal_batches import Crystal, crystal_of, size_of, together
 from experiments.tasks.molecules.energies import PotentialLike, Precision, enabled, value_and_slope
-from experiments.tasks.molecules.potential import Committee, forces_of_batch
-from experiments.tasks.molecules.spread import ENERGY, FORCES, FRAME
+from experiments.tasks.molecules.force_spread import force_deviations
+from experiments.tasks.molecules.periodic import refuse_periodic, whole_cell
+from experiments.tasks.molecules.spread import ENERGY, FRAME
+from experiments.tasks.molecules.strain import derivatives_of
 
 PAIRS = 8192
 """Pairs of atoms that are evaluated at once: a bound of the memory that is needed."""
 _MOST_ROWS = 64
 LARGE = 1000
 """Atoms above which a machine may lack the memory for one molecule."""
+EDGES = 4096
+"""Edges of crystals, with padding, that are evaluated at once."""
+_WAY_OUT = ", and --ignore-cells predicts the energy of the atoms by themselves"
+
+type _Inputs = Crystal | tuple[np.ndarray, np.ndarray]
+"""What a potential takes of a crystal, or of a molecule: positions and species."""
+type _Member = tuple[int, _Inputs]
+"""The number of a structure, and what a potential takes of it."""
 
 
 class Labelled(NamedTuple):
@@ -36,6 +47,7 @@ class Labelled(NamedTuple):
       atoms: the molecule.
       energy: in eV, with the reference energies of its atoms.
       forces: in eV/angstrom.
+      stress: in eV/angstrom^3, as xx, yy, zz, yz, xz, xy; `None` of a molecule, and without a volume.
       spreads: of both, by the names that `spread` gives them; without that of forces for a molecule
         that is evaluated alone.
     """
@@ -43,6 +55,7 @@ class Labelled(NamedTuple):
     atoms: Atoms
     energy: float
     forces: Float[np.ndarray, "atoms 3"]
+    stress: Float[np.ndarray, " 6"] | None = None
     spreads: Mapping[str, float] = MappingProxyType({})
 
 
@@ -61,18 +74,25 @@ class Evaluator:
         self._potential = potential
         self._dtype = dtype
         value_and_slope_of = value_and_slope(potential.with_spreads(params))
+        derivatives = derivatives_of(potential.with_spreads(params))
 
         def evaluate(positions: Array, species: Array) -> tuple[Any, Any, dict[str, Array]]:
             from_centre = centred(positions)
             room = jax.vmap(potential.room)(from_centre, species)
             values, slopes, spreads = value_and_slope_of(positions, species)
-            if isinstance(potential, Committee):
-                spreads |= force_deviations(potential, params, from_centre, species)
-            return (values, slopes), room, spreads
+            spreads |= force_deviations(potential, params, from_centre, species)
+            return (values, slopes, None), room, spreads
+
+        def evaluate_crystals(*crystals: Any) -> tuple[Any, Any, dict[str, Array]]:
+            room = jax.vmap(potential.room)(*crystals)
+            values, forces, stresses, spreads = derivatives(*crystals)
+            spreads |= force_deviations(potential, params, *crystals)
+            return (values, -forces, stresses), room, spreads
 
         self._evaluate = jax.jit(evaluate)
+        self._evaluate_crystals = jax.jit(evaluate_crystals)
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
-        self._calculator = SymmetrizedCalculator.of(potential, params, dtype=dtype)
+        self._calculator = SymmetrizedCalculator.of(potential, params, skin=0.0, dtype=dtype)
 
     def __call__(self, molecules: Sequence[tuple[str, Atoms]]) -> list[Labelled | DataError]:
         """Energies and forces.
@@ -84,16 +104,16 @@ class Evaluator:
           What was predicted for each, or why nothing was.
         """
         results: dict[int, Labelled | DataError] = {}
-        sizes: dict[int, list[tuple[int, np.ndarray]]] = {}
+        sizes: dict[tuple[int, ...], list[_Member]] = {}
         for index, (label, atoms) in enumerate(molecules):
             try:
-                species = self._checked(label, atoms)
+                size, inputs = self._inputs(label, atoms)
             except Exception as error:
                 results[index] = failure(label, atoms, error)
             else:
-                sizes.setdefault(len(atoms), []).append((index, species))
+                sizes.setdefault(size, []).append((index, inputs))
         for size, members in sizes.items():
-            rows = min(PAIRS // size**2, _MOST_ROWS)
+            rows = min((PAIRS if len(size) == 1 else EDGES) // (size[0] * size[-1]), _MOST_ROWS)
             if rows < 2:
                 for index, _ in members:
                     results[index] = self._alone(*molecules[index])
@@ -102,40 +122,51 @@ class Evaluator:
                 results |= self._batch(molecules, members[start : start + rows], rows)
         return [results[index] for index in range(len(molecules))]
 
-    def _checked(self, label: str, atoms: Atoms) -> np.ndarray:
+    def _inputs(self, label: str, atoms: Atoms) -> tuple[tuple[int, ...], "_Inputs"]:
+        """The size of the program for a structure, and what the potential takes."""
+        reach = self._potential.reach
+        refuse_periodic(label, atoms, reach, _WAY_OUT)
         refuse_unfit(label, atoms)
-        return np.asarray(self._potential.species_of(atoms.numbers.astype(np.int32)), np.int32)
+        numbers = self._potential.species_of(atoms.numbers.astype(np.int32))
+        species = np.asarray(numbers, np.int32)
+        if reach is not None and np.any(atoms.pbc):
+            crystal = crystal_of(label, atoms, species, reach)
+            return size_of(crystal), crystal
+        with np.errstate(over="ignore", invalid="ignore"):
+            positions = centred(atoms.positions).astype(self._dtype)
+        return (len(atoms),), (positions, species)
 
     def _alone(self, label: str, atoms: Atoms) -> Labelled | DataError:
-        # Cells are ignored.
-        molecule = Atoms(atoms.numbers, atoms.positions)
+        # Without constraints, which forces would be changed by.
+        molecule = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         try:
             if jax.default_backend() == "cpu" and len(atoms) > LARGE:
                 _refuse_too_large(self._calculator.memory(molecule))
             energy = self._calculator.get_potential_energy(molecule)
             found = self._calculator.results
             spreads = {name: found[name] for name in (FRAME, ENERGY) if name in found}
-            return Labelled(atoms, energy, self._calculator.get_forces(molecule), spreads)
+            return Labelled(atoms, energy, found["forces"], found.get("stress"), spreads)
         except Exception as error:
             return failure(label, atoms, error)
 
     def _batch(
         self,
         molecules: Sequence[tuple[str, Atoms]],
-        members: Sequence[tuple[int, np.ndarray]],
+        members: Sequence["_Member"],
         rows: int,
     ) -> dict[int, Labelled | DataError]:
         # Always as many rows, or each number of them would be compiled for.
-        filled = [members[min(row, len(members) - 1)] for row in range(rows)]
+        filled = [members[min(row, len(members) - 1)][1] for row in range(rows)]
         try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                from_centre = [centred(molecules[index][1].positions) for index, _ in filled]
-                positions = np.stack(from_centre).astype(self._dtype)
-            species = np.stack([numbers for _, numbers in filled])
             with enabled(self._dtype):
-                (values, slopes), *others = self._evaluate(positions, species)
-                energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
-                room, spreads = jax.tree.map(np.asarray, others)
+                crystals = [inputs for inputs in filled if isinstance(inputs, Crystal)]
+                if crystals:
+                    inputs = together(crystals, self._dtype)
+                    found = self._evaluate_crystals(*inputs)
+                else:
+                    found = self._evaluate(*map(np.stack, zip(*filled, strict=True)))
+                (values, slopes, stresses), room, spreads = jax.device_get(found)
+            energies, forces = np.asarray(values, float), -np.asarray(slopes, float)
         except (MemoryError, RuntimeError):
             # JAX has no type of its own for want of memory, of which each by itself needs less.
             return {index: self._alone(*molecules[index]) for index, _ in members}
@@ -146,9 +177,13 @@ class Evaluator:
             label, atoms = molecules[index]
             try:
                 refuse_overflow(label, jax.tree.map(lambda leaf, row=row: leaf[row], room))
-                energy = self._total(label, atoms, energies[row], forces[row])
+                pushes = forces[row, : len(atoms)]
+                energy = self._total(label, atoms, energies[row], pushes)
+                stress = None
+                if stresses is not None and whole_cell(atoms) is not None:
+                    stress = full_3x3_to_voigt_6_stress(np.asarray(stresses[row], float))
                 of_molecule = {name: float(values[row]) for name, values in spreads.items()}
-                results[index] = Labelled(atoms, energy, forces[row], of_molecule)
+                results[index] = Labelled(atoms, energy, pushes, stress, of_molecule)
             except Exception as error:
                 results[index] = failure(label, atoms, error)
         return results
@@ -185,17 +220,3 @@ def failure(label: str, atoms: Atoms, error: Exception) -> DataError:
     if isinstance(error, MemoryError):
         return DataError(f"{label}: {len(atoms)} atoms need more memory than there is ({reason})")
     return DataError(f"{label}: {len(atoms)} atoms cannot be evaluated ({reason})")
-
-
-def force_deviations(
-    committee: Committee, params: PyTree[Array], positions: Array, species: Array
-) -> dict[str, Float[Array, " molecules"]]:
-    """How far the networks of a committee differ in their forces; each is evaluated once more."""
-    if len(jax.tree.leaves(params)[0]) < 2:
-        return {}
-    one = committee.one()
-    forces = jax.lax.map(
-        lambda network: forces_of_batch(one.with_spreads(network))(positions, species)[1], params
-    )
-    lengths = jnp.sqrt(jnp.sum(jnp.var(forces, axis=0, ddof=1), axis=-1))
-    return {FORCES: jnp.max(lengths, axis=-1)}

@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 from ase.outputs import Properties
+from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Array, PyTree
 
 from experiments.errors import UsageError
@@ -24,6 +25,10 @@ from experiments.tasks.molecules.energies import (
     Precision,
     RoomOf,
 )
+from experiments.tasks.molecules.neighbour_list import SKIN, NeighbourList
+from experiments.tasks.molecules.networks.neighbour_table import Surroundings
+from experiments.tasks.molecules.periodic import refuse_periodic, whole_cell, with_whole_cell
+from experiments.tasks.molecules.surrounded_energy import SurroundedEnergy
 
 _CAPACITY = 48
 """Neighbours that an atom has room for at first: about those within 5 Angstrom in a liquid."""
@@ -36,6 +41,11 @@ class SymmetrizedCalculator(Calculator):
     is lost to rounding far from the origin, and forces are minus their gradient: they conserve
     energy whatever the function is. It is compiled once for each number of atoms. It can be pickled
     if its functions can, as those of a trained run; what is compiled is not stored.
+
+    An energy that says how far an atom sees may be that of a crystal. Its neighbours are looked up
+    outside of JAX, again only when atoms and the cell have moved by about half of the `skin`. Then
+    there is a stress too, in eV/Angstrom^3 and the order xx, yy, zz, yz, xz, xy, as ASE has it; of a
+    slab or a wire if its cell has a volume.
 
     Example:
       >>> import jax.numpy as jnp
@@ -54,25 +64,28 @@ class SymmetrizedCalculator(Calculator):
     Args:
       energy: any function of positions `(atoms, 3)` in angstrom and species `(atoms,)`, in eV, that
         JAX can differentiate. It may return a pair of the energy and a dictionary of numbers, which
-        must not be called energy, free_energy or forces.
+        must not be called energy, free_energy, forces or stress.
       species_of: atomic numbers to what `energy` takes for species; by default they are the same.
       reference: atomic numbers to an energy that is added in double precision; by default zero.
       neighbours: makes the graph that `energy` takes for its third argument; by default it
         takes two.
-      room: tells of positions and species how much weight of a frame had no room, and what it
-        needs; by default nothing is asked.
+      room: tells of what `energy` takes how much weight of a frame had no room, and what it needs;
+        by default nothing is asked.
+      reach: how far an atom sees in angstrom, of an energy that takes `Surroundings` for its third
+        argument, in place of `neighbours`; by default it is that of a whole molecule.
+      skin: how much further neighbours are looked up, in angstrom.
       dtype: what positions are handed over in: `"float32"`, or `"float64"` for noiseless forces.
 
     Raises:
-      UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none
-        or periodic, if one is no element, is not at a finite position, or is where another one is,
-        if their info declares another unit of length, if `species_of` refuses an element, if
-        `energy` does not return what is said above, or if `room` has dropped more than a
-        thousandth.
+      UsageError: an argument is not of its kind. When atoms are to be calculated: if they are none,
+        or periodic and there is no `reach` or no cell with a volume, if one is no element, is not at
+        a finite position, or is where another one is, if their info declares another unit of length,
+        if `species_of` refuses an element, if `energy` does not return what is said above, or if
+        `room` has dropped more than a thousandth.
       CalculationFailed: when atoms are to be calculated, if the energy or a force is not finite.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces"]
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(
         self,
@@ -82,6 +95,8 @@ class SymmetrizedCalculator(Calculator):
         reference: Callable[[np.ndarray], float] | None = None,
         neighbours: Neighbours | None = None,
         room: RoomOf | None = None,
+        reach: float | None = None,
+        skin: float = SKIN,
         dtype: Precision = "float32",
     ) -> None:
         for name, function in (
@@ -96,41 +111,57 @@ class SymmetrizedCalculator(Calculator):
         if dtype not in get_args(Precision):
             allowed = " or ".join(map(repr, get_args(Precision)))
             raise UsageError(f"dtype must be {allowed}, got {dtype!r}")
+        if reach is not None and neighbours is not None:
+            raise UsageError("neighbours must be left out with reach, which is in their place")
         super().__init__()
         self._species_of = species_of
         self._reference = reference
         self._dtype = dtype
         self._capacity = _CAPACITY
-        self._evaluate = CompiledEnergy(energy, neighbours, room)
+        self._reach = reach
+        self._list = None if reach is None else NeighbourList(reach, skin)
+        self._evaluate: Any = (
+            CompiledEnergy(energy, neighbours, room)
+            if reach is None
+            else SurroundedEnergy(energy, room)
+        )
 
     @classmethod
     def of(
-        cls, potential: PotentialLike, params: PyTree[Array], *, dtype: Precision = "float32"
+        cls,
+        potential: PotentialLike,
+        params: PyTree[Array],
+        *,
+        skin: float = SKIN,
+        dtype: Precision = "float32",
     ) -> "SymmetrizedCalculator":
         """The calculator of a trained potential.
 
         Args:
           potential: its energy, elements and references.
           params: its parameters.
+          skin: as above.
           dtype: what positions are handed over in.
         """
         return cls(
             EnergyAlone(potential, params),
             species_of=potential.species_of,
             reference=potential.reference,
-            neighbours=potential.neighbours,
+            neighbours=potential.neighbours if potential.reach is None else None,
             room=potential.room,
+            reach=potential.reach,
+            skin=skin,
             dtype=dtype,
         )
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last call, of positions, elements and periodicity."""
+        """What has changed since the last call, of positions, elements, periodicity and cell."""
         # ASE compares everything, four times a step, which can take longer than the energy.
         if self.atoms is None:
             return list(all_changes)
         return [
             name
-            for name in ("positions", "numbers", "pbc")
+            for name in ("positions", "numbers", "pbc", "cell")
             if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))
         ]
 
@@ -140,17 +171,17 @@ class SymmetrizedCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fills in the energy in eV and the forces in eV an angstrom."""
+        """Fills in the energy in eV, the forces in eV an angstrom and, of crystals, the stress."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         label, numbers = _name(self.atoms), self.atoms.numbers
-        if np.any(self.atoms.pbc):
-            raise UsageError(
-                f"{label}: atoms.pbc must be False, as for a molecule, got periodic atoms, pbc = "
-                f"{self.atoms.pbc.tolist()}"
-            )
+        refuse_periodic(label, self.atoms, self._reach)
         refuse_unfit(label, self.atoms)
-        value, slope, others, _, room = self._with_all_neighbours(*self._inputs(self.atoms))
+        if self._list is None:
+            found = self._with_all_neighbours(*self._inputs(self.atoms))
+        else:
+            found = self._evaluate(*self._surrounded_inputs(label, self.atoms), self._dtype)
+        value, slope, others, _, room, stress = found
         refuse_overflow(label, room)
         energy, forces = float(value), -np.asarray(slope, np.float64)
         if not np.isfinite(energy) or not np.all(np.isfinite(forces)):
@@ -162,6 +193,8 @@ class SymmetrizedCalculator(Calculator):
             energy += float(self._reference(numbers))
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
         self.results |= {name: float(number) for name, number in others.items()}
+        if stress is not None and whole_cell(self.atoms) is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(np.asarray(stress, np.float64))
 
     def export_properties(self) -> Properties:
         """The `implemented_properties`, as `atoms.get_properties` returns them."""
@@ -171,14 +204,33 @@ class SymmetrizedCalculator(Calculator):
 
     def memory(self, atoms: Atoms) -> int:
         """The bytes that the energy of these atoms takes, with the room for neighbours as it is."""
-        return self._evaluate.memory(*self._inputs(atoms), self._capacity, self._dtype)
+        if self._list is None:
+            return self._evaluate.memory(*self._inputs(atoms), self._capacity, self._dtype)
+        return self._evaluate.memory(*self._surrounded_inputs("atoms", atoms), self._dtype)
 
     def _inputs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+        return self._handed_over(centred(atoms.positions)), self._species(atoms)
+
+    def _surrounded_inputs(
+        self, label: str, atoms: Atoms
+    ) -> tuple[np.ndarray, np.ndarray, Surroundings]:
+        assert self._list is not None
+        species = self._species(atoms)
+        listed = self._list(atoms.positions, atoms.cell.array, atoms.pbc, label)
+        positions, surroundings = with_whole_cell(atoms, *listed)
+        surroundings = surroundings._replace(cell=self._handed_over(surroundings.cell))
+        return self._handed_over(positions), species, surroundings
+
+    def _species(self, atoms: Atoms) -> np.ndarray:
         numbers = atoms.numbers
-        species = numbers if self._species_of is None else self._species_of(numbers)
+        return np.asarray(
+            numbers if self._species_of is None else self._species_of(numbers), np.int32
+        )
+
+    def _handed_over(self, lengths: Any) -> Any:
         # What is too far away has no finite energy, which is said then.
         with np.errstate(over="ignore", invalid="ignore"):
-            return centred(atoms.positions).astype(self._dtype), np.asarray(species, np.int32)
+            return lengths.astype(self._dtype)
 
     def _with_all_neighbours(self, positions: np.ndarray, species: np.ndarray) -> Evaluation:
         """The energy and its gradient; compiles again if the room for neighbours was too small."""

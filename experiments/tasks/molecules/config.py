@@ -11,6 +11,7 @@ from experiments.config.symmetry import FrameModelConfig
 from experiments.tasks.molecules.choices import FrameGroup
 from experiments.tasks.molecules.data_config import MoleculesDataConfig
 
+_WITH_MESSAGES = ("message_passing", "transformer")
 _WITH_EDGES = ("message_passing", "transformer", "e3x")
 
 
@@ -31,15 +32,30 @@ class MoleculesModelConfig(FrameModelConfig):
     """Degree of the polynomials of the direction that the network sees."""
     group: FrameGroup = "E"
     """The group of the frame: with or without reflections."""
+    vectors: Annotated[int, Field(ge=0)] = 8
+    """Of the features that a message has, those that are vectors and turn from frame to frame."""
 
     read_with: ClassVar[ReadWith] = {
         **FrameModelConfig.read_with,
         "cutoff": {"backbone": _WITH_EDGES},
         "radial": {"backbone": _WITH_EDGES},
         "degree": {"backbone": _WITH_EDGES},
-        "group": {"frame": ["pca", "robust", "quadrature"]},
+        "group": {"frame": ["pca", "robust", "quadrature", "local"]},
+        "vectors": {"frame": ["local"]},
     }
+    has_local_frames: ClassVar[bool] = True
     rules: ClassVar[tuple[Rule, ...]] = (
+        *FrameModelConfig.rules,
+        Rule(
+            "backbone",
+            "be 'message_passing' or 'transformer' with frame 'local', which look at neighbours",
+            lambda model: model.frame != "local" or model.backbone in _WITH_MESSAGES,
+        ),
+        Rule(
+            "vectors",
+            "be at most a third of hidden, as each has three components",
+            lambda model: model.frame != "local" or 3 * model.vectors <= model.hidden,
+        ),
         Rule(
             "frame",
             "be 'none' with backbone 'e3x', which is equivariant already",
@@ -65,6 +81,11 @@ class MoleculesTrainConfig(TrainConfig):
     """The training loss: lengths of the error vectors, or their squares."""
     energy_weight: NonNegative = 0.1
     """Weight of the energy beside forces, both in units of the typical force (times Angstrom)."""
+    energy_per_atom: bool = False
+    """Let the energy of an atom count in the loss, not that of the structure: of structures that
+    differ in size, large ones then do not outweigh the others."""
+    stress_weight: NonNegative = 0.1
+    """Weight of the virial of an atom, stress times volume over atoms, where stresses are learnt."""
 
 
 class MoleculesConfig(Config):
@@ -81,6 +102,8 @@ class MoleculesConfig(Config):
 
     read_with: ClassVar[ReadWith] = {
         "train.energy_weight": {"data.targets": ["energy_forces"]},
+        "train.energy_per_atom": {"data.targets": ["energy_forces", "energy"]},
+        "train.stress_weight": {"data.targets": ["energy_forces"]},
     }
     rules: ClassVar[tuple[Rule, ...]] = (
         *Config.rules,
@@ -88,5 +111,10 @@ class MoleculesConfig(Config):
             "data.targets",
             "be 'energy_forces' or 'energy' with backbone 'e3x', which returns scalars",
             lambda config: config.model.backbone != "e3x" or "energy" in config.data.targets,
+        ),
+        Rule(
+            "data.targets",
+            "be 'energy_forces' or 'energy' with model.frame 'local', a sum of energies of atoms",
+            lambda config: config.model.frame != "local" or "energy" in config.data.targets,
         ),
     )

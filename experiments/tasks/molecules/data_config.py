@@ -1,15 +1,21 @@
 """Where the molecules of a configuration come from."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Count, DataConfig, Positive, Seed
-from experiments.tasks.molecules.choices import Source, Targets
+from experiments.tasks.molecules.choices import EMT_METALS, Source, Targets
 from experiments.tasks.molecules.data.unit_names import known_unit, unit_names
+from experiments.tasks.molecules.data.voigt_order import VOIGT_ORDER, places_of
 
 _FILE = {"kind": ["file"]}
 _SIMULATION = {"kind": ["tblite"]}
+_SIMULATIONS = {"kind": ["tblite", "emt"]}
+_COMPUTED = {"tblite": ("energy_forces", "energy", "dipole"), "emt": ("energy_forces", "energy")}
+_STRESS_KEYS = ("stress_key", "virial_key")
 
 
 def _learnt_from_files(*targets: str) -> Mapping[str, Sequence[str]]:
@@ -24,11 +30,21 @@ def _is_unit_of(quantity: str) -> Rule:
     return Rule(f"{quantity}_unit", f"be one of {', '.join(unit_names(quantity))}", holds)
 
 
+def _needs_key(key: str, *others: str) -> Rule:
+    def holds(data: DataConfig) -> bool:
+        default = type(data).model_fields[key].default
+        named = any(getattr(data, other) is not None for other in others)
+        return named or getattr(data, key) == default
+
+    return Rule(key, f"be left out without {' or '.join(others)}", holds)
+
+
 class MoleculesDataConfig(DataConfig):
     """Where the molecules come from, and what is learnt about them."""
 
     kind: Source = "tblite"
-    """Read files, or simulate one molecule with GFN2-xTB, for which tblite must be installed."""
+    """Read files; simulate one molecule with GFN2-xTB, for which tblite must be installed; or make
+    crystals and melts of alloys with effective-medium theory, whose stresses are learnt too."""
     targets: Targets = "energy_forces"
     """What is learnt."""
     path: str | None = None
@@ -55,6 +71,11 @@ class MoleculesDataConfig(DataConfig):
     """What files call the dipole moment. That of an ion depends on the origin: it is not learnt."""
     polarizability_key: str = "polarizability"
     """What files call the polarizability, a matrix of three rows."""
+    stress_key: str | None = None
+    """What files call the stress of periodic cells, with the sign of ASE, positive under tension.
+    If it is given, stresses are learnt too."""
+    virial_key: str | None = None
+    """What files call the virial, minus the volume times the stress, in place of the stress."""
     energy_unit: str = "eV"
     """Unit of energies in files: eV, meV, kcal/mol, kJ/mol or hartree."""
     length_unit: str = "Angstrom"
@@ -65,10 +86,20 @@ class MoleculesDataConfig(DataConfig):
     """Unit of dipole moments in files: e*Angstrom, Debye or e*bohr."""
     polarizability_unit: str = "Angstrom^3"
     """Unit of polarizabilities in files: Angstrom^3 or bohr^3."""
+    stress_unit: str = "eV/Angstrom^3"
+    """Unit of stresses in files: eV/Angstrom^3, hartree/bohr^3, GPa, MPa, kbar or bar."""
+    virial_unit: str | None = None
+    """Unit of virials in files; by default that of energies. A unit of stress, such as kbar, stands
+    for virials over the volume, as VASP prints them."""
+    voigt_order: str = VOIGT_ORDER
+    """Order of stresses and virials that files have six components of, by default as in ASE. That
+    of VASP is xx yy zz xy yz xz, that of LAMMPS xx yy zz xy xz yz."""
     molecule: str = "ethanol"
     """The molecule to simulate, by a common name or one of ase.build.molecule."""
+    elements: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("Cu", "Au")
+    """Elements of the alloys: of Al, Ni, Cu, Pd, Ag, Pt and Au."""
     temperature: Positive = 500.0
-    """Temperature of the simulation in kelvin."""
+    """Temperature of the simulation in kelvin; of alloys the highest one."""
     steps_between: Count = 200
     """Steps of half a femtosecond from one snapshot of the simulation to the next."""
     cache: str = "runs/data"
@@ -80,7 +111,7 @@ class MoleculesDataConfig(DataConfig):
     num_test: Count = 200
     """Number of test snapshots."""
     seed: Seed = 0
-    """Seed of the simulation, or of the choice of snapshots of a file."""
+    """Seed of simulations, or of the choice of snapshots of a file."""
 
     read_with: ClassVar[ReadWith] = {
         **dict.fromkeys(("path", "valid_path", "test_path"), _FILE),
@@ -95,18 +126,43 @@ class MoleculesDataConfig(DataConfig):
         "dipole_unit": _learnt_from_files("dipole"),
         "polarizability_key": _learnt_from_files("polarizability"),
         "polarizability_unit": _learnt_from_files("polarizability"),
-        **dict.fromkeys(("molecule", "temperature", "steps_between", "cache"), _SIMULATION),
+        **dict.fromkeys(_STRESS_KEYS, _learnt_from_files("energy_forces")),
+        **dict.fromkeys(("molecule", "steps_between"), _SIMULATION),
+        **dict.fromkeys(("temperature", "cache"), _SIMULATIONS),
+        "elements": {"kind": ["emt"]},
     }
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "targets",
-            "be 'energy_forces', 'energy' or 'dipole' with kind 'tblite', which computes no other",
-            lambda data: data.kind == "file" or data.targets != "polarizability",
+            "be 'energy_forces' or 'energy' with kind {section.kind!r}, or 'dipole' with 'tblite': no "
+            "other is computed",
+            lambda data: data.targets in _COMPUTED.get(data.kind, (data.targets,)),
+        ),
+        Rule(
+            "elements",
+            f"be of {', '.join(EMT_METALS)}, each once",
+            lambda data: len(set(data.elements) & set(EMT_METALS)) == len(data.elements),
         ),
         Rule(
             "path",
             "be a file of molecules with kind 'file'",
             lambda data: data.kind != "file" or data.path is not None,
         ),
-        *map(_is_unit_of, ("energy", "length", "forces", "dipole", "polarizability")),
+        *map(
+            _is_unit_of,
+            ("energy", "length", "forces", "dipole", "polarizability", "stress", "virial"),
+        ),
+        Rule(
+            "virial_key",
+            "be left out beside stress_key, as one follows from the other",
+            lambda data: data.virial_key is None or data.stress_key is None,
+        ),
+        _needs_key("stress_unit", "stress_key"),
+        _needs_key("virial_unit", "virial_key"),
+        _needs_key("voigt_order", *_STRESS_KEYS),
+        Rule(
+            "voigt_order",
+            f"be the six components in an order, such as {VOIGT_ORDER}",
+            lambda data: places_of(data.voigt_order) is not None,
+        ),
     )

@@ -1,6 +1,7 @@
 """Laws of forces that a trained model is held to: they come from an energy and turn nothing."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from experiments.tasks.molecules.centred import centred
+from experiments.tasks.molecules.crystals import inputs_of
 from experiments.tasks.molecules.parts import in_parts
 from experiments.tasks.molecules.potential import Potential, forces_of_batch
 from symjax_frames.linalg import safe_norm
@@ -51,20 +53,21 @@ def consistency_errors(
       potential: the model.
       params: its parameters.
       keys: draw the directions.
-      batch: `positions` and `species` of molecules.
+      batch: the molecules.
     """
     directions = np.asarray(
         jax.vmap(lambda key: jax.random.normal(key, batch["positions"].shape[1:]))(keys), float
     )
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), float), params)
-        positions = jnp.asarray(np.asarray(batch["positions"]), float)
-        species = jnp.asarray(np.asarray(batch["species"]))
+        positions, *rest = inputs_of(batch)
+        positions = jnp.asarray(np.asarray(positions), float)
+        rest = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), rest)
 
         def energies_and_forces(positions: np.ndarray | Array) -> tuple[Array, Array]:
-            return _energies_and_forces(potential, params, positions, species)
+            return _energies_and_forces(potential, params, positions, rest)
 
-        directions = np.where(np.asarray(species)[..., None] > 0, directions, 0)
+        directions = np.where(np.asarray(batch["species"])[..., None] > 0, directions, 0)
         directions = directions / np.linalg.norm(directions, axis=(1, 2), keepdims=True)
         # Calls of one compiled program: to compile a robust frame takes longer than to run it.
         (ahead, _), (behind, _) = (
@@ -82,9 +85,9 @@ def _energies_and_forces(
     potential: Potential,
     params: PyTree[Array],
     positions: Float[Array, "molecules atoms 3"],
-    species: Int[Array, "molecules atoms"],
+    rest: list[Any],
 ) -> tuple[Float[Array, " molecules"], Float[Array, "molecules atoms 3"]]:
     # Compiled once for the parameters of all seeds.
     model = forces_of_batch(potential.with_spreads(params))
     # All at once, the frames of large molecules would take gigabytes.
-    return in_parts(lambda part: model(*part)[:2], (positions, species), _AT_A_TIME)
+    return in_parts(lambda part: model(*part)[:2], (positions, *rest), _AT_A_TIME)

@@ -22,17 +22,27 @@ there are neighbour lists, of a graph. Or a pair of it and of a dictionary of ot
 Neighbours = Callable[..., tuple[Any, Int[Array, ""]]]
 """`(positions, species, capacity=...)` to a graph and the capacity that it takes to be whole."""
 
-RoomOf = Callable[[Array, Array], Room]
-"""`(positions, species)` to the weight of the elements of a frame that had no room, and their needs."""
+RoomOf = Callable[..., Room]
+"""`(positions, species)`, and surroundings where there are any, to the weight of the elements of a
+frame that had no room, and their needs."""
 
 Precision = Literal["float32", "float64"]
 
-_RESULTS = ("energy", "free_energy", "forces")
+_RESULTS = ("energy", "free_energy", "forces", "stress")
 """What a calculator says of any energy, which numbers beside it may not be called."""
 
 
 class PotentialLike(Protocol):
-    """What the calculator and the command `predict` need of a potential."""
+    """What the calculator and the command `predict` need of a potential.
+
+    Attributes:
+      reach: how far an atom sees in Angstrom, of an energy that takes `Surroundings` in place of a
+        graph, and so has one of a crystal; `None` of one that needs a whole molecule.
+    """
+
+    @property
+    def reach(self) -> float | None:
+        """As above."""
 
     def energy(self, params: PyTree[Array]) -> Energy:
         """The energy above the reference, as a function of positions and species."""
@@ -52,8 +62,12 @@ class PotentialLike(Protocol):
     def neighbours(self, positions: Array, species: Array, *, capacity: int) -> tuple[Any, Array]:
         """The graph that the energy takes, and the capacity that it takes to be whole."""
 
-    def room(self, positions: Array, species: Array) -> Room:
-        """The weight of the elements of its frame that had no room, and what they need."""
+    def room(self, *molecule: Any) -> Room:
+        """The weight of the elements of its frame that had no room, and what they need.
+
+        Args:
+          *molecule: positions, species and, where there is a `reach`, surroundings.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +93,7 @@ class Evaluation(NamedTuple):
       others: numbers beside it, by their names.
       neighbours: the capacity that the neighbour list takes to be whole; zero without a list.
       room: what the frame had no room for; nothing if nobody asked.
+      stress: in eV/Angstrom^3, zero without a cell; `None` of a whole molecule.
     """
 
     energy: Float[Array, ""]
@@ -86,6 +101,7 @@ class Evaluation(NamedTuple):
     others: dict[str, Array]
     neighbours: Int[Array, ""] | int
     room: Room
+    stress: Float[Array, "3 3"] | None = None
 
 
 class CompiledEnergy:
@@ -132,12 +148,7 @@ class CompiledEnergy:
     ) -> int:
         """The bytes that a call with the same arguments takes; zero if the backend cannot tell."""
         with enabled(dtype):
-            lowered = self._evaluate.lower(positions, species, capacity=capacity)
-            stats = lowered.compile().memory_analysis()
-        if stats is None:
-            return 0
-        kinds = ("temp", "argument", "output")
-        return sum(getattr(stats, f"{kind}_size_in_bytes") for kind in kinds)
+            return memory_of(self._evaluate.lower(positions, species, capacity=capacity))
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         """What it is pickled as."""
@@ -146,6 +157,15 @@ class CompiledEnergy:
     def __deepcopy__(self, memo: dict[int, Any]) -> "CompiledEnergy":
         """Itself: nothing in it changes, and to compile takes seconds."""
         return self
+
+
+def memory_of(lowered: jax.stages.Lowered) -> int:
+    """The bytes that a program takes while it runs; zero if the backend cannot tell."""
+    stats = lowered.compile().memory_analysis()
+    if stats is None:
+        return 0
+    kinds = ("temp", "argument", "output")
+    return sum(getattr(stats, f"{kind}_size_in_bytes") for kind in kinds)
 
 
 def _is_pair(found: Any) -> bool:
@@ -177,8 +197,17 @@ def value_and_slope(
       A function of the same, of molecules without padding; it raises a `UsageError` if what is
       returned is not one number for each, alone or with a dictionary.
     """
+    return with_gradient(about_mean(energy))
 
-    def about_mean(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, dict]:
+
+def about_mean(energy: Energy) -> Callable[..., tuple[Float[Array, "*molecules"], dict]]:
+    """The energy about the mean of the atoms and what is beside it, checked to be as they must be.
+
+    Args:
+      energy: as in `value_and_slope`, which raises the same.
+    """
+
+    def value(positions: Float[Array, "*molecules atoms 3"], *rest: Any) -> tuple[Array, dict]:
         found = energy(centred(positions), *rest)
         values, others = found if _is_pair(found) else (found, {})
         if jnp.shape(values) != positions.shape[:-2]:
@@ -195,7 +224,7 @@ def value_and_slope(
                 )
         return values, others
 
-    return with_gradient(about_mean)
+    return value
 
 
 def with_gradient(

@@ -21,10 +21,11 @@ _MEANINGS = {
     "pca": "V: principal axes; s: all signs",
     "robust": "axes through atoms; e₃: both signs",
     "canonical": "V: principal axes; s: of third moments",
+    "local": "axes through neighbours; e₃: both signs",
 }
 _AMBIGUOUS = 1e-5
 """Relative gaps below this are symmetry: coordinates in files have six digits or so."""
-_SAME = 1e-3
+SAME = 1e-3
 """Canonical molecules count as equal below this distance, in angstrom or relative to their size,
 and weights below it as none."""
 
@@ -57,19 +58,16 @@ def measured_frame(kind: str, group: str, atoms: Atoms, names: list[str]) -> Dra
     order = order[weights[order] > 0]
     linear, shift = (np.asarray(leaf)[order] for leaf in frame.elements)
     if kind == "robust":
-        labels = tuple(_atom_label(axes, positions - shift[0], names) for axes in linear)
+        labels = tuple(atom_label(axes, positions - shift[0], names) for axes in linear)
     else:
         labels = tuple(_sign_label(axes, linear[0]) for axes in linear)
     forms = canonical_forms(linear, positions - shift[0], numbers)
-    meaning = _MEANINGS[kind]
-    if group == "SE":
-        meaning = meaning.replace("both signs", "e₁ × e₂").replace("all signs", "those with det 1")
     measured = f"spectral gap {gap:.3g}, margin {margin:.3g}"
     if dropped > 0:
         measured += f", weight dropped {dropped:.2g}"
-    counts = f"{_count(len(order), 'element')}, {_count(max(forms), 'canonical form')}"
+    counts = f"{count_of(len(order), 'element')}, {count_of(max(forms), 'canonical form')}"
     warning = ""
-    if dropped > _SAME:
+    if dropped > SAME:
         warning = "not all elements fit into the capacity: this is no frame"
     elif kind != "robust" and gap < _AMBIGUOUS:
         warning = "two principal axes are arbitrary: this is no frame"
@@ -78,7 +76,7 @@ def measured_frame(kind: str, group: str, atoms: Atoms, names: list[str]) -> Dra
     return DrawnFrame(
         f"{kind}_frame, {group}(3)",
         _FORMULAS[kind],
-        (meaning, counts, measured),
+        (meaning_of(kind, group), counts, measured),
         warning,
         linear,
         shift,
@@ -104,7 +102,7 @@ def canonical_forms(
       A number for each element, from 1; equal for molecules that are equal up to the order of atoms
       of an element.
     """
-    tolerance = _SAME * max(float(np.max(np.abs(arms))), 1.0)
+    tolerance = SAME * max(float(np.max(np.abs(arms))), 1.0)
     unlike = np.where(numbers[:, None] == numbers[None], 0, np.inf)
     different: list[np.ndarray] = []
     forms = []
@@ -120,8 +118,17 @@ def canonical_forms(
     return tuple(forms)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number > 1 else ''}"
+def meaning_of(kind: str, group: str) -> str:
+    """How the elements of a kind of frame are made, in a few words."""
+    words = _MEANINGS[kind]
+    if group == "E":
+        return words
+    return words.replace("both signs", "e₁ × e₂").replace("all signs", "those with det 1")
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number with a noun, as in `2 elements`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _sign_label(axes: np.ndarray, reference: np.ndarray) -> str:
@@ -130,7 +137,7 @@ def _sign_label(axes: np.ndarray, reference: np.ndarray) -> str:
     return "(" + " ".join("+" if sign else "−" for sign in signs) + ")"
 
 
-def _atom_label(axes: np.ndarray, arms: np.ndarray, names: list[str]) -> str:
+def atom_label(axes: np.ndarray, arms: np.ndarray, names: list[str]) -> str:
     """The atoms that the first two axes of an element point to, and the sign of the third."""
     first = _pointed_at(axes[:, 0], arms, names)
     across = arms - np.outer(arms @ axes[:, 0], axes[:, 0])

@@ -20,6 +20,7 @@ from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
 from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.networks.basis import Graph
+from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
 from experiments.tasks.molecules.networks.network import Network
 from experiments.tasks.molecules.quantities import QUANTITIES
@@ -69,6 +70,12 @@ class Potential:
         """Draws the parameters."""
         return nnx.to_pure_dict(nnx.state(self._network(nnx.Rngs(key))))
 
+    @property
+    def reach(self) -> float | None:
+        """How far an atom sees in Angstrom, of an energy that takes `Surroundings`."""
+        local = self.config.frame in ("local", "none") and self.config.backbone != "point_sum"
+        return self.config.cutoff if local else None
+
     def species_of(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> np.ndarray:
         """The species the network knows, counted from one, of atomic numbers; 0 of 0.
 
@@ -111,8 +118,14 @@ class Potential:
         """The network as it is, without any average, in eV, e*Angstrom or Angstrom^3."""
         network = nnx.merge(self._graph, nnx.State(params))
 
-        def value(positions: Array, species: Array, graph: Graph | None = None) -> Array:
-            graph = nn.CompleteGraph(species > 0) if graph is None else graph
+        def value(
+            positions: Array, species: Array, graph: Graph | Surroundings | None = None
+        ) -> Array:
+            match graph:
+                case None:
+                    graph = nn.CompleteGraph(species > 0)
+                case Surroundings():
+                    graph = graph.table(positions, species, self.config.cutoff)
             scale = jnp.asarray(self.facts.scale, positions.dtype)
             return scale * network(positions, species, graph)
 
@@ -175,7 +188,7 @@ class Potential:
         return value
 
     def trained(self, params: PyTree[Array]) -> Property:
-        """The model as it is trained, a function of `(key, positions, species)`.
+        """The model as it is trained, a function of `(key, positions, species, graph=None)`.
 
         The weights of the elements that are drawn from are constants: every element is to have the
         energy of the molecule, and where all agree, the derivatives of the weights add up to
@@ -185,17 +198,33 @@ class Potential:
             self.bare(params), self.config, self.frame, constant_weights=True, **self._actions()
         )
 
-        def value(key: Key[Array, ""], positions: Array, species: Array) -> Array:
-            return model(key, positions, species, None)
+        def value(
+            key: Key[Array, ""], positions: Array, species: Array, graph: Graph | None = None
+        ) -> Array:
+            return model(key, positions, species, graph)
 
         return value
+
+    def trained_batch(self, params: PyTree[Array]) -> Property:
+        """The same of a batch, with a key for each example."""
+        return jax.vmap(self.trained(params))
+
+    def committee(self) -> "Potential":
+        """The mean of such potentials, which differ by their parameters."""
+        return Committee(self.config, self.facts, self.targets)
 
     def frame(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> sf.Frame:
         """The frame of a molecule; the identity at its centroid for no frame."""
         return self._frame(species)(positions, species > 0)
 
-    def room(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> Room:
+    def room(
+        self,
+        positions: Float[Array, "atoms 3"],
+        species: Int[Array, " atoms"],
+        surroundings: Surroundings | None = None,
+    ) -> Room:
         """What a robust frame has no room for, and would need; other frames need none."""
+        del surroundings
         if self.config.frame != "robust":
             return no_need(positions.dtype)
         return room_of(self._frame(species), positions, species > 0)

@@ -1,4 +1,4 @@
-"""The command `predict`: energies and forces of the molecules of a file, as extended XYZ."""
+"""The command `predict`: energies, forces and stresses of structures of a file, as extended XYZ."""
 
 import os
 import warnings
@@ -40,9 +40,10 @@ def predict(
     *,
     split: str | None = None,
     overwrite: bool = False,
+    ignore_cells: bool = False,
     dtype: Precision = "float32",
 ) -> None:
-    """Writes the energy and forces of every molecule of a file, in its order.
+    """Writes the energy and forces of every structure of a file, in its order, and its stress.
 
     A snapshot that cannot be read, predicted or written is left out, and costs no other. What is
     done is in `output.part`, which holds whole snapshots however the process ends; it becomes
@@ -57,6 +58,8 @@ def predict(
       console: where to say what was done.
       split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
       overwrite: whether `output`, or what a stopped prediction left of it, may be replaced.
+      ignore_cells: whether periodic snapshots are taken for molecules, which their entry
+        `cell_ignored` says.
       dtype: the precision that the energies above their references are computed in.
 
     Raises:
@@ -70,7 +73,6 @@ def predict(
     snapshots = _contained(source, stream_snapshots(source, split))
     evaluate = Evaluator(potential, params, dtype)
     failures: list[_Failure] = []
-    periodic: list[str] = []
     undetermined: list[str] = []
     replaced: dict[str, None] = {}
     lost: dict[str, str] = {}
@@ -84,13 +86,16 @@ def predict(
         pairs = 0
 
         def write_window() -> None:
-            results = evaluate([(label, atoms) for _, label, atoms in window])
+            asked = [(label, _asked(atoms, ignore_cells)) for _, label, atoms in window]
+            results = evaluate(asked)
             texts = []
             for (number, label, atoms), result in zip(window, results, strict=True):
                 try:
                     if isinstance(result, DataError):
                         raise result
-                    written = as_extended_xyz(number, result)
+                    ignored = ignore_cells and bool(atoms.pbc.any())
+                    found = result._replace(atoms=atoms)
+                    written = as_extended_xyz(number, found, cell_ignored=ignored)
                     known = potential.determined(atoms.numbers)
                 except Exception as error:
                     failures.append(_Failure(number, str(failure(label, atoms, error))))
@@ -112,8 +117,6 @@ def predict(
             if isinstance(snapshot, DataError):
                 failures.append(_Failure(total, str(snapshot)))
             else:
-                if snapshot.pbc.any():
-                    periodic.append(label)
                 if len(snapshot) > LARGE:
                     # Should the system kill the process for it, the others are written.
                     write_window()
@@ -142,12 +145,6 @@ def predict(
             raise DataError(f"{source}: must hold at least one molecule, got none")
         if file.snapshots:
             file.finish()
-    if periodic:
-        warnings.warn(
-            f"{periodic[0]}: is periodic ({len(periodic)} of {total} snapshots are); cells are "
-            "ignored: the energy is that of the atoms by themselves",
-            stacklevel=2,
-        )
     if undetermined:
         warnings.warn(
             f"{undetermined[0]}: no training molecules determine the energies of its atoms "
@@ -163,8 +160,8 @@ def predict(
         )
     if file.snapshots:
         console.print(
-            f"wrote {target}: energies (eV) and forces (eV/Angstrom) of {file.snapshots} of "
-            f"{total} snapshots",
+            f"wrote {target}: energies (eV), forces (eV/Angstrom) and, of crystals, stresses "
+            f"(eV/Angstrom^3) of {file.snapshots} of {total} snapshots",
             soft_wrap=True,
             highlight=False,
             markup=False,
@@ -187,6 +184,15 @@ def predict(
             f"{source}: {len(failures)} of {total} snapshots could not be predicted; {rest}\n"
             + "\n".join(_listed(source, failures))
         )
+
+
+def _asked(atoms: Atoms, ignore_cells: bool) -> Atoms:
+    """The atoms that a snapshot is asked about: without its cell if that does not matter."""
+    if not ignore_cells or not atoms.pbc.any():
+        return atoms
+    molecule = Atoms(atoms.numbers, atoms.positions)
+    molecule.info = atoms.info
+    return molecule
 
 
 def _contained(source: Path, snapshots: Snapshots) -> Iterator[tuple[str, Atoms | DataError]]:

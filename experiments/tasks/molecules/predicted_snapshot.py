@@ -44,7 +44,7 @@ class Written(NamedTuple):
     lost: tuple[str, ...]
 
 
-def as_extended_xyz(number: int, prediction: Labelled) -> Written:
+def as_extended_xyz(number: int, prediction: Labelled, *, cell_ignored: bool = False) -> Written:
     """Writes a snapshot with its columns, info, constraints and cell, and with what was predicted.
 
     A prediction takes the place of what the file has under its name, and units, which would be
@@ -53,6 +53,7 @@ def as_extended_xyz(number: int, prediction: Labelled) -> Written:
     Args:
       number: of the snapshot in its file, from 1.
       prediction: the snapshot, and what was predicted of it.
+      cell_ignored: whether that is of its atoms by themselves, although it is periodic.
     """
     source = prediction.atoms
     columns, info = _said_of(source)
@@ -63,7 +64,7 @@ def as_extended_xyz(number: int, prediction: Labelled) -> Written:
         info.pop(name, None)
     atoms = Atoms(source.numbers, source.positions, pbc=source.pbc)
     atoms.info = {"source_snapshot": number, **prediction.spreads, **_kept(info)}
-    if source.pbc.any():
+    if cell_ignored:
         atoms.info["cell_ignored"] = True
     arrays = _writable(columns, len(source), {name: source.arrays[name] for name in atoms.arrays})
     atoms.arrays |= arrays
@@ -79,7 +80,10 @@ def as_extended_xyz(number: int, prediction: Labelled) -> Written:
         atoms.cell = source.cell
     else:
         lost.append("cell")
-    atoms.calc = SinglePointCalculator(atoms, energy=prediction.energy, forces=prediction.forces)
+    results = {"energy": prediction.energy, "forces": prediction.forces}
+    if prediction.stress is not None:
+        results["stress"] = prediction.stress
+    atoms.calc = SinglePointCalculator(atoms, **results)
     text = io.StringIO()
     ase.io.write(text, atoms, format="extxyz")
     return Written(text.getvalue(), tuple(replaced), tuple(lost))

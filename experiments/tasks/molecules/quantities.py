@@ -26,10 +26,14 @@ class Quantity(NamedTuple):
 QUANTITIES = {
     "energy": Quantity("eV", "energy_meV", 1000.0, None),
     "forces": Quantity("eV/Å", "forces_meV_A", 1000.0, sf.vectors),
+    "stress": Quantity("eV/Å³", "stress_GPa", 1.0 / ase.units.GPa, sf.tensors(2)),
     "dipole": Quantity("e Å", "dipole_mD", 1000.0 / ase.units.Debye, sf.vectors),
     "polarizability": Quantity("Å³", "polarizability_A3", 1.0, sf.tensors(2)),
 }
 """By the names of the arrays of predictions and of data sets."""
+
+UNITS_OF_ROOTS = {"energy": "meV_atom", "forces": "meV_A", "stress": "GPa"}
+"""The ends of the names of roots of mean squares; those of energies are of an atom."""
 
 
 def main_quantity(targets: str) -> str:

@@ -10,7 +10,8 @@ from experiments.runs.folder import RunFolder
 from experiments.runs.restore import best_params, load_state, seed_params
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
-from experiments.tasks.molecules.potential import Committee, Potential
+from experiments.tasks.molecules.local_potential import make_potential
+from experiments.tasks.molecules.potential import Potential
 
 
 def load_potential(
@@ -49,11 +50,11 @@ def load_potential(
         raise UsageError(
             f"{folder.facts}: must be that of a run on molecules, got an unfit one: {error!r}"
         ) from None
-    potential = Potential(config.model, known, config.data.targets)
+    potential = make_potential(config.model, known, config.data.targets)
     state = load_state(config, folder, potential)
     seeds = list(config.train.seeds)
     if seed == "all":
-        return Committee(config.model, known, config.data.targets), jax.device_get(state.best)
+        return potential.committee(), jax.device_get(state.best)
     if seed is not None and seed not in seeds:
         raise UsageError(f"seed must be one of {seeds}, or 'all', got {seed}")
     params = best_params(state) if seed is None else seed_params(state, seeds.index(seed))

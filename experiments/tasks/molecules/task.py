@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
 from ase.formula import Formula
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.crystals import (
+    first_atoms,
+    inputs_of,
+    program_sizes,
+    with_neighbours,
+)
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
+from experiments.tasks.molecules.energies import with_gradient
+from experiments.tasks.molecules.local_potential import make_potential
 from experiments.tasks.molecules.parts import in_parts
-from experiments.tasks.molecules.potential import (
-    Committee,
-    Potential,
-    forces_of,
-    forces_of_batch,
-)
-from experiments.tasks.molecules.quantities import QUANTITIES, main_quantity
+from experiments.tasks.molecules.potential import EnergiesAndSpreads
+from experiments.tasks.molecules.quantities import QUANTITIES, UNITS_OF_ROOTS, main_quantity
+from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
 from experiments.training.task import Audited, Batch, Picture, Task
 
 _AUDITED = 4
@@ -60,13 +65,19 @@ class MoleculesTask(Task):
     def __init__(self, config: MoleculesConfig):
         self.config = config
         self.splits, self.set_facts = load_molecules(**config.data.model_dump())
-        self.potential = Potential(config.model, self.set_facts, config.data.targets)
+        if "cell" in self.splits["train"]:
+            self.splits = with_neighbours(self.splits, config.model)
+        self.potential = make_potential(config.model, self.set_facts, config.data.targets)
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric
+        batch_size = config.train.batch_size // config.train.gradient_parts
+        self._sizes = program_sizes(self.splits["train"]["species"], batch_size)
+        # In one vmap, the programs of all sizes would run for each seed.
+        self.seeds_together = len(self._sizes) == 1
         # Compiled once for the parameters of all seeds.
         self.predict_in_turn = jax.jit(self._predict_in_turn)
-        self._room = jax.jit(jax.vmap(self.potential.room))
+        self._room = jax.jit(lambda batch: jax.vmap(self.potential.room)(*inputs_of(batch)))
 
     def facts(self) -> dict[str, Any]:
         """The elements, their energies and the scale of the training set."""
@@ -86,7 +97,7 @@ class MoleculesTask(Task):
             formula = Formula.from_list([chemical_symbols[n] for n in numbers[species[index]] if n])
             return f"{split} molecule {index} ({formula.format('hill')})"
 
-        self.potential.refuse_overflows(label, examples["positions"], species)
+        self.potential.refuse_overflows(label, *inputs_of(examples))
 
     def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         r"""Mean over the molecules of errors in units of the scale $c$ of the targets.
@@ -95,27 +106,57 @@ class MoleculesTask(Task):
         $w$ and forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the
         loss `mse` $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
         """
+        # One program for each size: most batches have no structure as large as the largest.
+        largest = jnp.max(jnp.sum(batch["species"] > 0, axis=1))
+        programs = [
+            lambda params, batch, key, size=size: self._loss(params, first_atoms(batch, size), key)
+            for size in self._sizes
+        ]
+        if len(programs) == 1:
+            return programs[0](params, batch, key)
+        which = jnp.searchsorted(jnp.asarray(self._sizes, largest.dtype), largest)
+        return jax.lax.switch(which, programs, params, batch, key)
+
+    def _loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         settings, scale = self.config.train, self.set_facts.scale
-        model = self.potential.trained(params)
         keys = jax.random.split(key, len(batch["species"]))
+        model = functools.partial(self.potential.trained_batch(params), keys)
+        real = batch["species"] > 0
 
         def penalty(errors: Float[Array, "... components"]) -> Float[Array, "..."]:
             squares = jnp.sum((errors / scale) ** 2, axis=-1)
             # The root of zero has no derivative; the soft one is a length but near zero.
             return squares if settings.loss == "mse" else jnp.sqrt(squares + _SOFT**2) - _SOFT
 
-        def of_one(key: Key[Array, ""], example: Batch) -> Float[Array, ""]:
-            inputs = example["positions"], example["species"]
-            of_draw = functools.partial(model, key)
-            if self.targets != "energy_forces":
-                return penalty(jnp.ravel(of_draw(*inputs) - example[self.targets]))
-            energy, forces = forces_of(of_draw)(*inputs)
-            real = example["species"] > 0
-            lengths = jnp.where(real, penalty(forces - example["forces"]), 0)
-            mean = jnp.sum(lengths) / jnp.maximum(jnp.sum(real), 1).astype(lengths.dtype)
-            return mean + settings.energy_weight * penalty((energy - example["energy"])[None])
+        if self.targets != "energy_forces":
+            errors = model(*inputs_of(batch)) - batch[self.targets]
+            if self.targets == "energy":
+                errors = errors / self._atoms_that_share(real)
+            return jnp.mean(penalty(errors.reshape(len(errors), -1)))
+        found = self._derivatives(lambda *batch: (model(*batch), {}), batch)
+        atoms = jnp.maximum(jnp.sum(real, axis=1), 1).astype(found.energy.dtype)
+        lengths = jnp.where(real, penalty(found.forces - batch["forces"]), 0)
+        errors = (found.energy - batch["energy"]) / self._atoms_that_share(real)
+        losses = jnp.sum(lengths, axis=1) / atoms
+        losses += settings.energy_weight * penalty(errors[:, None])
+        if "stress" in batch:
+            virials = (found.stress - batch["stress"]) * volumes(batch["cell"])[:, None, None]
+            of_atom = (virials / atoms[:, None, None]).reshape(len(atoms), 9)
+            losses += settings.stress_weight * penalty(of_atom)
+        return jnp.mean(losses)
 
-        return jnp.mean(jax.vmap(of_one)(keys, batch))
+    def _atoms_that_share(self, real: Bool[Array, "molecules atoms"]) -> Float[Array, " molecules"]:
+        """What energies are divided by in the loss: the number of atoms, or one."""
+        count = jnp.maximum(jnp.sum(real, axis=1), 1).astype(jnp.float32)
+        return count if self.config.train.energy_per_atom else jnp.ones_like(count)
+
+    def _derivatives(self, energies: EnergiesAndSpreads, batch: Batch) -> Derivatives:
+        """Energies, forces and, of crystals, stresses of a batch."""
+        inputs = inputs_of(batch)
+        if len(inputs) == 3:
+            return derivatives_of(energies)(*inputs)
+        energy, slopes, others = with_gradient(energies)(*inputs)
+        return Derivatives(energy, -slopes, jnp.zeros((len(energy), 3, 3), energy.dtype), others)
 
     def predict(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
         """What the model that is averaged over its whole frame says.
@@ -130,16 +171,17 @@ class MoleculesTask(Task):
         self, params: PyTree[Array], batch: Batch
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """What `predict` returns, and the spreads of energies in eV, by their names."""
-        inputs = batch["positions"], batch["species"]
         match self.targets:
             case "energy_forces":
-                model = forces_of_batch(self.potential.with_spreads(params))
-                energy, forces, spreads = model(*inputs)
-                return {"energy": energy, "forces": forces}, spreads
+                found = self._derivatives(self.potential.with_spreads(params), batch)
+                values = {"energy": found.energy, "forces": found.forces}
+                if "stress" in batch:
+                    values["stress"] = found.stress
+                return values, found.others
             case "energy":
-                energy, spreads = self.potential.with_spreads(params)(*inputs)
+                energy, spreads = self.potential.with_spreads(params)(*inputs_of(batch))
                 return {"energy": energy}, spreads
-        return {self.targets: self.potential.energies(params)(*inputs)}, {}
+        return {self.targets: self.potential.energies(params)(*inputs_of(batch))}, {}
 
     def _predict_in_turn(self, params: PyTree[Array], batch: Batch) -> dict[str, Array]:
         return in_parts(functools.partial(self.predict, params), batch, _AT_A_TIME)
@@ -165,12 +207,26 @@ class MoleculesTask(Task):
             QUANTITIES[name].metric: QUANTITIES[name].per_unit * size(name, value - batch[name])
             for name, value in predicted.items()
         }
+        if self.targets == "energy_forces":
+            errors |= _squares(predicted, batch)
         return errors | {f"{name}_meV": 1000 * value for name, value in spreads.items()}
+
+    def summarized(self, means: Mapping[str, Float[Array, ""]]) -> dict[str, Float[Array, ""]]:
+        """The metrics of a split, with roots of mean squares as they are published.
+
+        Of energies these are of an atom, of forces and stresses of a component.
+        """
+        found = {name: value for name, value in means.items() if name not in _SQUARES}
+        for name, unit in UNITS_OF_ROOTS.items():
+            if f"{name}_square" in means:
+                mean = means[f"{name}_square"] / means.get(f"{name}_components", 1.0)
+                found[f"{name}_rmse_{unit}"] = QUANTITIES[name].per_unit * jnp.sqrt(mean)
+        return found
 
     def committee(self) -> "MoleculesTask":
         """This task with the mean of several networks: parameters have a leading axis `seed`."""
         together = copy.copy(self)
-        together.potential = Committee(self.config.model, self.set_facts, self.targets)
+        together.potential = self.potential.committee()
         together.predict_in_turn = jax.jit(together._predict_in_turn)
         return together
 
@@ -187,24 +243,28 @@ class MoleculesTask(Task):
         """
         keys = jax.random.split(key, len(batch["species"]))
         name = self.judged
-        inputs = batch["positions"], batch["species"]
+        # Lattice vectors turn as vectors do.
+        moved = {"positions": sf.points} | ({"cell": sf.vectors} if "cell" in batch else {})
+
+        def predict(*turned: Array) -> Array:
+            return self.predict_in_turn(params, batch | dict(zip(moved, turned, strict=True)))[name]
+
         errors = equivariance_errors(
-            lambda positions, _: self.predict_in_turn(params, batch | {"positions": positions})[
-                name
-            ],
-            inputs,
+            predict,
+            [batch[name] for name in moved],
             keys,
             {"SE(3)": sf.special_euclidean(3), "E(3)": sf.euclidean(3)},
-            in_actions=(sf.points, None),
+            in_actions=tuple(moved.values()),
             out_actions=QUANTITIES[name].action,
             floor=self.set_facts.scale,
         )
         by_law: dict[str, np.ndarray | Array] = dict(errors)
-        if self.config.model.frame == "robust":
-            by_law["dropped weight"] = self._room(*inputs).dropped
+        if self.config.model.frame in ("robust", "local"):
+            by_law["dropped weight"] = self._room(batch).dropped
         if name == "forces":
-            forces = self.predict_in_turn(params, batch)["forces"]
-            by_law["net torque"] = _net_torques(*inputs, forces)
+            if "cell" not in batch:
+                forces = self.predict_in_turn(params, batch)["forces"]
+                by_law["net torque"] = _net_torques(batch["positions"], batch["species"], forces)
             by_law["energy-force"] = consistency_errors(self.potential, params, keys, batch)
         return median_and_worst(by_law)
 
@@ -229,16 +289,38 @@ class MoleculesTask(Task):
         )
 
     def report(self, params: PyTree[Array], folder: Path) -> list[Picture]:
-        """Draws predictions against what the data say; forces on an interactive page too."""
+        """Draws predictions against what the data say; forces on an interactive page too.
+
+        Beside the quantity whose error is the metric, energies of an atom, forces and stresses.
+        """
         # Matplotlib takes a second to load, which training need not wait for.
         from experiments.tasks.molecules.report import draw_report
 
         batch = {name: jnp.asarray(array[:_DRAWN]) for name, array in self.splits["test"].items()}
+        predicted = self.predict_in_turn(params, batch)
         return draw_report(
             folder,
             self.judged,
-            reference=np.asarray(batch[self.judged]),
-            predicted=np.asarray(self.predict_in_turn(params, batch)[self.judged]),
+            reference={name: np.asarray(batch[name]) for name in predicted},
+            predicted={name: np.asarray(values) for name, values in predicted.items()},
             species=np.asarray(batch["species"]),
             elements=self.set_facts.elements,
         )
+
+
+_SQUARES = ("energy_square", "forces_square", "forces_components", "stress_square")
+
+
+def _squares(predicted: dict[str, Array], batch: Batch) -> dict[str, Float[Array, " molecules"]]:
+    """What roots of mean squares are made of: of atoms, of all components, and of one on the mean."""
+    real = batch["species"] > 0
+    atoms = jnp.sum(real, axis=1).astype(jnp.float32)
+    errors = {name: value - batch[name] for name, value in predicted.items()}
+    found = {
+        "energy_square": (errors["energy"] / atoms) ** 2,
+        "forces_square": jnp.sum(jnp.where(real[..., None], errors["forces"], 0) ** 2, axis=(1, 2)),
+        "forces_components": 3 * atoms,
+    }
+    if "stress" in errors:
+        found["stress_square"] = jnp.mean(errors["stress"] ** 2, axis=(1, 2))
+    return found

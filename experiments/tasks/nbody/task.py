@@ -122,8 +122,9 @@ class NBody(Task):
         pictures = [("Predictions for test systems", predictions)]
         if self.config.model.frame != "none":
             axes = folder / "frames.png"
-            frame = sf.pca_frame(jnp.asarray(position[0]), group=self.config.model.group)
-            linear, shift = map(np.asarray, frame.elements)
+            frame = jax.jit(sf.pca_frame, static_argnames="group")
+            elements = frame(position[0], group=self.config.model.group).elements
+            linear, shift = map(np.asarray, elements)
             figures.frame_axes(axes, position[0], linear, shift, charge=charge[0])
             pictures.append(("The frames of a test system", axes))
         return pictures

@@ -286,16 +286,15 @@ def test_padding_changes_no_bit():
     assert not np.allclose(np.sort(unmasked[1].weights), np.sort(bare[1].weights), atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_nan_on_any_cloud(dtype):
+def test_no_nan_on_any_cloud():
+    """In the dtype in which powers of lengths overflow and vanish first."""
+    dtype = "float32"
     clouds = hard_clouds() | {"origin": np.zeros((1, 3)), "large and equal": np.full((4, 3), 1e30)}
     largest = max(map(len, clouds.values()))
     # A row without points, too.
     x, masks = padded(clouds | {"no points": np.zeros((0, 3))}, dtype, largest)
     fn = backbone(jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), dtype))
-    cases = [{"group": "E", "sharpness": 10.0}]
-    if dtype == "float32":
-        cases.append({"group": "SE"})
+    cases = [{"group": "E", "sharpness": 10.0}, {"group": "SE"}]
     averages = [averaged(fn, sf.canonical_frame, **options) for options in cases]
 
     @jax.jit
@@ -310,9 +309,9 @@ def test_no_nan_on_any_cloud(dtype):
         return jax.value_and_grad(total, has_aux=True)(x), margins
 
     # The control: without care, the moments of a planar cloud are no numbers.
-    flat = jnp.asarray(clouds["square"], dtype)
+    flat = np.asarray(clouds["square"], dtype)
     plain = lambda x: jnp.sum(jnp.sum(x**3, axis=0) / jnp.sum(x**2, axis=0) ** 1.5)
-    assert not np.all(np.isfinite(jax.grad(plain)(flat)))
+    assert not np.all(np.isfinite(jax.jit(jax.grad(plain))(flat)))
     for path, leaf in jax.tree_util.tree_leaves_with_path(run(x, masks)):
         for row, name in enumerate([*clouds, "no points"]):
             assert np.all(np.isfinite(leaf[row])), (name, jax.tree_util.keystr(path))

@@ -97,7 +97,7 @@ def test_frames_of_nodes_may_be_nan():
     senders, receivers = jnp.array([[1, 2, 3, 0, 2, 1], [0, 0, 0, 1, 1, 2]])
     frame = jax.jit(
         lambda points: sf.local_frames(
-            *(points, senders, receivers, 5.0),
+            *(points[senders] - points[receivers], receivers, 4, 5.0),
             max_neighbours=2,
             max_elements=2,
             on_overflow="nan",
@@ -110,7 +110,7 @@ def test_frames_of_nodes_may_be_nan():
 @pytest.mark.usefixtures("unhooked")
 def test_other_words_are_refused():
     none = jnp.zeros(0, int)
-    local = functools.partial(sf.local_frames, SQUARE, none, none, 5.0)
+    local = functools.partial(sf.local_frames, SQUARE[:0], none, 4, 5.0)
     for call in (functools.partial(TIGHT, SQUARE), local):
         with pytest.raises(ValueError, match="on_overflow must be 'drop' or 'nan', got 'raise'"):
             call(on_overflow="raise")

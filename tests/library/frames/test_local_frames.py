@@ -46,30 +46,35 @@ def damping(arms, cutoff):
     return jnp.maximum(1 - jnp.sum((arms / cutoff) ** 2, axis=1, keepdims=True), 0) ** 3
 
 
-def backbone(neighbours, receivers, count, mask=None, cutoff=CUTOFF):
+def backbone(vectors, receivers, count, mask=None, cutoff=CUTOFF):
     """A number and a vector for each node: neither odd nor even, and of damped messages."""
-    first, second = weights(neighbours.dtype, neighbours.shape[1])
-    messages = damping(neighbours, cutoff) * jnp.sin(neighbours * (CUTOFF / cutoff) @ first + 0.5)
+    first, second = weights(vectors.dtype, vectors.shape[1])
+    messages = damping(vectors, cutoff) * jnp.sin(vectors * (CUTOFF / cutoff) @ first + 0.5)
     messages = messages if mask is None else jnp.where(mask[:, None], messages, 0)
     pooled = jax.ops.segment_sum(messages, receivers, count)
     out = jnp.tanh(0.5 * pooled @ second + 0.3)
     return {"energy": out[:, 0], "force": out[:, 1:]}
 
 
+def frame_of(points, senders, receivers, cutoff=CUTOFF, mask=None, **options):
+    vectors = points[senders] - points[receivers]
+    return sf.local_frames(vectors, receivers, len(points), cutoff, mask, **options)
+
+
 def average_over(frame, points, senders, receivers, mask=None, cutoff=CUTOFF):
     nodes = jnp.arange(len(points))
     local = sf.frame_average(
-        lambda neighbours: backbone(neighbours, receivers, len(points), mask, cutoff),
-        lambda neighbours: frame,
-        in_actions=sf.packed(sf.points, receivers),
+        lambda vectors: backbone(vectors, receivers, len(points), mask, cutoff),
+        lambda vectors: frame,
+        in_actions=sf.packed(sf.vectors, receivers),
         out_actions={"energy": sf.packed(None, nodes), "force": sf.packed(sf.vectors, nodes)},
     )
-    return local(points[senders])
+    return local(points[senders] - points[receivers])
 
 
 def local_average(points, senders, receivers, mask=None, cutoff=CUTOFF, **options):
     options = {**OPTIONS, **options}
-    frame = sf.local_frames(points, senders, receivers, cutoff, mask, **options)
+    frame = frame_of(points, senders, receivers, cutoff, mask, **options)
     return average_over(frame, points, senders, receivers, mask, cutoff)
 
 
@@ -78,15 +83,14 @@ def pca_average(points, senders, receivers, group="E"):
     arms = points[senders] - points[receivers]
     kind = "O" if group == "E" else "SO"
     frame = sf.packed_pca_frame(arms, receivers, len(points), group=kind)
-    shifts = jnp.broadcast_to(points[None], frame.elements.shift.shape)
-    frame = frame._replace(elements=sf.Isometry(frame.elements.linear, shifts))
     return average_over(frame, points, senders, receivers)
 
 
 def bare_average(points, senders, receivers):
     """The control that averages nothing: every node sees its neighbours as they are."""
     linear = jnp.broadcast_to(jnp.eye(3, dtype=points.dtype), (1, len(points), 3, 3))
-    frame = sf.Frame(sf.Isometry(linear, points[None]), jnp.ones((1, len(points)), points.dtype))
+    still = jnp.zeros_like(points)[None]
+    frame = sf.Frame(sf.Isometry(linear, still), jnp.ones((1, len(points)), points.dtype))
     return average_over(frame, points, senders, receivers)
 
 
@@ -170,7 +174,7 @@ def hard_cut(points, senders, receivers):
     near = (jnp.sum(arms * arms, axis=1) < CUTOFF**2) & (receivers == 0)
     frame = sf.robust_frame(arms, near & (senders > 0), group="O", max_elements=24)
     frame = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], len(points), axis=1), frame)
-    return average_over(frame, points - points[:1], senders, receivers)
+    return average_over(frame, points, senders, receivers)
 
 
 PATHS = {
@@ -299,7 +303,7 @@ def test_detached_frames_are_constant():
     @jax.jit
     def slope(points):
         def total(x):
-            frame = sf.local_frames(x, senders, receivers, CUTOFF, mask, detach=True, **OPTIONS)
+            frame = frame_of(x, senders, receivers, CUTOFF, mask, detach=True, **OPTIONS)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(frame))
 
         return jax.grad(total)(points)
@@ -351,7 +355,7 @@ def test_transport_is_invariant_and_equals_push_and_pull(keys):
     @jax.jit
     @jax.vmap
     def run(points, velocities):
-        frame = sf.local_frames(points, senders, receivers, CUTOFF, **OPTIONS)
+        frame = frame_of(points, senders, receivers, **OPTIONS)
         own = pull(nodes, frame, velocities)
         hidden = jnp.sin(own @ weight + 0.5)
         moved = sf.frames.transport(hidden, frame, senders, receivers, sf.vectors)
@@ -404,14 +408,16 @@ def test_transport_between_single_elements_is_their_relative_one(keys):
 
 def test_diagnostics_tell_what_does_not_fit():
     points, senders, receivers, home = graph(["octahedron", "generic", "one point"])
-    diagnose = functools.partial(sf.frames.local_diagnostics, senders=senders, receivers=receivers)
+    diagnose = functools.partial(
+        *(sf.frames.local_diagnostics, points[senders] - points[receivers], receivers),
+        *(len(points), CUTOFF),
+    )
 
     @jax.jit
-    def run(points):
-        enough = diagnose(points, cutoff=CUTOFF, max_neighbours=5)
-        return enough, diagnose(points, cutoff=CUTOFF, max_neighbours=3, max_elements=2)
+    def run():
+        return diagnose(max_neighbours=5), diagnose(max_neighbours=3, max_elements=2)
 
-    enough, tight = run(points)
+    enough, tight = run()
     assert (
         enough.num_neighbours.tolist() == tight.num_neighbours.tolist() == [5] * 6 + [4] * 5 + [0]
     )
@@ -429,7 +435,7 @@ def test_all_neighbours_are_seen_by_default():
         every = jnp.append(senders, 0), jnp.append(receivers, 0), CUTOFF, jnp.append(mask, True)
         options = {"max_elements": 8, "capacity": (4,)}
         return [
-            sf.local_frames(points, *every, max_neighbours=number, **options).weights
+            frame_of(points, *every, max_neighbours=number, **options).weights
             for number in (None, 2)
         ]
 
@@ -450,12 +456,12 @@ def ring(nodes):
     every = np.arange(nodes)
     senders = np.concatenate([np.roll(every, 1), np.roll(every, -1), every, 0 * every])
     edges = senders, np.tile(every, 4), np.arange(4 * nodes) < 3 * nodes
-    return jnp.zeros((nodes, 2)), *map(jnp.asarray, edges)
+    return jnp.asarray(np.stack([every, every**2], axis=1), float), *map(jnp.asarray, edges)
 
 
 def ring_frame(points, senders, receivers, mask, **options):
     options = {"max_elements": 2, "capacity": (2,), **options}
-    return sf.local_frames(points, senders, receivers, CUTOFF, mask, **options)
+    return frame_of(points, senders, receivers, CUTOFF, mask, **options)
 
 
 def test_default_memory_is_in_proportion_to_the_edges():
@@ -483,22 +489,23 @@ def test_local_frames_ask_before_they_take_much_memory(unhooked):
 
 def test_wrong_arguments_are_refused(unhooked):
     points, senders, receivers, mask = map(jnp.asarray, six("generic"))
+    vectors = points[senders] - points[receivers]
     refused = {
         "cutoff must be a positive finite number, got 0": {"cutoff": 0},
         "cutoff must be a positive finite number, got True": {"cutoff": True},
         "group must be one of E, SE, got 'O'": {"group": "O"},
         "max_neighbours must be a positive integer, got 0": {"max_neighbours": 0},
-        "senders must be a vector of integers": {"senders": points},
-        "senders and receivers must have one entry for each edge": {"senders": senders[:3]},
+        "num_nodes must be a positive integer, got shape": {"num_nodes": senders},
+        "receivers must be a vector of integers": {"receivers": vectors},
+        "vectors and receivers must have one entry for each edge": {"receivers": receivers[:3]},
         r"mask must be boolean of shape \(36,\)": {"mask": mask[:3]},
         r"capacity must be 2 integer": {"capacity": (3,)},
         "threshold must be a number above 0": {"threshold": 1.0},
-        "points must be one cloud": {"points": points[None]},
-        r"points must be nodes in 2 or 3 dimensions, one a row, got shape \(6, 1\)": {
-            "points": points[:, :1]
-        },
+        "vectors must be those of the edges": {"vectors": vectors[None]},
+        r"2 or 3 dimensions, one a row, got shape \(36, 1\)": {"vectors": vectors[:, :1]},
+        "vectors must be of a floating dtype, got int": {"vectors": vectors.astype(int)},
     }
-    usual = {"points": points, "senders": senders, "receivers": receivers, "cutoff": CUTOFF}
+    usual = {"vectors": vectors, "receivers": receivers, "num_nodes": 6, "cutoff": CUTOFF}
     for message, wrong in refused.items():
         with pytest.raises(ValueError, match=message):
             sf.local_frames(**{**usual, **wrong})

@@ -116,16 +116,16 @@ def test_padding_changes_no_bit():
     assert not np.allclose(unmasked.elements.shift, bare.elements.shift, atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_nan_on_any_cloud(dtype):
+def test_no_nan_on_any_cloud():
+    """In the dtype in which squares of lengths overflow and vanish first."""
+    dtype = "float32"
     clouds = hard_clouds()
     x, masks = padded(clouds, dtype, max(map(len, clouds.values())))
     weight = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), dtype)
 
     fn = lambda x, mask: jnp.sum(jnp.where(mask[:, None], jnp.sin(x @ weight + 1), 0))
     arguments = {"in_actions": (sf.points, None), "frame_argnums": (0, 1)}
-    groups = ("SO", "E") if dtype == "float32" else ("E",)
-    frames = {name: functools.partial(sf.pca_frame, group=name) for name in groups}
+    frames = {name: functools.partial(sf.pca_frame, group=name) for name in ("SO", "E")}
     energies = [sf.frame_average(fn, f, out_actions=None, **arguments) for f in frames.values()]
 
     @jax.jit
@@ -138,7 +138,8 @@ def test_no_nan_on_any_cloud(dtype):
     # The control: the same frame by jnp.linalg.eigh has no derivative on the symmetric ones.
     plain = lambda x: jnp.sum(jnp.linalg.eigh((x - x.mean(0)).T @ (x - x.mean(0)))[1] ** 3)
     with jax.numpy_rank_promotion("allow"):
-        assert not np.all(np.isfinite(jax.grad(plain)(jnp.asarray(clouds["octahedron"], dtype))))
+        slope = jax.jit(jax.grad(plain))(np.asarray(clouds["octahedron"], dtype))
+    assert not np.all(np.isfinite(slope))
     for path, leaf in jax.tree_util.tree_leaves_with_path(run(x, masks)):
         for row, name in enumerate(clouds):
             assert np.all(np.isfinite(leaf[row])), (name, jax.tree_util.keystr(path))

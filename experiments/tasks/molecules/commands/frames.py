@@ -1,4 +1,4 @@
-"""The command `frames`: draws a molecule with its frames as coordinate systems."""
+"""The command `frames`: draws a molecule, or what an atom sees, with frames as axes."""
 
 import argparse
 from pathlib import Path
@@ -23,8 +23,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--frame",
-        choices=get_args(CommandFrame),
-        help="by default pca and robust side by side",
+        choices=(*get_args(CommandFrame), "local"),
+        help="by default pca and robust side by side; local is that of an atom, also of a crystal, "
+        "such as Si, NaCl or a file with a cell",
+    )
+    parser.add_argument(
+        "--atom", metavar="N", type=int, help="of a local frame, from 1 on; by default 1"
+    )
+    parser.add_argument(
+        "--cutoff",
+        metavar="X",
+        type=float,
+        help="of a local frame, in angstrom, beyond which the atom sees no others; by default 5",
     )
     parser.add_argument("--group", choices=get_args(FrameGroup), default="E", help="by default E")
     add_split(parser)
@@ -38,9 +48,9 @@ def _run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     "frames",
-    "draw a molecule with its frames as coordinate systems",
+    "draw a molecule or an atom of a crystal with its frames as coordinate systems",
     _add_arguments,
     _run,
-    "Prints the frames of a molecule, and draws them as a picture and as an interactive page that "
-    "opens in a browser without a network.",
+    "Prints the frames of a molecule, or the local frame of an atom, and draws them as a picture and "
+    "as an interactive page that opens in a browser without a network.",
 )

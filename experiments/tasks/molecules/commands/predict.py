@@ -21,6 +21,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one of the run, or all for their mean; by default that with the best validation",
     )
     add_split(parser)
+    parser.add_argument(
+        "--ignore-cells", action="store_true", help="take periodic snapshots for molecules"
+    )
     parser.add_argument("--float64", action="store_true", help="in double precision")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
 
@@ -51,15 +54,16 @@ def _run(options: argparse.Namespace) -> None:
         make_console(),
         split=options.split,
         overwrite=options.overwrite,
+        ignore_cells=options.ignore_cells,
         dtype="float64" if options.float64 else "float32",
     )
 
 
 COMMAND = Command(
     "predict",
-    "write energies and forces of the molecules of a file",
+    "write energies, forces and stresses of the structures of a file",
     _add_arguments,
     _run,
-    "Writes the energy and forces of every molecule of a file as extended XYZ, in eV and Angstrom. "
-    "A snapshot that cannot be read or predicted costs no other.",
+    "Writes the energy and forces of every structure of a file, and the stress of periodic ones, as "
+    "extended XYZ, in eV and Angstrom. A snapshot that cannot be read or predicted costs no other.",
 )

@@ -1,15 +1,17 @@
 """Files that ASE reads: snapshots of any size, as arrays that are padded with zeros."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.data.stream import open_snapshots
+from experiments.tasks.molecules.data.stresses import as_matrices, warn_of_unread
 from experiments.tasks.molecules.data.units import Units, check_declared
 
 
@@ -51,6 +53,7 @@ def stack_snapshots(
     keys: Mapping[str, str | None],
     need: Collection[str],
     units: Units,
+    places: Sequence[tuple[int, int]],
 ) -> dict[str, np.ndarray]:
     """Snapshots as arrays, in the units of the file.
 
@@ -60,9 +63,11 @@ def stack_snapshots(
       keys: what the quantities of `Molecules` are called in the snapshots; `None` for nothing.
       need: those that must be there. The others are read if the first snapshot has them.
       units: what the caller states, to be checked against what the file declares.
+      places: of six components of a stress in its matrix.
 
     Returns:
-      `species`, `positions`, and those of `keys` that are there.
+      `species`, `positions`, `cells`, `pbc`, and those of `keys` that are there. Warns of stresses
+      that are not among them.
 
     Raises:
       DataError: a snapshot lacks what it must have, or has something else than numbers.
@@ -80,7 +85,11 @@ def stack_snapshots(
         "forces": (atoms, 3),
         "dipoles": (3,),
         "polarizabilities": (3, 3),
+        "stresses": (3, 3),
+        "virials": (3, 3),
     }
+    pbc = np.array([image.pbc for image in images])
+    warn_of_unread(path, first, keys, bool(pbc.any()))
     check_declared(str(path), metadata, units, ["positions", *wanted], wanted)
     arrays = {name: np.zeros((count, *shapes[name])) for name in wanted}
     species, positions = np.zeros((count, atoms), np.int32), np.zeros((count, atoms, 3))
@@ -101,16 +110,19 @@ def stack_snapshots(
             where = f"{location}: {name} (key {key!r})"
             if name == "forces":
                 arrays[name][index, : len(image)] = _numbers(where, values[key], (len(image), 3))
+            elif name in ("stresses", "virials"):
+                [arrays[name][index]] = as_matrices(where, _array(where, values[key])[None], places)
             else:
                 arrays[name][index] = _numbers(where, values[key], shapes[name])
-    return {"species": species, "positions": positions, **arrays}
+    cells = np.array([image.cell.array for image in images])
+    return {"species": species, "positions": positions, "cells": cells, "pbc": pbc, **arrays}
 
 
 def _values(image: Atoms) -> dict[str, Any]:
     results = image.calc.results if image.calc is not None else {}
     # Of databases; elsewhere anything may be called so.
     holders = [image.info.get(key) for key in ("data", "key_value_pairs")]
-    return {
+    values = {
         key: value
         for holder in (*holders, image.info, image.arrays, results)
         if isinstance(holder, Mapping)
@@ -118,6 +130,11 @@ def _values(image: Atoms) -> dict[str, Any]:
         # In a plain comment line a word of its own is a key whose value is true.
         if not isinstance(value, bool | np.bool_)
     }
+    if np.shape(results.get("stress", 0)) == (6,):
+        # In the order of ASE, whatever that of the file is. Of XYZ the matrix itself is kept.
+        read = image.info.get("stress")
+        values["stress"] = voigt_6_to_full_3x3_stress(results["stress"]) if read is None else read
+    return values
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -126,14 +143,19 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def _numbers(where: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = _array(where, value)
+    # Matrices are often written as a row.
+    flat = (9,) if shape == (3, 3) else shape
+    if array.shape not in (shape, flat) and not (shape == () and array.size == 1):
+        raise DataError(f"{where} must have shape {shape}, got {array.shape}")
+    return array.reshape(shape)
+
+
+def _array(where: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
         array = np.empty(0, object)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{where} must be numbers, got {value!r}")
-    # Matrices are often written as a row.
-    flat = (9,) if shape == (3, 3) else shape
-    if array.shape not in (shape, flat) and not (shape == () and array.size == 1):
-        raise DataError(f"{where} must have shape {shape}, got {array.shape}")
-    return array.reshape(shape)
+    return array

@@ -4,15 +4,18 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 from experiments.data.npz import DataError
+from experiments.tasks.molecules.data.periodic_pairs import pairs_within
 
 _COINCIDENT = 0.05
 """Angstrom: far below every bond, also of a file whose lengths are in nanometres."""
 _FEW = 32
 """Atoms up to which all pairs of many molecules at once are faster than a tree for each."""
+_SEARCHED = 1.5
+"""Angstrom: the search within it is ten times as fast as within what is looked for."""
 _PAIRS_AT_A_TIME = 1_000_000
 _ATOMS_AT_A_TIME = 1000
 """Atoms whose neighbours are looked up before the first close pair ends the search."""
@@ -22,13 +25,17 @@ def refuse_coincident(
     species: Int[np.ndarray, "molecules atoms"],
     positions: Float[np.ndarray, "molecules atoms 3"],
     locations: Sequence[str],
+    cells: Float[np.ndarray, "molecules 3 3"] | None = None,
+    pbc: Bool[np.ndarray, "molecules 3"] | None = None,
 ) -> None:
-    """Refuses molecules with two atoms at one point.
+    """Refuses molecules and crystals with two atoms, or images of atoms, at one point.
 
     Args:
       species: 0 for padding, which comes last.
       positions: in Angstrom, finite.
       locations: of the molecules, for errors.
+      cells: lattice vectors in rows, in Angstrom; `None` for molecules.
+      pbc: along which of them the atoms repeat; `None` for molecules.
 
     Raises:
       DataError: there are such atoms.
@@ -40,14 +47,27 @@ def refuse_coincident(
         part = slice(start, start + chunk)
         found = find(species[part], positions[part])
         if found is not None:
-            molecule, *pair = found
-            one, other = sorted(pair)
+            molecule, one, other = found
             points = positions[start + molecule]
-            distance = np.linalg.norm(points[one] - points[other])
-            raise DataError(
-                f"{locations[start + molecule]}: atoms {one + 1} and {other + 1} must be at least "
-                f"{_COINCIDENT} Angstrom apart, got {distance:.3g} (is length_unit too small?)"
-            )
+            distance = float(np.linalg.norm(points[one] - points[other]))
+            raise _too_close(locations[start + molecule], one, other, distance)
+    if cells is None or pbc is None:
+        return
+    for index in np.flatnonzero(pbc.any(axis=1)).tolist():
+        points, label = positions[index, species[index] > 0], locations[index]
+        pairs, distances = pairs_within(points, cells[index], pbc[index], _SEARCHED, label=label)
+        if len(distances) and distances.min() < _COINCIDENT:
+            nearest = int(np.argmin(distances))
+            one, other = int(pairs.receivers[nearest]), int(pairs.senders[nearest])
+            raise _too_close(label, one, other, distances[nearest])
+
+
+def _too_close(label: str, one: int, other: int, distance: float) -> DataError:
+    first, second = sorted((one + 1, other + 1))
+    return DataError(
+        f"{label}: atoms {first} and {second} must be at least {_COINCIDENT} Angstrom apart, got "
+        f"{distance:.3g} (is length_unit too small?)"
+    )
 
 
 def _in_pairs(species: np.ndarray, positions: np.ndarray) -> tuple[int, int, int] | None:

@@ -20,7 +20,8 @@ def warn_of_copies(split: str, part: Part, train: Part) -> None:
 
     Copies are molecules of the same atoms with the same distances between atoms of each two
     elements, up to the rounding of files. So a molecule that was moved, turned, reflected or has
-    its atoms in another order is a copy, and one whose atoms moved by more is none.
+    its atoms in another order is a copy, and one whose atoms moved by more is none. Of periodic
+    structures the cells are alike too; copies whose atoms are in other images are not found.
 
     Args:
       split: what the snapshots are for.
@@ -52,7 +53,10 @@ def _copies(molecules: Molecules, others: Molecules) -> Iterator[tuple[int, int]
         near, nearest = KDTree(references).query(radii, p=np.inf, distance_upper_bound=_ROUNDED)
         for row in np.flatnonzero(np.isfinite(near)).tolist():
             one, other = int(rows[row]), int(candidates[nearest[row]])
-            if np.allclose(_distances(molecules, one), _distances(others, other), 0, _ROUNDED):
+            alike = np.allclose(_sides(molecules, one), _sides(others, other), 0, _ROUNDED)
+            if alike and np.allclose(
+                _distances(molecules, one), _distances(others, other), 0, _ROUNDED
+            ):
                 yield one, other
 
 
@@ -72,6 +76,19 @@ def _radii(
     radii = np.linalg.norm(positions - positions.mean(axis=1, keepdims=True), axis=2)
     order = np.lexsort((radii, species), axis=1)
     return np.take_along_axis(radii, order, axis=1)
+
+
+def _sides(molecules: Molecules, index: int) -> Float64[np.ndarray, " sides"]:
+    """Lengths of the sides and of the diagonals of faces of the cell, in rising order."""
+    if molecules.cells is None:
+        return np.zeros(9)
+    first, second, third = cell = molecules.cells[index]
+    across = [
+        one + sign * other
+        for one, other in ((first, second), (second, third), (third, first))
+        for sign in (1, -1)
+    ]
+    return np.sort(np.linalg.norm([*cell, *across], axis=1))
 
 
 def _distances(molecules: Molecules, index: int) -> Float64[np.ndarray, " pairs"]:

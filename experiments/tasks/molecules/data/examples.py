@@ -74,6 +74,7 @@ def make_examples(parts: Mapping[str, Part]) -> tuple[dict[str, Arrays], Molecul
         _refuse_unknown_elements(split, part, elements)
     facts = _facts(train, elements)
     atoms = max(int(np.sum(part.molecules.species > 0, axis=1).max()) for part in parts.values())
+    periodic = any(part.molecules.cells is not None for part in parts.values())
     splits = {}
     for split, (source, _, molecules) in parts.items():
         species = _padded(molecules.species, atoms)
@@ -87,7 +88,13 @@ def make_examples(parts: Mapping[str, Part]) -> tuple[dict[str, Arrays], Molecul
             wanted["dipole"] = molecules.dipoles
         if molecules.polarizabilities is not None:
             wanted["polarizability"] = molecules.polarizabilities
+        if molecules.stresses is not None:
+            wanted["stress"] = molecules.stresses
+        if periodic:
+            wanted["cell"] = _or_zeros(molecules.cells, (len(species), 3, 3))
         arrays = {name: finite_single(source, name, array) for name, array in wanted.items()}
+        if periodic:
+            arrays["pbc"] = _or_zeros(molecules.pbc, (len(species), 3)).astype(bool)
         indices = np.where(species > 0, np.searchsorted(elements, species) + 1, 0)
         splits[split] = arrays | {"species": indices.astype(np.int32)}
     return splits, facts
@@ -134,6 +141,10 @@ def _facts(train: Molecules, elements: Int[np.ndarray, " elements"]) -> Molecule
         # Zeros that are rounding are none.
         tuple(map(tuple, np.where(np.abs(undetermined) < _NOTHING, 0.0, undetermined).tolist())),
     )
+
+
+def _or_zeros(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape) if array is None else array
 
 
 def _composition(

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 from pathlib import Path
 
 from ase import Atoms
@@ -94,9 +95,10 @@ def read_molecule(target: str, split: str | None = None) -> tuple[str, Atoms]:
     path = Path(target)
     # Unlike `Path.is_file`, it takes a name that is too long for a file for no file.
     if os.path.isfile(path):
-        read = read_molecules(path, energy_key=None, forces_key=None, need=(), split=split)
-        real = read.species[0] > 0
-        return path.stem, Atoms(read.species[0][real], read.positions[0][real])
+        atoms = first_of_file(path, split)
+        if atoms.pbc.any():
+            warnings.warn(f"{path}: is periodic; its cell is ignored", stacklevel=2)
+        return path.stem, Atoms(atoms.numbers, atoms.positions)
     try:
         name = ase_name(target)
     except UsageError:
@@ -105,6 +107,24 @@ def read_molecule(target: str, split: str | None = None) -> tuple[str, Atoms]:
         ) from None
     common = target.strip().lower()
     return common if common in COMMON_NAMES else name, molecule(name)
+
+
+def first_of_file(path: Path, split: str | None = None) -> Atoms:
+    """The first structure of a file, with its cell if it is periodic.
+
+    Args:
+      path: a file as `read_molecules` reads it.
+      split: the set of an `.npz` file with several.
+
+    Raises:
+      DataError: a defect of the file, also after its first structure.
+    """
+    read = read_molecules(path, energy_key=None, forces_key=None, need=(), split=split)
+    real = read.species[0] > 0
+    atoms = Atoms(read.species[0][real], read.positions[0][real])
+    if read.cells is not None and read.pbc is not None:
+        atoms.cell[:], atoms.pbc = read.cells[0], read.pbc[0]
+    return atoms
 
 
 def _spellings() -> dict[str, str]:

@@ -1,11 +1,14 @@
-"""Molecules in `.npz` files: the layouts of MD17, revised MD17 and padded collections."""
+"""Molecules in `.npz` files: the layouts of MD17, revised MD17, padded and packed collections."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from experiments.data.npz import UNREAD, DataError, read_npz
+from experiments.tasks.molecules.data.cells import cells_of_snapshots
+from experiments.tasks.molecules.data.concatenated import unpacked
+from experiments.tasks.molecules.data.stresses import as_matrices, warn_of_unread
 from experiments.tasks.molecules.data.units import Units, check_declared
 
 # Names that files have for the same arrays, in any letter case.
@@ -14,7 +17,11 @@ _NAMES = {
     "positions": ("r", "coords", "coordinates", "positions"),
     "energies": ("e", "energy", "energies"),
     "forces": ("f", "force", "forces"),
+    "num_atoms": ("num_atoms", "n_atoms", "natoms"),
+    "cells": ("cell", "cells", "lattice", "lattices"),
+    "pbc": ("pbc",),
 }
+_OPTIONAL = ("num_atoms", "cells", "pbc")
 _DEFAULTS = {"energies": "energy", "forces": "forces"}
 
 
@@ -25,6 +32,7 @@ def read_arrays(
     split: str | None,
     units: Units,
     species_key: str | None = None,
+    places: Sequence[tuple[int, int]] = (),
 ) -> tuple[dict[str, np.ndarray], dict[int, DataError]]:
     """Molecules of a `.npz` file, in the units of the file.
 
@@ -37,10 +45,12 @@ def read_arrays(
         lack it.
       units: what the caller states, to be checked against what the file declares.
       species_key: what the atomic numbers are called; `None` for a usual name.
+      places: of six components of a stress in its matrix.
 
     Returns:
-      `species`, `positions`, and those of `keys` that are there; and the errors of snapshots whose
-      atomic numbers are none, by their index. Their species are zeros.
+      `species`, `positions`, `cells` and `pbc` where there are cells, and those of `keys` that are
+      there; and the errors of snapshots whose atomic numbers are none, by their index. Their
+      species are zeros. Warns of stresses that are not read.
 
     Raises:
       DataError: an array is missing or ambiguous, or has a wrong type or shape.
@@ -49,12 +59,12 @@ def read_arrays(
     keys = keys if species_key is None else {"species": species_key, **keys}
     end = f"_{split}" if split else ""
     names: dict[str, str] = {}
-    for name in dict.fromkeys(("species", "positions", *keys)):
+    for name in dict.fromkeys(("species", "positions", *_OPTIONAL, *keys)):
         key = keys.get(name)
         usual = name not in keys or (key is not None and key == _DEFAULTS.get(name))
         words = _NAMES[name] if usual else () if key is None else (key,)
         matches = _among(stored, words, end, usual)
-        if name == "species" and not matches:
+        if name in ("species", *_OPTIONAL) and not matches:
             matches = _among(stored, words, "", usual)
         if len(matches) > 1 and f"{key}{end}" in matches:
             matches = [f"{key}{end}"]
@@ -68,10 +78,20 @@ def read_arrays(
             )
         if matches:
             names[name] = matches[0]
+    if names.get("pbc") in stored and stored[names["pbc"]].dtype == bool:
+        stored[names["pbc"]] = stored[names["pbc"]].astype(np.int8)
     arrays = {name: _numeric(path, array, stored[array]) for name, array in names.items()}
     declared = {name.removesuffix(end): value for name, value in stored.items()}
-    check_declared(str(path), declared, units, arrays, names)
-    return _shaped(path, arrays)
+    read = [name for name in names if name not in _OPTIONAL]
+    check_declared(str(path), declared, units, read, names)
+    # Data sets of sGDML have lattice vectors in columns.
+    if names.get("cells") == "lattice" and {"md5", "type"} <= stored.keys():
+        arrays["cells"] = np.swapaxes(arrays["cells"], -1, -2)
+    shaped, defects = _shaped(path, arrays, names, places)
+    periodic = "pbc" in shaped and bool(shaped["pbc"].any())
+    own = [name.removesuffix(end) for name in stored if name.endswith(end)]
+    warn_of_unread(path, own, keys, periodic)
+    return shaped, defects
 
 
 def _among(names: Collection[str], words: Collection[str], end: str, any_case: bool) -> list[str]:
@@ -100,8 +120,14 @@ def _numeric(path: str | os.PathLike[str], name: str, array: np.ndarray) -> np.n
 
 
 def _shaped(
-    path: str | os.PathLike[str], arrays: dict[str, np.ndarray]
+    path: str | os.PathLike[str],
+    arrays: dict[str, np.ndarray],
+    names: Mapping[str, str],
+    places: Sequence[tuple[int, int]],
 ) -> tuple[dict[str, np.ndarray], dict[int, DataError]]:
+    if arrays["positions"].ndim == 2 and "num_atoms" in arrays:
+        arrays = unpacked(path, arrays)
+    arrays.pop("num_atoms", None)
     positions, species = arrays["positions"], arrays["species"]
     if positions.ndim != 3 or 0 in positions.shape or positions.shape[2] != 3:
         raise DataError(
@@ -115,10 +141,14 @@ def _shaped(
             f"are {snapshots} snapshots of {atoms} atoms, got {species.shape}"
         )
     species, defects = _checked_species(path, np.broadcast_to(species, (snapshots, atoms)))
+    for name in {"stresses", "virials"} & arrays.keys():
+        arrays[name] = as_matrices(f"{path}: {name} (key {names[name]!r})", arrays[name], places)
+    if "cells" in arrays or "pbc" in arrays:
+        arrays |= cells_of_snapshots(path, arrays.get("cells"), arrays.get("pbc"), snapshots)
     if arrays.get("energies", positions).shape == (snapshots, 1):
         arrays = arrays | {"energies": arrays["energies"][:, 0]}
     shapes = {"energies": (snapshots,), "forces": positions.shape, "dipoles": (snapshots, 3)}
-    shapes["polarizabilities"] = (snapshots, 3, 3)
+    shapes |= dict.fromkeys(("polarizabilities", "stresses", "virials"), (snapshots, 3, 3))
     for name, shape in shapes.items():
         if name in arrays and arrays[name].shape != shape:
             raise DataError(

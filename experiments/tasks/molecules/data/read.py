@@ -7,19 +7,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Bool, Float64, Int32
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.ase_files import read_snapshots, stack_snapshots
+from experiments.tasks.molecules.data.cells import checked_cells, volumes
 from experiments.tasks.molecules.data.coincident import refuse_coincident
+from experiments.tasks.molecules.data.labels import (
+    refuse_asymmetric,
+    refuse_not_finite,
+    refuse_of_other_kind,
+)
 from experiments.tasks.molecules.data.npz_files import read_arrays
 from experiments.tasks.molecules.data.stream import refuse_options_of_arrays
-from experiments.tasks.molecules.data.units import stated_units
+from experiments.tasks.molecules.data.stresses import VOIGT_ORDER, checked_order
+from experiments.tasks.molecules.data.unit_names import is_per_volume
+from experiments.tasks.molecules.data.units import Units, stated_units
 
-_QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities")
-_ASYMMETRY = 0.01
-"""Relative to the largest entry of a polarizability: more than programs round to."""
+_QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities", "stresses", "virials")
 
 
 class Molecules(NamedTuple):
@@ -32,6 +38,10 @@ class Molecules(NamedTuple):
       forces: in eV/Angstrom, if there are any.
       dipoles: in elementary charges times Angstrom, if there are any.
       polarizabilities: as volumes in Angstrom^3, if there are any.
+      cells: lattice vectors in rows, in Angstrom, zeros where there are none; `None` if no snapshot
+        is periodic.
+      pbc: along which lattice vectors snapshots repeat; `None` if no snapshot is periodic.
+      stresses: in eV/Angstrom^3, positive under tension, if there are any.
     """
 
     species: Int32[np.ndarray, "snapshots atoms"]
@@ -40,6 +50,9 @@ class Molecules(NamedTuple):
     forces: Float64[np.ndarray, "snapshots atoms 3"] | None
     dipoles: Float64[np.ndarray, "snapshots 3"] | None
     polarizabilities: Float64[np.ndarray, "snapshots 3 3"] | None = None
+    cells: Float64[np.ndarray, "snapshots 3 3"] | None = None
+    pbc: Bool[np.ndarray, "snapshots 3"] | None = None
+    stresses: Float64[np.ndarray, "snapshots 3 3"] | None = None
 
 
 def read_molecules(
@@ -49,19 +62,24 @@ def read_molecules(
     forces_key: str | None = "forces",
     dipole_key: str | None = None,
     polarizability_key: str | None = None,
+    stress_key: str | None = None,
+    virial_key: str | None = None,
     species_key: str | None = None,
     energy_unit: str = "eV",
     length_unit: str = "Angstrom",
     forces_unit: str | None = None,
     dipole_unit: str = "e*Angstrom",
     polarizability_unit: str = "Angstrom^3",
+    stress_unit: str = "eV/Angstrom^3",
+    virial_unit: str | None = None,
+    voigt_order: str = VOIGT_ORDER,
     need: Sequence[str] = ("energies", "forces"),
     split: str | None = None,
 ) -> Molecules:
     """All molecules of a file, converted once to eV and Angstrom.
 
-    Warns of snapshots that come twice, of periodic cells, which are ignored, and of XYZ that breaks
-    the format but has one meaning.
+    Warns of snapshots that come twice, of XYZ that breaks the format but has one meaning, and of
+    stresses of periodic snapshots that are not read though forces are.
 
     Args:
       path: XYZ, extended XYZ, a database, a trajectory or whatever else ASE reads; or a `.npz` file
@@ -71,13 +89,23 @@ def read_molecules(
       forces_key: what the forces are called; `None` leaves them out.
       dipole_key: what the dipole moment is called; `None` leaves it out.
       polarizability_key: what the polarizability, 3 by 3, is called; `None` leaves it out.
+      stress_key: what the stress is called, with the sign of ASE, positive under tension, and six
+        components or nine; `None` leaves it out.
+      virial_key: what the virial, minus the volume times the stress, is called, in place of the
+        stress.
       species_key: for `.npz` files, what they call the atomic numbers; `None` for a usual name.
       energy_unit: `eV`, `meV`, `kcal/mol`, `kJ/mol` or `hartree`.
       length_unit: `Angstrom`, `bohr` or `nm`.
       forces_unit: a unit of energy, a slash and one of length; `None` for the two above.
       dipole_unit: `e*Angstrom`, `Debye` or `e*bohr`.
       polarizability_unit: `Angstrom^3` or `bohr^3`, that is atomic units.
-      need: which of `energies`, `forces`, `dipoles` and `polarizabilities` must be there.
+      stress_unit: `eV/Angstrom^3`, `hartree/bohr^3`, `GPa`, `MPa`, `kbar` or `bar`.
+      virial_unit: one of energy, or of stress where the file has virials over the volume, as VASP
+        prints them; `None` for the unit of energies.
+      voigt_order: the order of six components of stresses and virials. Where ASE keeps a stress as
+        a result, it has the order of ASE.
+      need: which of `energies`, `forces`, `dipoles`, `polarizabilities` and `stresses` must be
+        there.
       split: for `.npz` files with several sets, the end of their names: `train` for `R_train`.
 
     Returns:
@@ -87,8 +115,23 @@ def read_molecules(
       UsageError: an argument that is not allowed.
       DataError: a defect of the file, with its snapshot, and its line if it has one.
     """
-    units = stated_units(energy_unit, length_unit, forces_unit, dipole_unit, polarizability_unit)
-    named = energy_key, forces_key, dipole_key, polarizability_key
+    units = stated_units(
+        energy_unit,
+        length_unit,
+        forces_unit,
+        dipole_unit,
+        polarizability_unit,
+        stress_unit,
+        virial_unit,
+    )
+    places = checked_order(voigt_order)
+    if stress_key is not None and virial_key is not None:
+        raise UsageError(
+            f"stress_key and virial_key must be at most one, got {stress_key!r} and {virial_key!r}"
+        )
+    if virial_key is not None:
+        need = ["virials" if name == "stresses" else name for name in need]
+    named = energy_key, forces_key, dipole_key, polarizability_key, stress_key, virial_key
     keys = dict(zip(_QUANTITIES, named, strict=True))
     for name in need:
         if keys.get(name) is None:
@@ -98,7 +141,7 @@ def read_molecules(
                 f"{', '.join(named_keys) or 'none'}, got {name!r}"
             )
     if Path(path).suffix.lower() == ".npz":
-        arrays, defects = read_arrays(path, keys, need, split, units, species_key)
+        arrays, defects = read_arrays(path, keys, need, split, units, species_key, places)
         for defect in defects.values():
             raise defect
         locations = [f"{path}: snapshot {index + 1}" for index in range(len(arrays["species"]))]
@@ -108,61 +151,47 @@ def read_molecules(
         images, locations, _ = snapshots
         if not images:
             raise DataError(f"{path}: must have one snapshot or more, got none")
-        periodic = [
-            location for image, location in zip(images, locations, strict=True) if image.pbc.any()
-        ]
-        if periodic:
-            warnings.warn(
-                f"{periodic[0]}: is periodic ({len(periodic)} of {len(images)} snapshots are); "
-                "cells are ignored",
-                stacklevel=2,
-            )
-        arrays = stack_snapshots(path, snapshots, keys, need, units)
+        arrays = stack_snapshots(path, snapshots, keys, need, units, places)
+    if "pbc" in arrays and arrays["pbc"].any():
+        cells = arrays["cells"] * units.scale("cells")
+        arrays["cells"] = checked_cells(cells, arrays["pbc"], locations)
+    else:
+        arrays.pop("cells", None)
+        arrays.pop("pbc", None)
     for name in ("positions", *(quantity for quantity in _QUANTITIES if quantity in arrays)):
         received = arrays[name]
         with np.errstate(over="ignore"):
             arrays[name] = received.astype(np.float64) * units.scale(name)
-        _refuse_not_finite(locations, name, received, arrays[name])
-    molecules = Molecules(
-        arrays["species"], arrays["positions"], *(arrays.get(name) for name in _QUANTITIES)
+        refuse_not_finite(locations, name, received, arrays[name])
+    refuse_of_other_kind(arrays, locations)
+    if "virials" in arrays:
+        arrays["stresses"] = _stresses(arrays.pop("virials"), arrays["cells"], units)
+    refuse_asymmetric(arrays, locations)
+    if "stresses" in arrays:
+        arrays["stresses"] = (arrays["stresses"] + np.swapaxes(arrays["stresses"], 1, 2)) / 2
+    species, positions = arrays.pop("species"), arrays.pop("positions")
+    molecules = Molecules(species, positions, *(arrays.get(name) for name in Molecules._fields[2:]))
+    refuse_coincident(
+        molecules.species, molecules.positions, locations, molecules.cells, molecules.pbc
     )
-    refuse_coincident(molecules.species, molecules.positions, locations)
-    _refuse_asymmetric(molecules, locations)
     _warn_of_duplicates(molecules, locations)
     return molecules
 
 
-def _refuse_not_finite(
-    locations: Sequence[str], name: str, received: np.ndarray, array: np.ndarray
-) -> None:
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
-        snapshot, *rest = wrong[0].tolist()
-        atom = f" of atom {rest[0] + 1}" if len(rest) == 2 else ""
-        raise DataError(
-            f"{locations[snapshot]}: {name}{atom} must be finite numbers, got "
-            f"{received[tuple(wrong[0])]}"
-        )
-
-
-def _refuse_asymmetric(molecules: Molecules, locations: Sequence[str]) -> None:
-    matrices = molecules.polarizabilities
-    if matrices is None:
-        return
-    odd = np.max(np.abs(matrices - np.swapaxes(matrices, 1, 2)), axis=(1, 2))
-    wrong = np.flatnonzero(odd > _ASYMMETRY * np.max(np.abs(matrices), axis=(1, 2)))
-    if len(wrong):
-        raise DataError(
-            f"{locations[wrong[0]]}: the polarizability must be a symmetric matrix, got one that "
-            f"differs from its transpose by {odd[wrong[0]]:.3g} Angstrom^3"
-        )
+def _stresses(
+    virials: Float64[np.ndarray, "snapshots 3 3"],
+    cells: Float64[np.ndarray, "snapshots 3 3"],
+    units: Units,
+) -> Float64[np.ndarray, "snapshots 3 3"]:
+    return -virials if is_per_volume(units.virial) else -virials / volumes(cells)[:, None, None]
 
 
 def _warn_of_duplicates(molecules: Molecules, locations: Sequence[str]) -> None:
     seen: dict[bytes, int] = {}
     copies = []
     for index, (species, positions) in enumerate(zip(*molecules[:2], strict=True)):
-        original = seen.setdefault(species.tobytes() + positions.tobytes(), index)
+        cell = b"" if molecules.cells is None else molecules.cells[index].tobytes()
+        original = seen.setdefault(species.tobytes() + positions.tobytes() + cell, index)
         if original != index:
             copies.append((index, original))
     if copies:

@@ -12,10 +12,12 @@ from experiments.data.checks import check_counts
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.choices import Source, Targets
+from experiments.tasks.molecules.data.alloys import simulate_alloys
 from experiments.tasks.molecules.data.copies import warn_of_copies
 from experiments.tasks.molecules.data.examples import MoleculeFacts, Part, make_examples
 from experiments.tasks.molecules.data.read import Molecules, read_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
+from experiments.tasks.molecules.data.voigt_order import VOIGT_ORDER
 
 _NEEDED: dict[Targets, tuple[str, ...]] = {
     "energy_forces": ("energies", "forces"),
@@ -46,12 +48,18 @@ def load_molecules(
     forces_key: str = "forces",
     dipole_key: str = "dipole",
     polarizability_key: str = "polarizability",
+    stress_key: str | None = None,
+    virial_key: str | None = None,
     energy_unit: str = "eV",
     length_unit: str = "Angstrom",
     forces_unit: str | None = None,
     dipole_unit: str = "e*Angstrom",
     polarizability_unit: str = "Angstrom^3",
+    stress_unit: str = "eV/Angstrom^3",
+    virial_unit: str | None = None,
+    voigt_order: str = VOIGT_ORDER,
     molecule: str = "ethanol",
+    elements: Sequence[str] = ("Cu", "Au"),
     temperature: float = 500.0,
     steps_between: int = 200,
     cache: str = "runs/data",
@@ -63,10 +71,12 @@ def load_molecules(
     follow each other in a simulation are alike: they share torsions, which take hundreds of
     femtoseconds to change. So a simulation is cut in blocks, with 2 ps that are thrown away between
     them: the test set, the validation set, and at the end the training set, so that more training
-    snapshots leave the other sets as they are.
+    snapshots leave the other sets as they are. Snapshots of alloys do not depend on each other, and
+    nothing is thrown away.
 
     Args:
-      kind: `"file"`, or `"tblite"` for a simulation. Each reads its own arguments of those below.
+      kind: `"file"`, `"tblite"` for a simulation of a molecule, or `"emt"` for alloys, whose
+        stresses are learnt beside forces. Each reads its own arguments of those below.
       targets: what is learnt, which must be there; nothing else is read.
       num_train: snapshots to train on.
       num_valid: snapshots to select by.
@@ -83,13 +93,19 @@ def load_molecules(
       forces_key: what files call the forces.
       dipole_key: what files call the dipole moment.
       polarizability_key: what files call the polarizability.
+      stress_key: what files call the stress, to learn it too; `None` for nothing.
+      virial_key: what files call the virial, which the stress is computed from; `None` for nothing.
       energy_unit: unit of energies in files.
       length_unit: unit of lengths in files.
       forces_unit: unit of forces in files; `None` for that of the two above.
       dipole_unit: unit of dipole moments in files.
       polarizability_unit: unit of polarizabilities in files.
+      stress_unit: unit of stresses in files.
+      virial_unit: unit of virials in files; `None` for that of energies.
+      voigt_order: order of six components of stresses and virials in files.
       molecule: what to simulate, as `simulate_molecule` understands it.
-      temperature: of the simulation, in kelvin.
+      elements: of the alloys, as `simulate_alloys` takes them.
+      temperature: of the simulation, in kelvin; of alloys the highest one.
       steps_between: steps of the simulation from one snapshot to the next.
       cache: the folder that keeps simulated snapshots.
 
@@ -99,7 +115,10 @@ def load_molecules(
       `(snapshots,)` minus the references, `forces` `(snapshots, atoms, 3)`, `dipole`
       `(snapshots, 3)` and `polarizability` `(snapshots, 3, 3)`, all float32; and `species`
       `(snapshots, atoms)`, int32, 1 for the first of the elements. They are padded at the end, with
-      zeros, to the largest molecule of the three sets.
+      zeros, to the largest molecule of the three sets. If any snapshot of the three is periodic,
+      there are `cell` `(snapshots, 3, 3)`, float32, lattice vectors in rows and zeros where there
+      are none, and `pbc` `(snapshots, 3)`, bool; and if stresses are learnt, `stress`
+      `(snapshots, 3, 3)` in eV/Angstrom^3, positive under tension.
 
     Raises:
       UsageError: an argument is out of range, or tblite is missing.
@@ -108,6 +127,9 @@ def load_molecules(
     counts = {"train": num_train, "valid": num_valid, "test": num_test}
     check_counts(counts)
     need = _NEEDED[targets]
+    learns_stress = kind == "emt" and targets == "energy_forces"
+    if learns_stress or stress_key is not None or virial_key is not None:
+        need = (*need, "stresses")
     if kind == "tblite":
         simulate = partial(
             simulate_molecule,
@@ -118,6 +140,11 @@ def load_molecules(
             cache=cache,
         )
         parts = _blocks(molecule, simulate, counts, -(-_GAP // max(1, steps_between)), need)
+    elif kind == "emt":
+        simulate = partial(
+            simulate_alloys, elements, temperature=temperature, seed=seed, cache=cache
+        )
+        parts = _blocks(f"EMT of {', '.join(elements)}", simulate, counts, 0, need)
     elif path is None:
         raise UsageError("path must be a file of molecules with kind 'file', got None")
     else:
@@ -128,11 +155,16 @@ def load_molecules(
             forces_key=forces_key if "forces" in need else None,
             dipole_key=dipole_key if "dipoles" in need else None,
             polarizability_key=polarizability_key if "polarizabilities" in need else None,
+            stress_key=stress_key,
+            virial_key=virial_key,
             energy_unit=energy_unit,
             length_unit=length_unit,
             forces_unit=forces_unit,
             dipole_unit=dipole_unit,
             polarizability_unit=polarizability_unit,
+            stress_unit=stress_unit,
+            virial_unit=virial_unit,
+            voigt_order=voigt_order,
             need=need,
         )
         sources = {
@@ -197,6 +229,10 @@ def _snapshots_at(
     molecules: Molecules, numbers: Int[np.ndarray, " chosen"], need: Sequence[str]
 ) -> Molecules:
     species, positions, *_ = molecules
-    names = Molecules._fields[2:]
-    labels = (getattr(molecules, name)[numbers] if name in need else None for name in names)
+    kept = {
+        name: array[numbers]
+        for name, array in molecules._asdict().items()
+        if array is not None and name in (*need, "cells", "pbc")
+    }
+    labels = (kept.get(name) for name in Molecules._fields[2:])
     return Molecules(species[numbers], positions[numbers], *labels)

@@ -133,13 +133,17 @@ def open_snapshots(
 
 def _arrays(path: str | os.PathLike[str], split: str | None, species_key: str | None) -> Snapshots:
     arrays, defects = read_arrays(path, {}, (), split, stated_units(), species_key)
-    pairs = zip(arrays["species"], arrays["positions"], strict=True)
+    species, positions = arrays["species"], arrays["positions"]
+
+    def snapshot(index: int) -> Atoms:
+        real = species[index] > 0
+        periodic = {"cell": "cells", "pbc": "pbc"} if "cells" in arrays else {}
+        of_cell = {name: arrays[array][index] for name, array in periodic.items()}
+        return Atoms(species[index][real], positions[index][real], **of_cell)
+
     return (
-        (
-            f"{path}: snapshot {index + 1}",
-            defects.get(index) or Atoms(numbers[numbers > 0], positions[numbers > 0]),
-        )
-        for index, (numbers, positions) in enumerate(pairs)
+        (f"{path}: snapshot {index + 1}", defects.get(index) or snapshot(index))
+        for index in range(len(species))
     )
 
 

@@ -12,6 +12,14 @@ _ENERGIES = {
     "hartree": ase.units.Hartree,
 }
 _LENGTHS = {"Angstrom": ase.units.Angstrom, "bohr": ase.units.Bohr, "nm": ase.units.nm}
+_STRESSES = {
+    "eV/Angstrom^3": ase.units.eV / ase.units.Angstrom**3,
+    "hartree/bohr^3": ase.units.Hartree / ase.units.Bohr**3,
+    "GPa": ase.units.GPa,
+    "MPa": 1e-3 * ase.units.GPa,
+    "kbar": 1e3 * ase.units.bar,
+    "bar": ase.units.bar,
+}
 SCALES = {
     "energy": _ENERGIES,
     "length": _LENGTHS,
@@ -26,6 +34,9 @@ SCALES = {
         "e*bohr": ase.units.Bohr,
     },
     "polarizability": {"Angstrom^3": ase.units.Angstrom**3, "bohr^3": ase.units.Bohr**3},
+    "stress": _STRESSES,
+    # Of stresses too: virials that were divided by the volume, as VASP prints them.
+    "virial": _ENERGIES | _STRESSES,
 }
 """In eV, Angstrom and elementary charges: the units of each quantity, by their names."""
 
@@ -45,6 +56,7 @@ _SPELLINGS = {
     "nanometer": "nm",
     "nanometre": "nm",
     "d": "Debye",
+    "kb": "kbar",
 }
 _ATOMIC = {
     "energy": "hartree",
@@ -52,6 +64,8 @@ _ATOMIC = {
     "forces": "hartree/bohr",
     "dipole": "e*bohr",
     "polarizability": "bohr^3",
+    "stress": "hartree/bohr^3",
+    "virial": "hartree",
 }
 
 
@@ -80,4 +94,12 @@ def known_unit(quantity: str, text: str) -> str | None:
         # Also a0 a0 a0.
         cube = re.fullmatch(r"(.+?)\*?\1\*?\1|(.+?)[*^]*3", word)
         unit = f"{known_unit('length', cube[1] or cube[2])}^3" if cube else None
+    elif unit is None and quantity in ("stress", "virial"):
+        energy, _, volume = word.rpartition("/")
+        unit = f"{known_unit('energy', energy)}/{known_unit('polarizability', volume)}"
     return unit if unit in SCALES[quantity] else None
+
+
+def is_per_volume(unit: str) -> bool:
+    """Whether a unit of virials is one of virials over volumes."""
+    return unit in _STRESSES

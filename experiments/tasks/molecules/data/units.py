@@ -18,6 +18,8 @@ _DECLARED = {
     "forces": r"f|forces?|gradients?",
     "dipole": r"d|dipoles?|dipole_moments?",
     "polarizability": r"alpha|polarizabilit(y|ies)",
+    "stress": r"stress(es)?",
+    "virial": r"virials?",
 }
 
 # Styles of units in LAMMPS.
@@ -40,6 +42,9 @@ _QUANTITIES = {
     "forces": "forces",
     "dipoles": "dipole",
     "polarizabilities": "polarizability",
+    "cells": "length",
+    "stresses": "stress",
+    "virials": "virial",
 }
 
 
@@ -51,6 +56,8 @@ class Units(NamedTuple):
     forces: str
     dipole: str
     polarizability: str
+    stress: str
+    virial: str
 
     def scale(self, name: str) -> float:
         """The unit of `positions`, `energies` ..., in eV, Angstrom and elementary charges."""
@@ -64,6 +71,8 @@ def stated_units(
     forces: str | None = None,
     dipole: str = "e*Angstrom",
     polarizability: str = "Angstrom^3",
+    stress: str = "eV/Angstrom^3",
+    virial: str | None = None,
 ) -> Units:
     """Checks the names of units, in any letter case.
 
@@ -73,6 +82,8 @@ def stated_units(
       forces: an energy, a slash and a length; `None` for the two above.
       dipole: unit of dipole moments.
       polarizability: unit of polarizability volumes.
+      stress: unit of stresses.
+      virial: an energy, or a stress for virials over the volume; `None` for the energy above.
 
     Returns:
       The units.
@@ -82,8 +93,9 @@ def stated_units(
     """
     energy, length = _known("energy", energy), _known("length", length)
     forces = f"{energy}/{length}" if forces is None else _known("forces", forces)
+    virial = energy if virial is None else _known("virial", virial)
     rest = _known("dipole", dipole), _known("polarizability", polarizability)
-    return Units(energy, length, forces, *rest)
+    return Units(energy, length, forces, *rest, _known("stress", stress), virial)
 
 
 def check_declared(
@@ -103,7 +115,7 @@ def check_declared(
       declared: names and values of a snapshot or a file, most of which are no units; `declarations`
         says which are.
       units: what the caller states.
-      read: what is read, of `positions`, `energies`, `forces`, `dipoles` and `polarizabilities`.
+      read: what is read, of the names of arrays, such as `positions` and `energies`.
       keys: what the file calls them.
 
     Raises:
@@ -122,9 +134,11 @@ def check_declared(
         for one in own or alike:
             if not _same(quantity, one.unit, units):
                 raise _contradiction(where, one, quantity, units)
+    # Units of everything are those of energies and lengths; virials may be over volumes.
+    others = [quantity for quantity in words if quantity != "virial"]
     for one in found:
         if not one.of:
-            _check_list(where, one, words, units)
+            _check_list(where, one, others, units)
 
 
 def _same(quantity: str, unit: str | float | None, units: Units) -> bool:

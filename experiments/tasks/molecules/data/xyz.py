@@ -180,11 +180,16 @@ def _snapshot(
     table = "\n".join(" ".join(row) for row in rows)
     try:
         text = io.StringIO(f"{len(rows)}\n{comment}\n{table}\n")
-        return next(ase.io.iread(text, 0, format="extxyz"))
+        atoms = next(ase.io.iread(text, 0, format="extxyz"))
     except Exception as error:  # ASE raises whatever its conversions meet.
         raise DataError(
             f"{where}, line {line}: must be extended XYZ, got what cannot be parsed ({error})"
         ) from error
+    stress = key_val_str_to_dict(comment).get("stress")
+    if stress is not None:
+        # ASE keeps six of its components, which may be more symmetric than the nine.
+        atoms.info["stress"] = stress
+    return atoms
 
 
 def _check_end(

@@ -5,6 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+NO_CELL = np.zeros((0, 2, 3))
+"""The lines around a molecule."""
+
 
 class DrawnFrame(NamedTuple):
     """A frame of a molecule, and what to write next to it.

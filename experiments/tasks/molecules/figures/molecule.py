@@ -10,7 +10,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from experiments.figures.style import AXES, INK, NEUTRAL, POSITIVE, Path, checked, styled
-from experiments.tasks.molecules.figures.drawn_frame import DrawnFrame, fraction, size_of
+from experiments.tasks.molecules.figures.drawn_frame import (
+    NO_CELL,
+    DrawnFrame,
+    fraction,
+    size_of,
+)
 from experiments.tasks.molecules.figures.painting import (
     faded,
     paint,
@@ -18,7 +23,7 @@ from experiments.tasks.molecules.figures.painting import (
     view_of_molecule,
     write,
 )
-from experiments.tasks.molecules.figures.solids import Solid, arrow, ball_and_stick, move
+from experiments.tasks.molecules.figures.solids import Solid, arrow, ball_and_stick, move, rods
 
 SHOWN = 8
 """Elements of a frame that get a panel of their own, of larger frames the heaviest."""
@@ -33,7 +38,7 @@ _TOP, _HEAD = 0.95, 1.2
 
 _CAPTION = (
     "Top: all elements; a fraction is the weight of the elements with an axis in that direction.   "
-    "Below: each element $(R, t)$,\nand in grey the canonical molecule $(x - t)\\,R$ that it "
+    "Below: each element $(R, t)$,\nand in grey the canonical {noun} $(x - t)\\,R$ that it "
     "makes, seen in fixed coordinates."
 )
 
@@ -46,6 +51,9 @@ def molecule_frames(
     numbers: Int[np.ndarray, " points"],
     names: Sequence[str],
     frames: Sequence[DrawnFrame],
+    *,
+    cell: Float[np.ndarray, "edges 2 3"] = NO_CELL,
+    noun: str = "molecule",
 ) -> None:
     """Draws the frames of a molecule side by side.
 
@@ -60,6 +68,8 @@ def molecule_frames(
       numbers: their atomic numbers.
       names: how the atoms are called.
       frames: at least one, with elements ordered by falling weight.
+      cell: the ends of lines to draw around the atoms, in angstrom.
+      noun: what the atoms are together.
 
     Raises:
       ValueError: an array has another shape than those named here, or values that are not finite.
@@ -79,13 +89,18 @@ def molecule_frames(
     figure = Figure(figsize=(_WIDTH * sum(columns), height))
     figure.text(0.5, 1 - 0.32 / height, title, ha="center", fontsize=16)
     style: Any = {"ha": "center", "va": "top", "color": NEUTRAL, "fontsize": 8.5}
-    figure.text(0.5, 1 - 0.45 / height, _CAPTION, **style)
+    figure.text(0.5, 1 - 0.45 / height, _CAPTION.format(noun=noun), **style)
     # Large molecules have small atoms.
     sides = int(np.clip(120 / np.sqrt(len(numbers)), 10, 26))
     molecule = ball_and_stick(positions, np.asarray(numbers), sides)
+    lines = rods(checked("cell", cell, (None, 2, 3)), 0.04, faded(NEUTRAL, 0.8))
+    # A crystal has no plane that it lies in.
+    view = view_of_canonical() if lines else view_of_molecule(positions - positions.mean(axis=0))
     left = 0.0
     for frame, count in zip(frames, columns, strict=True):
-        block = _Block(figure, left, count * _WIDTH, frame, molecule, positions, tuple(names))
+        block = _Block(
+            figure, left, count * _WIDTH, frame, molecule, lines, view, positions, tuple(names)
+        )
         _draw_block(block)
         left += count * _WIDTH
     figure.savefig(path, bbox_inches=None)
@@ -99,6 +114,8 @@ class _Block(NamedTuple):
     width: float
     frame: DrawnFrame
     molecule: list[Solid]
+    cell: list[Solid]
+    view: np.ndarray
     positions: np.ndarray
     names: tuple[str, ...]
 
@@ -122,11 +139,6 @@ class _Block(NamedTuple):
     def size(self) -> float:
         """How far the atoms reach."""
         return size_of(self.positions, self.frame.shift[0])
-
-    @property
-    def view(self) -> np.ndarray:
-        """How the molecule is seen."""
-        return view_of_molecule(self.positions - self.positions.mean(axis=0))
 
 
 def _draw_block(block: _Block) -> None:
@@ -153,7 +165,7 @@ def _draw_block(block: _Block) -> None:
 
 def _draw_overview(block: _Block, axes: Axes) -> None:
     frame, size, view = block.frame, block.size, block.view
-    solids, tips = list(block.molecule), []
+    solids, tips = [*block.molecule, *block.cell], []
     for axis, colour in enumerate(AXES):
         directions = _directions(frame, axis)
         labelled = len(directions) <= _LABELLED
@@ -186,7 +198,14 @@ def _draw_element(block: _Block, element: int, left: float, top: float) -> None:
     below = block.panel(left + 0.05, top + 0.34 + height + 0.08, width, height)
     canonical = move(block.molecule, linear, shift)
     for axes, solids, origin, directions, view, letters in (
-        (above, block.molecule, shift, linear.T, block.view, ("$e_1$", "$e_2$", "$e_3$")),
+        (
+            above,
+            block.molecule + block.cell,
+            shift,
+            linear.T,
+            block.view,
+            ("$e_1$", "$e_2$", "$e_3$"),
+        ),
         (below, canonical, np.zeros(3), np.eye(3), view_of_canonical(), ("$x$", "$y$", "$z$")),
     ):
         arrows = [

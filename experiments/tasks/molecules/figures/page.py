@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib.colors import to_rgb
 
 from experiments.errors import UsageError
-from experiments.figures.style import INK, Path
+from experiments.figures.style import INK, NEUTRAL, Path
 from experiments.files import write_whole
-from experiments.tasks.molecules.figures.drawn_frame import DrawnFrame, size_of
-from experiments.tasks.molecules.figures.solids import ball_and_stick
+from experiments.tasks.molecules.figures.drawn_frame import NO_CELL, DrawnFrame, size_of
+from experiments.tasks.molecules.figures.solids import ball_and_stick, rods
 from experiments.tasks.molecules.figures.traces import atom_labels, axes, element, legend, mesh
 
 _FEW, _MOST, _ATOMS = 8, 24, 300
@@ -54,13 +55,13 @@ p {{ margin: 0 0 6px; max-width: 75em; }}
 </body>
 </html>
 """
-_LEFT = "the molecule <i>x</i> with elements (<i>R</i>, <i>t</i>) of its frames"
-_RIGHT = "the canonical molecule (<i>x</i> − <i>t</i>) <i>R</i> of each"
+_LEFT = "the {noun} <i>x</i> with elements (<i>R</i>, <i>t</i>) of its frames"
+_RIGHT = "the canonical {noun} (<i>x</i> − <i>t</i>) <i>R</i> of each"
 _HINT = (
     "Drag to rotate, scroll to zoom. Click an element in the list to show or hide it, double-click "
-    "it to see it alone; the buttons show whole frames. Elements whose canonical molecules coincide "
-    "have the same form. However the group moves the molecule, the axes on the left move with it, "
-    "and the canonical molecules stay the same."
+    "it to see it alone; the buttons show whole frames. Elements whose canonical {noun}s coincide "
+    "have the same form. However the group moves the {noun}, the axes on the left move with it, "
+    "and the canonical {noun}s stay the same."
 )
 
 
@@ -71,6 +72,9 @@ def interactive_frames(
     numbers: Int[np.ndarray, " points"],
     names: Sequence[str],
     frames: Sequence[DrawnFrame],
+    *,
+    cell: Float[np.ndarray, "edges 2 3"] = NO_CELL,
+    noun: str = "molecule",
 ) -> None:
     """Writes a page with a molecule and the elements of its frames, each to be shown or hidden.
 
@@ -81,6 +85,8 @@ def interactive_frames(
       numbers: their atomic numbers.
       names: how the atoms are called.
       frames: at least one, with elements ordered by falling weight.
+      cell: the ends of lines to draw around the atoms, in angstrom.
+      noun: what the atoms are together.
 
     Raises:
       UsageError: plotly, which the page is made with, is not installed.
@@ -94,7 +100,8 @@ def interactive_frames(
     molecule = ball_and_stick(positions, np.asarray(numbers), _SIDES)
     most = max(_FEW, min(_MOST, _ATOMS // len(names)))
     size = max(size_of(positions, frame.shift[0]) for frame in frames)
-    traces = [mesh(solid, "scene") for solid in molecule]
+    lines = rods(cell, 0.04, to_rgb(NEUTRAL))
+    traces = [mesh(solid, "scene") for solid in molecule + lines]
     traces += axes(np.zeros(3), np.eye(3), size, "scene2", "xyz", {})
     owners = [(-1, -1)] * len(traces)
     for index, frame in enumerate(frames):
@@ -105,7 +112,7 @@ def interactive_frames(
     for trace, owner in zip(traces, owners, strict=True):
         trace["visible"] = _shown(owner, (0, 0))
     figure = Figure(data=traces)
-    layout = _layout(frames, size)
+    layout = _layout(frames, size, noun)
     if len(names) <= _LABELLED:
         layout["scene"]["annotations"] = atom_labels(names, positions)
     figure.update_layout(layout, updatemenus=[_buttons(frames, owners)])
@@ -118,7 +125,8 @@ def interactive_frames(
         div_id="molecule",
     )
     heads = "".join(_head(frame, most) for frame in frames)
-    page = _PAGE.format(title=html.escape(title), hint=_HINT, frames=heads, picture=picture)
+    hint = _HINT.format(noun=noun)
+    page = _PAGE.format(title=html.escape(title), hint=hint, frames=heads, picture=picture)
     write_whole(pathlib.Path(path), page)
 
 
@@ -154,7 +162,7 @@ def _buttons(frames: Sequence[DrawnFrame], owners: list[tuple[int, int]]) -> dic
     return row | {"buttons": buttons}
 
 
-def _layout(frames: Sequence[DrawnFrame], size: float) -> dict[str, Any]:
+def _layout(frames: Sequence[DrawnFrame], size: float, noun: str) -> dict[str, Any]:
     middle = frames[0].shift[0]
     layout: dict[str, Any] = {
         "font": {"color": INK},
@@ -174,7 +182,13 @@ def _layout(frames: Sequence[DrawnFrame], size: float) -> dict[str, Any]:
             ends = [float(coordinate) - 1.6 * size, float(coordinate) + 1.6 * size]
             scene[f"{letter}axis"] = {"visible": False, "range": ends}
         layout[name] = scene
-        note = {"text": words, "x": left + 0.2, "y": 1.0, "yanchor": "bottom", "showarrow": False}
+        note = {
+            "text": words.format(noun=noun),
+            "x": left + 0.2,
+            "y": 1.0,
+            "yanchor": "bottom",
+            "showarrow": False,
+        }
         notes.append(note | {"xref": "paper", "yref": "paper"})
     layout["annotations"] = notes
     for index, frame in enumerate(frames):

@@ -9,6 +9,8 @@ _SIDES = 16
 """Flat faces around a shaft."""
 _PIECES = 8
 """Lengths that a shaft is cut into: long faces, painted from back to front, would hide others."""
+_ROD_SIDES, _ROD_PIECES = 6, 24
+"""The same of a rod, which is thin and may be as long as a cell."""
 
 _BOND_TOLERANCE = 0.4
 """Angstroms by which a bond may be longer than the sum of two covalent radii."""
@@ -79,6 +81,16 @@ def arrow(
     return _revolve(np.array(outline + head), start, direction, colour, _SIDES)
 
 
+def rods(
+    lines: Float[np.ndarray, "lines 2 3"], radius: float, colour: tuple[float, float, float]
+) -> list[Solid]:
+    """Lines between two ends each, as one solid if there are any."""
+    pieces = [
+        _stick(start, end - start, radius, colour, _ROD_SIDES, _ROD_PIECES) for start, end in lines
+    ]
+    return [merge(pieces)] if pieces else []
+
+
 def move(
     solids: list[Solid], linear: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
 ) -> list[Solid]:
@@ -115,8 +127,9 @@ def _stick(
     radius: float,
     colour: tuple[float, float, float],
     sides: int,
+    pieces: int = _PIECES // 4,
 ) -> Solid:
-    heights = np.linspace(0, np.linalg.norm(direction), _PIECES // 4 + 1)
+    heights = np.linspace(0, np.linalg.norm(direction), pieces + 1)
     outline = np.stack([np.full(len(heights), radius), heights], axis=1)
     return _revolve(outline, start, direction, colour, sides)
 

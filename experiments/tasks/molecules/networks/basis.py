@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from experiments.tasks.molecules.networks.neighbour_table import NeighbourTable
 from symjax_frames.linalg import safe_norm
 from symjax_frames.nn import CompleteGraph, EdgeList
 
-Graph = CompleteGraph | EdgeList
+Graph = CompleteGraph | EdgeList | NeighbourTable
 
 
 class Edges(NamedTuple):
@@ -88,19 +89,24 @@ def direction_basis(
     return jnp.stack(columns, axis=-1)
 
 
+def edge_vectors(positions: Float[Array, "atoms 3"], graph: Graph) -> Float[Array, "*edges 3"]:
+    """From the receiver of each edge to its sender, in Angstrom."""
+    if isinstance(graph, NeighbourTable):
+        return graph.vectors
+    return graph.at_senders(positions) - graph.at_receivers(positions)
+
+
 def edge_basis(
-    positions: Float[Array, "atoms 3"], graph: Graph, *, cutoff: float, radial: int, degree: int
+    vectors: Float[Array, "*edges 3"], *, cutoff: float, radial: int, degree: int
 ) -> Edges:
     """What is seen of every edge, with derivatives that stay finite on padding and on the diagonal.
 
     Args:
-      positions: in Angstrom.
-      graph: which atoms see which.
+      vectors: from receivers to senders in Angstrom, zero for what is no edge.
       cutoff: in Angstrom, beyond which atoms do not see each other.
       radial: number of functions of the distance.
       degree: of the polynomials in the direction.
     """
-    vectors = graph.at_senders(positions) - graph.at_receivers(positions)
     squared = jnp.sum(vectors**2, axis=-1, keepdims=True)
     # An edge from an atom to itself is put out of sight, where nothing has a derivative.
     away = jnp.zeros_like(vectors).at[..., 0].set(2 * cutoff)

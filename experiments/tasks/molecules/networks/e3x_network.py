@@ -10,7 +10,7 @@ from flax import linen, nnx
 from jaxtyping import Array, Float, Int
 
 from experiments.errors import UsageError
-from experiments.tasks.molecules.networks.basis import Graph
+from experiments.tasks.molecules.networks.basis import Graph, edge_vectors
 from symjax_frames import nn
 
 
@@ -89,7 +89,7 @@ class _Layers(linen.Module):
     @linen.compact
     def __call__(self, positions: Array, species: Array, graph: Graph) -> Array:
         e3x, dtype = _e3x(), positions.dtype
-        vectors = graph.at_senders(positions) - graph.at_receivers(positions)
+        vectors = edge_vectors(positions, graph)
         seen = graph.edge_mask & (jnp.sum(vectors**2, axis=-1) > 0)
         # What is no edge is put out of sight, where nothing has a derivative.
         away = jnp.asarray([2 * self.cutoff, 0, 0], dtype)
@@ -136,8 +136,12 @@ class _MessagePass(linen.Module):
         if isinstance(graph, nn.CompleteGraph):
             products = jnp.einsum("ijlf,jmf->ilmf", filters, nodes)
         else:
-            products = filters[:, :, None] * nodes[graph.senders][:, None]
-            products = jax.ops.segment_sum(products, graph.receivers, len(graph.mask))
+            count, *parts = nodes.shape
+            seen = graph.at_senders(nodes.reshape(count, -1))
+            seen = seen.reshape(*seen.shape[:-1], 1, *parts)
+            products = filters[..., :, None, :] * seen
+            flat = products.reshape(*graph.edge_mask.shape, -1)
+            products = graph.total(flat).reshape(count, *products.shape[-3:])
 
         degrees = (filters.shape[-2], nodes.shape[-2], (self.max_degree + 1) ** 2)
         degrees = tuple(round(size**0.5) - 1 for size in degrees)

@@ -1,13 +1,14 @@
 """What the networks for molecules share: an embedding, rounds over the edges, and a readout."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from experiments.tasks.molecules.networks.basis import Graph, edge_basis
+from experiments.tasks.molecules.networks.basis import Edges, Graph, edge_basis, edge_vectors
 from symjax_frames import nn
 
 
@@ -16,6 +17,30 @@ def species_embedding(num_species: int, hidden: int, *, rngs: nnx.Rngs) -> nnx.E
     return nnx.Embed(
         num_species + 1, hidden, embedding_init=nnx.initializers.normal(1.0), rngs=rngs
     )
+
+
+class Round(nnx.Module):
+    """A round of messages, in two parts: what atoms send, and what becomes of it."""
+
+    @abstractmethod
+    def sent(self, nodes: Float[Array, "atoms hidden"]) -> Float[Array, "atoms features"]:
+        """What each atom sends to all that see it."""
+
+    @abstractmethod
+    def received(
+        self,
+        nodes: Float[Array, "atoms hidden"],
+        seen: Float[Array, "*edges features"],
+        edges: Edges,
+        graph: Graph,
+    ) -> Float[Array, "atoms hidden"]:
+        """The atoms after the round, of what each edge sees of its sender."""
+
+    def __call__(
+        self, nodes: Float[Array, "atoms hidden"], edges: Edges, graph: Graph
+    ) -> Float[Array, "atoms hidden"]:
+        """The atoms after the round."""
+        return self.received(nodes, graph.at_senders(self.sent(nodes)), edges, graph)
 
 
 class EdgeRounds(nnx.Module):
@@ -38,8 +63,8 @@ class EdgeRounds(nnx.Module):
       rngs: where the parameters are drawn from.
     """
 
-    layer: ClassVar[Callable[..., nnx.Module]]
-    """Built as `layer(edge_features, hidden, rngs=rngs)`; maps `(nodes, edges, graph)` to nodes."""
+    layer: ClassVar[Callable[..., Round]]
+    """Built as `layer(edge_features, hidden, rngs=rngs)`."""
 
     def __init__(
         self,
@@ -61,6 +86,10 @@ class EdgeRounds(nnx.Module):
         )
         self.readout = nn.MLP([hidden, hidden, outputs], rngs=rngs)
 
+    def embedded(self, species: Int[Array, " atoms"], dtype: Any) -> Float[Array, "atoms hidden"]:
+        """The atoms before the first round."""
+        return self.embedding(species).astype(dtype)
+
     def __call__(
         self,
         positions: Float[Array, "atoms 3"],
@@ -68,8 +97,8 @@ class EdgeRounds(nnx.Module):
         graph: Graph,
     ) -> Float[Array, "atoms outputs"]:
         """The outputs of each atom."""
-        edges = self.basis(positions, graph)
-        nodes = self.embedding(species).astype(positions.dtype)
+        edges = self.basis(edge_vectors(positions, graph))
+        nodes = self.embedded(species, positions.dtype)
         for layer in self.layers:
             nodes = layer(nodes, edges, graph)
         return self.readout(nodes)

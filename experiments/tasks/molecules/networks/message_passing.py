@@ -5,14 +5,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from experiments.tasks.molecules.networks.basis import Edges, Graph
-from experiments.tasks.molecules.networks.edge_rounds import EdgeRounds
+from experiments.tasks.molecules.networks.edge_rounds import EdgeRounds, Round
 from symjax_frames import nn
 
 _NEIGHBOURS = 2.0
 """Sums over neighbours are divided by it: the root of about four bonds."""
 
 
-class _Layer(nnx.Module):
+class _Layer(Round):
     def __init__(self, edge_features: int, hidden: int, *, rngs: nnx.Rngs):
         self.receiver = nnx.Linear(hidden, hidden, rngs=rngs)
         self.sender = nnx.Linear(hidden, hidden, use_bias=False, rngs=rngs)
@@ -21,10 +21,17 @@ class _Layer(nnx.Module):
         self.right = nnx.Linear(hidden, hidden, use_bias=False, rngs=rngs)
         self.update = nn.MLP([3 * hidden, 2 * hidden, hidden], rngs=rngs)
 
-    def __call__(
-        self, nodes: Float[Array, "atoms hidden"], edges: Edges, graph: Graph
+    def sent(self, nodes: Float[Array, "atoms hidden"]) -> Float[Array, "atoms hidden"]:
+        return self.sender(nodes)
+
+    def received(
+        self,
+        nodes: Float[Array, "atoms hidden"],
+        seen: Float[Array, "*edges hidden"],
+        edges: Edges,
+        graph: Graph,
     ) -> Float[Array, "atoms hidden"]:
-        messages = graph.at_receivers(self.receiver(nodes)) + graph.at_senders(self.sender(nodes))
+        messages = graph.at_receivers(self.receiver(nodes)) + seen
         total = graph.total(messages * self.filter(edges.features)) / _NEIGHBOURS
         products = self.left(total) * self.right(total)
         return nodes + self.update(jnp.concatenate([nodes, total, products], axis=-1))

@@ -5,7 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from experiments.tasks.molecules.networks.basis import Edges, Graph
-from experiments.tasks.molecules.networks.edge_rounds import EdgeRounds
+from experiments.tasks.molecules.networks.edge_rounds import EdgeRounds, Round
 from symjax_frames import nn
 
 _HEADS = 4
@@ -13,7 +13,7 @@ _SHARPEST = 8.0
 """Bound of the scores: no exponential overflows, and none needs a maximum, which has kinks."""
 
 
-class _Layer(nnx.Module):
+class _Layer(Round):
     def __init__(self, edge_features: int, hidden: int, *, rngs: nnx.Rngs):
         if hidden % _HEADS:
             raise ValueError(f"hidden must be a multiple of the {_HEADS} heads, got {hidden}")
@@ -23,17 +23,24 @@ class _Layer(nnx.Module):
         self.mix = nnx.Linear(hidden, hidden, rngs=rngs)
         self.update = nn.MLP([hidden, 2 * hidden, hidden], rngs=rngs)
 
-    def __call__(
-        self, nodes: Float[Array, "atoms hidden"], edges: Edges, graph: Graph
+    def sent(self, nodes: Float[Array, "atoms hidden"]) -> Float[Array, "atoms features"]:
+        return self.key_value(nodes)
+
+    def received(
+        self,
+        nodes: Float[Array, "atoms hidden"],
+        seen: Float[Array, "*edges features"],
+        edges: Edges,
+        graph: Graph,
     ) -> Float[Array, "atoms hidden"]:
         hidden = nodes.shape[-1]
-        keys, values = jnp.split(graph.at_senders(self.key_value(nodes)), 2, axis=-1)
-        seen = self.edge(edges.features)
+        keys, values = jnp.split(seen, 2, axis=-1)
+        of_edge = self.edge(edges.features)
         products = graph.at_receivers(self.query(nodes)) * keys
         scores = jnp.sum(_by_head(products), axis=-1) * (_HEADS / hidden) ** 0.5
-        scores = _SHARPEST * jnp.tanh((scores + seen[..., hidden:]) / _SHARPEST)
+        scores = _SHARPEST * jnp.tanh((scores + of_edge[..., hidden:]) / _SHARPEST)
         weights = jnp.exp(scores) * edges.envelope
-        values = _by_head(values + seen[..., :hidden]) * weights[..., None]
+        values = _by_head(values + of_edge[..., :hidden]) * weights[..., None]
         sums = graph.total(values.reshape(*values.shape[:-2], hidden))
         whole = jnp.repeat(1 + graph.total(weights), hidden // _HEADS, axis=-1)
         nodes += self.mix(sums / whole)

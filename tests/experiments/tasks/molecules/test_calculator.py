@@ -18,7 +18,7 @@ from ase.vibrations import Vibrations
 
 from experiments.errors import UsageError
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
-from experiments.tasks.molecules.networks.basis import edge_basis
+from experiments.tasks.molecules.networks.basis import edge_basis, edge_vectors
 from experiments.tasks.molecules.networks.neighbours import nearest_neighbours
 from symjax_frames import nn
 from tests.helpers.tiny_potential import TinyPotential, averaged, network, pairs
@@ -321,7 +321,8 @@ def test_room_for_neighbours_grows_and_says_so(monkeypatch):
     def energy(positions, species, graph=None):
         graph = nn.CompleteGraph(species > 0) if graph is None else graph
         traces.append(type(graph))
-        edges = edge_basis(positions, graph, cutoff=2.5, radial=2, degree=1)
+        vectors = edge_vectors(positions, graph)
+        edges = edge_basis(vectors, cutoff=2.5, radial=2, degree=1)
         sums = graph.total(edges.features)
         return jnp.sum(jnp.sin(sums))
 

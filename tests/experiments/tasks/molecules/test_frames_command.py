@@ -125,8 +125,8 @@ def test_the_tables_say_what_the_frames_are(pyridine, tmp_path, capsys, monkeypa
     assert sum("+1" in row for row in rows) == sum("-1" in row for row in rows) == 6
 
     # All tests share molecules of few sizes, so that few programs are compiled.
-    monkeypatch.setattr(shown_frames, "molecule_frames", lambda *unused: None)
-    monkeypatch.setattr(shown_frames, "interactive_frames", lambda *unused: None)
+    monkeypatch.setattr(shown_frames, "molecule_frames", lambda *unused, **options: None)
+    monkeypatch.setattr(shown_frames, "interactive_frames", lambda *unused, **options: None)
     assert main(["frames", "methane", "--out", str(tmp_path), "--frame", "pca"]) == 0
     assert "this is no frame" in capsys.readouterr().out
     assert main(["frames", "H2O", "--out", str(tmp_path), "--group", "SE"]) == 0

@@ -140,7 +140,7 @@ def test_polarizabilities_are_read_as_volumes(tmp_path, ending):
     np.testing.assert_allclose(read, alpha[0], rtol=1e-6)
     snapshots[0].info["alpha"] = alpha[0] + np.triu(np.ones((3, 3)), 1)
     ase.io.write(tmp_path / "odd.traj", snapshots[0])
-    refused(tmp_path / "odd.traj", "snapshot 1:", "polarizability", "by 1 ", **options)
+    refused(tmp_path / "odd.traj", "snapshot 1: polarizabilities", "by 1 ", **options)
 
 
 def test_units_are_converted_once(tmp_path):
@@ -383,7 +383,7 @@ def test_what_has_one_meaning_but_is_not_right_is_warned_of_once(tmp_path):
         wide: r"snapshot 1: the last 3 columns.*\(1 more such remarks\)",
         f"3\n==== water ====\n{WATER}": "snapshot 1, line 2: the comment",
         f"3\n\n{WATER}"[:-2]: "line 5, the last",
-        f'3\nLattice="9 0 0 0 9 0 0 0 9"\n{WATER}': "snapshot 1, line 2: .*periodic",
+        f'3\nLattice="9 0 0 0 9 0 0 0 9" stress="1 0 0 0 1 0 0 0 1"\n{WATER}': "xyz: has stress ",
     }
     for content, pattern in cases.items():
         with pytest.warns(UserWarning, match=pattern) as caught:

@@ -180,7 +180,8 @@ def test_energies_are_in_units_of_the_scale_of_the_training_set():
 
 def make_task(monkeypatch, targets, model=SIZES, **train):
     """The task without its data."""
-    monkeypatch.setattr(molecules, "load_molecules", lambda **_: ({}, FACTS))
+    splits = {"train": {"species": SPECIES[None]}}
+    monkeypatch.setattr(molecules, "load_molecules", lambda **_: (splits, FACTS))
     data = {"kind": "file", "path": "unread.npz", "targets": targets}
     sections = {"data": data, "model": model, "train": {"epochs": 1, **train}}
     return molecules.MoleculesTask(MoleculesConfig(task="molecules", run="unused", **sections))

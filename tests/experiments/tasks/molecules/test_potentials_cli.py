@@ -136,7 +136,10 @@ def test_training_keeps_the_facts_and_evaluates_forces(trained, evaluated):
     facts = json.loads((trained / "facts.json").read_text())
     assert facts["elements"] == [1, 7, 8]
     stored, printed = evaluated
-    assert set(stored["test"]) == {"energy_meV", "forces_meV_A", "energy_spread_meV"}
+    roots = {"energy_rmse_meV_atom", "forces_rmse_meV_A"}
+    assert set(stored["test"]) == {"energy_meV", "forces_meV_A", "energy_spread_meV", *roots}
+    mean, root = (stored["test"][name][0] for name in ("forces_meV_A", "forces_rmse_meV_A"))
+    assert mean < root < 3 * mean
     # Of networks that see the canonical molecule in four orientations, and of both networks.
     assert min(stored["test"]["energy_spread_meV"]) > 0.1
     assert stored["committee"]["energy_deviation_meV"] > 0.1

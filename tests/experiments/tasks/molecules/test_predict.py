@@ -255,10 +255,10 @@ def test_where_reading_or_writing_fails_the_other_snapshots_are_there(
         yield from itertools.islice(stream(path, split), 3)
         raise MemoryError("of the reader")
 
-    def fails(number, prediction):
+    def fails(number, prediction, **options):
         if number == 2:
             raise RuntimeError("of the\nwriter")
-        return write(number, prediction)
+        return write(number, prediction, **options)
 
     monkeypatch.setattr(experiments.tasks.molecules.predict, "stream_snapshots", ends)
     monkeypatch.setattr(experiments.tasks.molecules.predict, "as_extended_xyz", fails)
@@ -610,13 +610,14 @@ def test_a_full_disk_leaves_whole_snapshots(tmp_path, monkeypatch, potential):
     assert sources(tmp_path / "kept.xyz") == [1, *range(3, 10)]
 
 
-def test_cells_are_ignored_with_one_warning_and_tables_alone_are_read(tmp_path, potential):
+def test_cells_cost_an_error_unless_they_are_ignored_and_tables_alone_are_read(tmp_path, potential):
     boxed = waters(3)[0].replace("\n\n", '\nLattice="9 0 0 0 9 0 0 0 9"\n', 1)
     path = written(tmp_path / "in.xyz", [waters(1)[0], boxed])
-    with pytest.warns(
-        UserWarning, match=r"snapshot 2, line 7: is periodic \(1 of 2 snapshots are\)"
-    ):
-        run(potential, path, tmp_path / "out.xyz")
+    message = failing(potential, path, tmp_path / "refused.xyz")
+    assert "1 of 2 snapshots" in message and message.count("atoms.pbc must be False") == 1
+    assert "snapshot 2, line 7: " in message and "--ignore-cells" in message
+    assert sources(tmp_path / "refused.xyz") == [1]
+    run(potential, path, tmp_path / "out.xyz", ignore_cells=True)
     first, second = snapshots(tmp_path / "out.xyz")
     np.testing.assert_array_equal(second.cell, 9 * np.eye(3))
     assert second.pbc.all() and second.info["cell_ignored"] and "cell_ignored" not in first.info

@@ -62,8 +62,8 @@ def snapshot():
     return atoms
 
 
-def written(atoms):
-    return as_extended_xyz(7, Labelled(atoms, -1.5, FORCES))
+def written(atoms, stress=None):
+    return as_extended_xyz(7, Labelled(atoms, -1.5, FORCES, stress), cell_ignored=stress is None)
 
 
 def read(text):

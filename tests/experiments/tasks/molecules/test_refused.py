@@ -95,11 +95,11 @@ def test_a_frame_that_lost_weight_makes_no_energy():
     near, far = changed(positions=(1, [0, 0, 0.9])), molecule("H2O")
     potential = Leaky()
     lost, kept = Evaluator(potential, 1.0)([("near", near), ("far", far)])
-    assert isinstance(lost, DataError) and "near: its robust frame" in str(lost)
+    assert isinstance(lost, DataError) and "near: its frame" in str(lost)
     assert re.search(r"25 % .*model.max_elements .*159 .*model.capacity .*\[3, 14\]", str(lost))
     calculator = SymmetrizedCalculator.of(potential, 1.0)
     assert kept.energy == pytest.approx(calculator.get_potential_energy(far), rel=1e-6)
-    with pytest.raises(UsageError, match="H2O: its robust frame .*25 %"):
+    with pytest.raises(UsageError, match="H2O: its frame .*25 %"):
         calculator.get_potential_energy(near)
 
 

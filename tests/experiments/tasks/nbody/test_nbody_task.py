@@ -61,12 +61,12 @@ def generic(task):
     draws = np.random.default_rng(0)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     return jax.tree.map(
-        lambda leaf: jnp.asarray(0.5 * draws.normal(size=leaf.shape), leaf.dtype), shapes
+        lambda leaf: (0.5 * draws.normal(size=leaf.shape)).astype(leaf.dtype), shapes
     )
 
 
 def first(task, split):
-    return {name: jnp.asarray(array[:6]) for name, array in task.splits[split].items()}
+    return {name: array[:6] for name, array in task.splits[split].items()}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,0 +1,355 @@
+"""Energies as sums over atoms, each averaged over the local frame of its surroundings."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+import symjax_frames as sf
+from experiments.errors import UsageError
+from experiments.frame_room import MOST_DROPPED, Room
+from experiments.tasks.molecules import spread
+from experiments.tasks.molecules.choices import Targets
+from experiments.tasks.molecules.config import MoleculesModelConfig
+from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.networks.element_rounds import outputs_in_turn
+from experiments.tasks.molecules.networks.neighbour_table import (
+    Elements,
+    NeighbourTable,
+    Surroundings,
+    all_others,
+)
+from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential, Property
+
+_FRAMES = 4096
+"""Atoms whose frames are made together."""
+_AT_A_TIME = 16
+"""Structures whose frames are looked at together."""
+
+_Networks = Callable[["_Atoms", Elements], Float[Array, "networks elements"]]
+
+
+class _Atoms(NamedTuple):
+    """The atoms of a batch, one after the other.
+
+    Attributes:
+      vectors: to the neighbours of each in Angstrom, zero for padding.
+      senders: the numbers of these in the batch.
+      species: 0 for padding.
+    """
+
+    vectors: Float[Array, "atoms slots 3"]
+    senders: Int[Array, "atoms slots"]
+    species: Int[Array, " atoms"]
+
+
+class LocalPotential(Potential):
+    r"""A network for the surroundings of atoms, averaged over the local frame of each atom.
+
+    Formula, with the elements $Q_{ik}$ and weights $w_{ik}$ of the frame of atom $i$, the vectors
+    $r_{ij}$ to its neighbours and what these send, turned into that element:
+    $$E = \sum_i \sum_k w_{ik}\, \phi(Q_{ik}^T r_{ij}, z_j, \ldots)$$
+
+    So the energies of molecules that are far apart add up, a crystal has an energy, and the cost is
+    in proportion to the number of atoms. The network passes messages between frames, as
+    `NeighbourTable` describes.
+
+    The arguments are those of `Potential`.
+
+    References:
+      Lippmann et al., Beyond Canonicalization: How Tensorial Messages Improve Equivariant Message
+      Passing, ICLR 2025, arXiv:2405.15389.
+      Pozdnyakov and Ceriotti, Smooth, exact rotational symmetrization for deep learning on point
+      clouds, NeurIPS 2023, arXiv:2305.19302.
+    """
+
+    def outputs(self, params: PyTree[Array]) -> _Networks:
+        """The energies in eV that each network gives to elements of the frames of atoms."""
+        backbone = nnx.merge(self._graph, nnx.State(params)).backbone
+
+        def of_elements(atoms: _Atoms, elements: Elements) -> Array:
+            nodes_of = functools.partial(self._nodes, atoms)
+            if elements.atoms is None:
+                table, species = nodes_of(elements)
+                values = backbone(table.vectors[:, 0], species, table)
+            else:
+                values = outputs_in_turn(backbone, nodes_of, elements, *atoms.senders.shape)
+            return jnp.asarray(self.facts.scale, values.dtype) * values[None, :, 0]
+
+        return of_elements
+
+    def energy(self, params: PyTree[Array]) -> Property:
+        """The model as it is evaluated: averaged over whole frames."""
+        energies = self.energies(params)
+
+        def value(*molecule: Any) -> Float[Array, ""]:
+            return energies(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], molecule))[0]
+
+        return value
+
+    def energies(self, params: PyTree[Array]) -> Property:
+        """The same for a batch."""
+        both = self.with_spreads(params)
+        return lambda *batch: both(*batch)[0]
+
+    def with_spreads(self, params: PyTree[Array]) -> EnergiesAndSpreads:
+        """The same, and how far to trust the energies, by the names in `spread`."""
+        networks = self.outputs(params)
+
+        def value(
+            positions: Array, species: Array, surroundings: Surroundings | None = None
+        ) -> tuple[Array, dict[str, Array]]:
+            atoms = _side_by_side(positions, species, surroundings)
+            values, variances = self._whole(networks, atoms)
+            values = jnp.sum(values.reshape(-1, *species.shape), axis=-1)
+            variances = jax.lax.stop_gradient(variances)
+            # Elements of different atoms have nothing to do with each other.
+            total = jnp.sum(variances.reshape(species.shape), axis=-1)
+            spreads = {spread.FRAME: jnp.sqrt(total)}
+            if len(values) > 1:
+                deviation = jnp.std(jax.lax.stop_gradient(values), axis=0, ddof=1)
+                spreads[spread.ENERGY] = deviation
+            return jnp.mean(values, axis=0), spreads
+
+        return value
+
+    def trained(self, params: PyTree[Array]) -> Property:
+        """The model as it is trained, a function of `(key, positions, species, surroundings)`."""
+        of_batch = self.trained_batch(params)
+
+        def value(*drawn_and_molecule: Any) -> Float[Array, ""]:
+            return of_batch(*jax.tree.map(lambda leaf: leaf[None], drawn_and_molecule))[0]
+
+        return value
+
+    def trained_batch(self, params: PyTree[Array]) -> Property:
+        """The same of a batch, with a key for each example.
+
+        Elements are drawn for each atom on its own, with weights that count as constants.
+        """
+        networks, samples = self.outputs(params), self.config.num_samples
+        whole = self.energies(params)
+
+        def value(
+            keys: Key[Array, " molecules"],
+            positions: Array,
+            species: Array,
+            surroundings: Surroundings | None = None,
+        ) -> Float[Array, " molecules"]:
+            if self.config.training_average == "full":
+                return whole(positions, species, surroundings)
+            atoms = _side_by_side(positions, species, surroundings)
+            draw = functools.partial(jax.random.uniform, shape=species.shape[1:])
+            numbers = jax.vmap(lambda key: draw(key, dtype=positions.dtype))(keys)
+            elements = _drawn(self._frame_of(atoms), numbers.reshape(-1), samples)
+            values = jnp.mean(networks(atoms, elements), axis=0)
+            values = jnp.where(jnp.repeat(atoms.species > 0, samples), values, 0)
+            return jnp.sum(values.reshape(len(species), -1), axis=1) / samples
+
+        return value
+
+    def committee(self) -> Potential:
+        """The mean of such potentials, which differ by their parameters."""
+        return LocalCommittee(self.config, self.facts, self.targets)
+
+    def room(
+        self, positions: Array, species: Array, surroundings: Surroundings | None = None
+    ) -> Room:
+        """What the frames of a molecule have no room for, and would need; of the worst atom."""
+        batch = jax.tree.map(lambda leaf: leaf[None], (positions, species, surroundings))
+        atoms = _side_by_side(*batch)
+        count, slots = atoms.senders.shape
+        edges = atoms.vectors.reshape(-1, 3), np.repeat(np.arange(count), slots), count
+        found = sf.frames.local_diagnostics(*edges, self.config.cutoff, **self._options)
+        needed = jnp.concatenate([found.num_choices, found.num_elements[:, None]], axis=1)
+        real = atoms.species > 0
+        return Room(
+            jnp.max(jnp.where(real, found.dropped, 0)),
+            jnp.max(jnp.where(real[:, None], needed, 0), axis=0),
+        )
+
+    def refuse_overflows(self, label: Callable[[int], str], *molecules: Any) -> None:
+        """Raises a `UsageError` if the frame of an atom has no room.
+
+        Args:
+          label: what a molecule is called in errors.
+          molecules: positions, species and, of crystals, surroundings.
+        """
+        count = len(molecules[0])
+        rows = min(_AT_A_TIME, count)
+        dropped, needed = [], []
+        for start in range(0, count, rows):
+            chosen = np.minimum(np.arange(start, start + rows), count - 1)
+            part = jax.tree.map(lambda array, chosen=chosen: jnp.asarray(array[chosen]), molecules)
+            room = _rooms(self, part)
+            dropped.append(np.asarray(room.dropped))
+            needed.append(np.asarray(room.needed))
+        lost, most = np.concatenate(dropped)[:count], np.max(np.concatenate(needed), axis=0)
+        short = np.flatnonzero(lost > MOST_DROPPED)
+        if not len(short):
+            return
+        worst, config = int(lost.argmax()), self.config
+        *capacity, elements = most.tolist()
+        capacity = [max(pair) for pair in zip(capacity, config.capacity, strict=True)]
+        raise UsageError(
+            "model.max_elements: must have room for the local frame of every atom, got "
+            f"{config.max_elements} with model.capacity={list(config.capacity)}, without room for "
+            f"{100 * lost[worst]:.3g} % of the weight at an atom of {label(worst)} (of {len(short)} "
+            "structures with too little room), so that the output would change with the "
+            f"orientation; model.max_elements={max(elements, config.max_elements)} and "
+            f"model.capacity={capacity} are needed at least, fewer with a higher model.threshold"
+        )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "group": config.group,
+            "capacity": config.capacity,
+            "max_elements": config.max_elements,
+            "threshold": config.threshold,
+        }
+
+    def _frame_of(self, atoms: _Atoms) -> sf.Frame:
+        """The local frame of each atom; padding has no elements of any weight."""
+
+        def frames(vectors: Float[Array, "atoms slots 3"]) -> sf.Frame:
+            count, slots, _ = vectors.shape
+            receivers = np.repeat(np.arange(count), slots)
+            edges = vectors.reshape(-1, 3), receivers, count, self.config.cutoff
+            return sf.local_frames(*edges, **self._options)
+
+        count = len(atoms.vectors)
+        if count <= _FRAMES:
+            frame = frames(atoms.vectors)
+        else:
+            # What is in between takes a hundred times the memory of the frame.
+            rows = jnp.minimum(jnp.arange(-(-count // _FRAMES) * _FRAMES), count - 1)
+            parts = jax.lax.map(jax.checkpoint(frames), atoms.vectors[rows.reshape(-1, _FRAMES)])
+            frame = jax.tree.map(
+                lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:])[
+                    :, :count
+                ],
+                parts,
+            )
+        return frame._replace(weights=jnp.where(atoms.species[None] > 0, frame.weights, 0))
+
+    def _nodes(self, atoms: _Atoms, elements: Elements) -> tuple[NeighbourTable, Array]:
+        """Elements as the nodes of a graph, and the species of their atoms."""
+        vectors, senders, species = atoms
+        if elements.atoms is not None:
+            vectors, senders, species = (_rows(leaf, elements.atoms) for leaf in atoms)
+        vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes)
+        config, count = self.config, len(atoms.species)
+        table = NeighbourTable(
+            *(vectors, senders, species > 0, count, config.cutoff, elements, config.vectors)
+        )
+        return table, species
+
+    def _whole(
+        self, networks: _Networks, atoms: _Atoms
+    ) -> tuple[Float[Array, "networks atoms"], Float[Array, " atoms"]]:
+        """The energy of each atom averaged over its frame, and the variance of the mean network."""
+        frame = self._frame_of(atoms)
+        count = len(atoms.species)
+        elements = _with_a_weight(frame)
+        values, of_element = networks(atoms, elements), elements.atoms
+        assert of_element is not None
+
+        def averaged(values: Float[Array, " elements"]) -> Float[Array, " atoms"]:
+            terms = elements.weights * values
+            return jax.ops.segment_sum(terms, of_element, count, indices_are_sorted=True)
+
+        means = jax.vmap(averaged)(values)
+        away = jnp.mean(values, axis=0) - _rows(jnp.mean(means, axis=0), of_element)
+        return means, averaged(away**2)
+
+
+class LocalCommittee(LocalPotential):
+    """The mean of local potentials that differ by their seeds, with one frame of each atom for all.
+
+    Its parameters are those of the networks with a leading axis `seed`.
+    """
+
+    def outputs(self, params: PyTree[Array]) -> _Networks:
+        """The energies in eV that each network gives to elements of the frames of atoms."""
+        of_one = super().outputs
+
+        def of_elements(atoms: _Atoms, elements: Elements) -> Array:
+            return jax.vmap(lambda params: of_one(params)(atoms, elements)[0])(params)
+
+        return of_elements
+
+    def one(self) -> Potential:
+        """The potential that each of the networks is, of the parameters of one."""
+        return LocalPotential(self.config, self.facts, self.targets)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _rooms(potential: LocalPotential, molecules: tuple[Any, ...]) -> Room:
+    return jax.vmap(potential.room)(*molecules)
+
+
+def make_potential(
+    config: MoleculesModelConfig, facts: MoleculeFacts, targets: Targets
+) -> Potential:
+    """The potential that a configuration asks for; the arguments are those of `Potential`."""
+    kind = LocalPotential if config.frame == "local" else Potential
+    return kind(config, facts, targets)
+
+
+def _side_by_side(
+    positions: Float[Array, "molecules atoms 3"],
+    species: Int[Array, "molecules atoms"],
+    surroundings: Surroundings | None,
+) -> _Atoms:
+    if surroundings is None:
+        surroundings = jax.vmap(lambda row: all_others(row, positions.dtype))(species)
+    count, size = species.shape
+    vectors = jax.vmap(Surroundings.vectors)(surroundings, positions)
+    first = size * jnp.arange(count, dtype=surroundings.senders.dtype)
+    senders = surroundings.senders + first[:, None, None]
+    return _Atoms(
+        vectors.reshape(count * size, -1, 3), senders.reshape(count * size, -1), species.reshape(-1)
+    )
+
+
+def _drawn(frame: sf.Frame, numbers: Float[Array, " atoms"], samples: int) -> Elements:
+    """Elements drawn for each atom, with the weights of the frame.
+
+    Args:
+      frame: of each atom.
+      numbers: a random number between zero and one for each atom.
+      samples: how many are drawn for an atom, at equal distances of the summed weights.
+    """
+    weights = jax.lax.stop_gradient(frame.weights)
+    count = weights.shape[1]
+    steps = jnp.arange(samples, dtype=weights.dtype) / samples
+    marks = (numbers[:, None] / samples + steps[None]).reshape(-1)
+    atoms = jnp.repeat(jnp.arange(count, dtype=jnp.int32), samples)
+    sums = jnp.cumsum(weights, axis=0)[:, atoms]
+    # Rounding may leave a sum below a mark; the last of the elements with a weight is drawn then.
+    chosen = jnp.sum(sums <= jnp.minimum(marks, sums[-1] * (1 - 1e-6))[None], axis=0)
+    axes = frame.elements.linear[jnp.minimum(chosen, len(weights) - 1), atoms]
+    if samples == 1:
+        return Elements(None, axes, jnp.ones_like(marks))
+    return Elements(atoms, axes, jnp.full_like(marks, 1 / samples))
+
+
+def _with_a_weight(frame: sf.Frame) -> Elements:
+    """The elements of all atoms in their order, those with a weight; then zeros in their place."""
+    weights, linear = frame.weights.T, jnp.swapaxes(frame.elements.linear, 0, 1)
+    count, per_atom = weights.shape
+    [chosen] = jnp.nonzero((weights > 0).ravel(), size=weights.size, fill_value=weights.size)
+    atoms = (chosen // per_atom).astype(jnp.int32)
+    return Elements(atoms, _rows(linear.reshape(-1, 3, 3), chosen), _rows(weights.ravel(), chosen))
+
+
+def _rows(array: Array, numbers: Int[Array, " rows"]) -> Array:
+    """Rows of an array, and zeros where it has none."""
+    return array.at[numbers].get(mode="fill", fill_value=0)
