@@ -4,13 +4,15 @@ Run with `python -m experiments benchmark crystals [RUN] --out DIR`.
 """
 
 import argparse
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from experiments.benchmarks.crystals import elasticity, growth, phonons, space_groups
+from experiments.benchmarks.crystals.pictures import draw_bands, draw_states
 from experiments.benchmarks.crystals.untrained import Sizes
 from experiments.benchmarks.options import add_out, natural, positive, positive_number
 from experiments.benchmarks.report import (
@@ -58,8 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     numbers["run"] = None if options.run is None else str(options.run)
     paths: list[Path] = []
+    pictures: list[Path] = []
     for part in options.parts:
-        table, found = _measure(part, options, console)
+        table, found, draw = _measure(part, options, console)
         console.print()
         print_tables(console, table)
         tables.append(table)
@@ -67,27 +70,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.out is not None:
             # After each, so that an interruption loses no more than one.
             paths = write_report(options.out, "crystals", _CAPTION, tables, numbers)
-    print_paths(console, paths)
+            pictures += draw(options.out)
+    print_paths(console, [*paths, *pictures])
 
 
 def _measure(
     part: str, options: argparse.Namespace, console: Console
-) -> tuple[Table, dict[str, Any]]:
+) -> tuple[Table, dict[str, Any], Callable[[Path], list[Path]]]:
     sizes = _SMALL if options.small else Sizes()
     if part == "space_groups":
         most = 1 if options.small else None
         found = space_groups.measure(console, most, options.steps, sizes, options.seed)
-        return space_groups.table_of(found), space_groups.numbers_of(found)
+        return space_groups.table_of(found), space_groups.numbers_of(found), lambda _: []
     if part == "phonons":
         cells = 1 if options.small else options.cells
         split = phonons.measure(console, sizes, options.seed, cells, options.displacement)
-        return phonons.table_of(split), phonons.numbers_of(split)
+        draw = functools.partial(draw_bands, found=split)
+        return phonons.table_of(split), phonons.numbers_of(split), draw
     if part == "growth":
         costs = growth.measure(console, options.atoms, sizes, options.seed)
-        return growth.table_of(costs), growth.numbers_of(costs)
+        return growth.table_of(costs), growth.numbers_of(costs), lambda _: []
     run = None if options.run is None else RunFolder(options.run)
     stiff = elasticity.measure(console, run, sizes, options.seed)
-    return elasticity.table_of(stiff), elasticity.numbers_of(stiff)
+    draw = functools.partial(draw_states, found=stiff)
+    return elasticity.table_of(stiff), elasticity.numbers_of(stiff), draw
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,8 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         "--atoms",
         type=positive,
         nargs="+",
-        default=[500, 4000, 32000, 100000],
-        help="of growth",
+        default=[500, 4000, 32000],
+        help="of growth; 100000 take 15 GB",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the weights and strains")
     parser.add_argument(
@@ -123,5 +129,5 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="small networks, one crystal of a kind, small supercells",
     )
-    add_out(parser, "the tables and their numbers")
+    add_out(parser, "the tables, their numbers and pictures")
     return parser

@@ -39,6 +39,8 @@ class Elasticity(NamedTuple):
       c11: elastic constants from stresses, in GPa, with atoms where they come to rest.
       c12: as above.
       c44: as above.
+      volumes: of an atom, to which the equation of state is fitted.
+      energies: there, in eV.
     """
 
     volume: float
@@ -47,6 +49,8 @@ class Elasticity(NamedTuple):
     c11: float
     c12: float
     c44: float
+    volumes: tuple[float, ...] = ()
+    energies: tuple[float, ...] = ()
 
     @property
     def from_constants(self) -> float:
@@ -66,15 +70,17 @@ def elasticity(atoms: Atoms, calculator: Calculator) -> Elasticity:
     """
     rest, _, _ = at_rest(atoms, calculator, _FORCE, _STEPS)
     scaled = [_strained(rest, (ratio ** (1 / 3) - 1) * np.eye(3)) for ratio in _VOLUMES]
-    energies = [one.get_potential_energy() for one in scaled]
-    state = EquationOfState([one.get_volume() for one in scaled], energies, "birchmurnaghan")
+    energies = np.array([one.get_potential_energy() for one in scaled])
+    volumes = np.array([one.get_volume() for one in scaled])
+    state = EquationOfState(volumes, energies, "birchmurnaghan")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             volume, energy, modulus = state.fit(warn=False)
     except (RuntimeError, ValueError, Warning) as error:
         raise UsageError(
-            f"{atoms.symbols}: must have a least energy near its volume, got {energies} eV ({error})"
+            f"{atoms.symbols}: must have a least energy near its volume, got {energies.tolist()} eV "
+            f"({error})"
         ) from None
     axial, shear = np.zeros((3, 3)), np.zeros((3, 3))
     axial[0, 0] = 1
@@ -82,7 +88,8 @@ def elasticity(atoms: Atoms, calculator: Calculator) -> Elasticity:
     along, across = (_slope(rest, strain) for strain in (axial, shear))
     count = len(atoms)
     return Elasticity(
-        volume / count, energy / count, modulus / units.GPa, along[0], along[1], across[3]
+        *(volume / count, energy / count, modulus / units.GPa, along[0], along[1], across[3]),
+        *(tuple((values / count).tolist()) for values in (volumes, energies)),
     )
 
 

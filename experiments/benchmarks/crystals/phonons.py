@@ -42,6 +42,17 @@ _FORCE = 1e-7
 _STEPS = 200
 
 
+_LEG = 24
+_LEGS: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = (
+    ((0, 0, 0), (1, 0, 0)),
+    ((1, 1, 0), (0, 0, 0)),
+    ((0, 0, 0), (0.5, 0.5, 0.5)),
+)
+PATH = np.concatenate([np.linspace(*ends, _LEG) for ends in _LEGS])
+"""Wave vectors from Gamma to X, on from an equal point to Gamma, and to L."""
+TICKS = ("Γ", "X", "Γ", "L")
+
+
 class Splits(NamedTuple):
     """What symmetry makes equal and is not, in THz.
 
@@ -50,12 +61,14 @@ class Splits(NamedTuple):
       branches: the largest difference of branches that are degenerate, at any wave vector.
       waves: that of frequencies at wave vectors which differ by a rotation.
       highest: frequency of all, to compare with.
+      bands: frequencies along `PATH`, to be drawn.
     """
 
     acoustic: float
     branches: float
     waves: float
     highest: float
+    bands: Float[np.ndarray, "points branches"] | None = None
 
 
 def phonons(
@@ -114,7 +127,9 @@ def splits(
     """
     rest, _, _ = at_rest(atoms, calculator, _FORCE, _STEPS)
     stars = {name: _star(wave) for name, (wave, _) in waves.items()}
-    found = phonons(rest, calculator, cells, displacement, itertools.chain(*stars.values()))
+    wanted = itertools.chain(*stars.values(), PATH.tolist())
+    found = phonons(rest, calculator, cells, displacement, wanted)
+    found, bands = found[: -len(PATH)], found[-len(PATH) :]
     branches, others, start = [], [], 0
     for name, star in stars.items():
         rows = found[start : start + len(star)]
@@ -127,6 +142,7 @@ def splits(
         branches=max(branches),
         waves=max(others),
         highest=float(found.max()),
+        bands=bands,
     )
 
 
@@ -167,7 +183,7 @@ def table_of(found: Mapping[str, Mapping[str, Splits]]) -> Table:
 def numbers_of(found: Mapping[str, Mapping[str, Splits]]) -> dict[str, Any]:
     """All that was found, in the types of JSON."""
     return {
-        crystal: {frame: one._asdict() for frame, one in frames.items()}
+        crystal: {frame: one._replace(bands=None)._asdict() for frame, one in frames.items()}
         for crystal, frames in found.items()
     }
 

@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.errors import UsageError
@@ -17,35 +17,27 @@ from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.local_elements import (
+    Atoms,
+    drawn,
+    frames_in_turn,
+    frames_of,
+    rows_at,
+    side_by_side,
+    with_a_weight,
+)
 from experiments.tasks.molecules.networks.element_rounds import outputs_in_turn
 from experiments.tasks.molecules.networks.neighbour_table import (
     Elements,
     NeighbourTable,
     Surroundings,
-    all_others,
 )
 from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential, Property
 
-_FRAMES = 4096
-"""Atoms whose frames are made together."""
 _AT_A_TIME = 16
 """Structures whose frames are looked at together."""
 
-_Networks = Callable[["_Atoms", Elements], Float[Array, "networks elements"]]
-
-
-class _Atoms(NamedTuple):
-    """The atoms of a batch, one after the other.
-
-    Attributes:
-      vectors: to the neighbours of each in Angstrom, zero for padding.
-      senders: the numbers of these in the batch.
-      species: 0 for padding.
-    """
-
-    vectors: Float[Array, "atoms slots 3"]
-    senders: Int[Array, "atoms slots"]
-    species: Int[Array, " atoms"]
+_Networks = Callable[[Atoms, Elements], Float[Array, "networks elements"]]
 
 
 class LocalPotential(Potential):
@@ -72,7 +64,7 @@ class LocalPotential(Potential):
         """The energies in eV that each network gives to elements of the frames of atoms."""
         backbone = nnx.merge(self._graph, nnx.State(params)).backbone
 
-        def of_elements(atoms: _Atoms, elements: Elements) -> Array:
+        def of_elements(atoms: Atoms, elements: Elements) -> Array:
             nodes_of = functools.partial(self._nodes, atoms)
             if elements.atoms is None:
                 table, species = nodes_of(elements)
@@ -104,7 +96,7 @@ class LocalPotential(Potential):
         def value(
             positions: Array, species: Array, surroundings: Surroundings | None = None
         ) -> tuple[Array, dict[str, Array]]:
-            atoms = _side_by_side(positions, species, surroundings)
+            atoms = side_by_side(positions, species, surroundings)
             values, variances = self._whole(networks, atoms)
             values = jnp.sum(values.reshape(-1, *species.shape), axis=-1)
             variances = jax.lax.stop_gradient(variances)
@@ -143,10 +135,10 @@ class LocalPotential(Potential):
         ) -> Float[Array, " molecules"]:
             if self.config.training_average == "full":
                 return whole(positions, species, surroundings)
-            atoms = _side_by_side(positions, species, surroundings)
+            atoms = side_by_side(positions, species, surroundings)
             draw = functools.partial(jax.random.uniform, shape=species.shape[1:])
             numbers = jax.vmap(lambda key: draw(key, dtype=positions.dtype))(keys)
-            elements = _drawn(self._frame_of(atoms), numbers.reshape(-1), samples)
+            elements = drawn(self.frame_of(atoms), numbers.reshape(-1), samples)
             values = jnp.mean(networks(atoms, elements), axis=0)
             values = jnp.where(jnp.repeat(atoms.species > 0, samples), values, 0)
             return jnp.sum(values.reshape(len(species), -1), axis=1) / samples
@@ -162,7 +154,7 @@ class LocalPotential(Potential):
     ) -> Room:
         """What the frames of a molecule have no room for, and would need; of the worst atom."""
         batch = jax.tree.map(lambda leaf: leaf[None], (positions, species, surroundings))
-        atoms = _side_by_side(*batch)
+        atoms = side_by_side(*batch)
         count, slots = atoms.senders.shape
         edges = atoms.vectors.reshape(-1, 3), np.repeat(np.arange(count), slots), count
         found = sf.frames.local_diagnostics(*edges, self.config.cutoff, **self._options)
@@ -215,35 +207,17 @@ class LocalPotential(Potential):
             "threshold": config.threshold,
         }
 
-    def _frame_of(self, atoms: _Atoms) -> sf.Frame:
+    def frame_of(self, atoms: Atoms) -> sf.Frame:
         """The local frame of each atom; padding has no elements of any weight."""
-
-        def frames(vectors: Float[Array, "atoms slots 3"]) -> sf.Frame:
-            count, slots, _ = vectors.shape
-            receivers = np.repeat(np.arange(count), slots)
-            edges = vectors.reshape(-1, 3), receivers, count, self.config.cutoff
-            return sf.local_frames(*edges, **self._options)
-
-        count = len(atoms.vectors)
-        if count <= _FRAMES:
-            frame = frames(atoms.vectors)
-        else:
-            # What is in between takes a hundred times the memory of the frame.
-            rows = jnp.minimum(jnp.arange(-(-count // _FRAMES) * _FRAMES), count - 1)
-            parts = jax.lax.map(jax.checkpoint(frames), atoms.vectors[rows.reshape(-1, _FRAMES)])
-            frame = jax.tree.map(
-                lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(leaf.shape[1], -1, *leaf.shape[3:])[
-                    :, :count
-                ],
-                parts,
-            )
+        frames = functools.partial(frames_of, cutoff=self.config.cutoff, **self._options)
+        frame = frames_in_turn(frames, atoms.vectors)
         return frame._replace(weights=jnp.where(atoms.species[None] > 0, frame.weights, 0))
 
-    def _nodes(self, atoms: _Atoms, elements: Elements) -> tuple[NeighbourTable, Array]:
+    def _nodes(self, atoms: Atoms, elements: Elements) -> tuple[NeighbourTable, Array]:
         """Elements as the nodes of a graph, and the species of their atoms."""
         vectors, senders, species = atoms
         if elements.atoms is not None:
-            vectors, senders, species = (_rows(leaf, elements.atoms) for leaf in atoms)
+            vectors, senders, species = (rows_at(leaf, elements.atoms) for leaf in atoms)
         vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes)
         config, count = self.config, len(atoms.species)
         table = NeighbourTable(
@@ -252,12 +226,12 @@ class LocalPotential(Potential):
         return table, species
 
     def _whole(
-        self, networks: _Networks, atoms: _Atoms
+        self, networks: _Networks, atoms: Atoms
     ) -> tuple[Float[Array, "networks atoms"], Float[Array, " atoms"]]:
         """The energy of each atom averaged over its frame, and the variance of the mean network."""
-        frame = self._frame_of(atoms)
+        frame = self.frame_of(atoms)
         count = len(atoms.species)
-        elements = _with_a_weight(frame)
+        elements = with_a_weight(frame)
         values, of_element = networks(atoms, elements), elements.atoms
         assert of_element is not None
 
@@ -266,7 +240,7 @@ class LocalPotential(Potential):
             return jax.ops.segment_sum(terms, of_element, count, indices_are_sorted=True)
 
         means = jax.vmap(averaged)(values)
-        away = jnp.mean(values, axis=0) - _rows(jnp.mean(means, axis=0), of_element)
+        away = jnp.mean(values, axis=0) - rows_at(jnp.mean(means, axis=0), of_element)
         return means, averaged(away**2)
 
 
@@ -280,7 +254,7 @@ class LocalCommittee(LocalPotential):
         """The energies in eV that each network gives to elements of the frames of atoms."""
         of_one = super().outputs
 
-        def of_elements(atoms: _Atoms, elements: Elements) -> Array:
+        def of_elements(atoms: Atoms, elements: Elements) -> Array:
             return jax.vmap(lambda params: of_one(params)(atoms, elements)[0])(params)
 
         return of_elements
@@ -301,55 +275,3 @@ def make_potential(
     """The potential that a configuration asks for; the arguments are those of `Potential`."""
     kind = LocalPotential if config.frame == "local" else Potential
     return kind(config, facts, targets)
-
-
-def _side_by_side(
-    positions: Float[Array, "molecules atoms 3"],
-    species: Int[Array, "molecules atoms"],
-    surroundings: Surroundings | None,
-) -> _Atoms:
-    if surroundings is None:
-        surroundings = jax.vmap(lambda row: all_others(row, positions.dtype))(species)
-    count, size = species.shape
-    vectors = jax.vmap(Surroundings.vectors)(surroundings, positions)
-    first = size * jnp.arange(count, dtype=surroundings.senders.dtype)
-    senders = surroundings.senders + first[:, None, None]
-    return _Atoms(
-        vectors.reshape(count * size, -1, 3), senders.reshape(count * size, -1), species.reshape(-1)
-    )
-
-
-def _drawn(frame: sf.Frame, numbers: Float[Array, " atoms"], samples: int) -> Elements:
-    """Elements drawn for each atom, with the weights of the frame.
-
-    Args:
-      frame: of each atom.
-      numbers: a random number between zero and one for each atom.
-      samples: how many are drawn for an atom, at equal distances of the summed weights.
-    """
-    weights = jax.lax.stop_gradient(frame.weights)
-    count = weights.shape[1]
-    steps = jnp.arange(samples, dtype=weights.dtype) / samples
-    marks = (numbers[:, None] / samples + steps[None]).reshape(-1)
-    atoms = jnp.repeat(jnp.arange(count, dtype=jnp.int32), samples)
-    sums = jnp.cumsum(weights, axis=0)[:, atoms]
-    # Rounding may leave a sum below a mark; the last of the elements with a weight is drawn then.
-    chosen = jnp.sum(sums <= jnp.minimum(marks, sums[-1] * (1 - 1e-6))[None], axis=0)
-    axes = frame.elements.linear[jnp.minimum(chosen, len(weights) - 1), atoms]
-    if samples == 1:
-        return Elements(None, axes, jnp.ones_like(marks))
-    return Elements(atoms, axes, jnp.full_like(marks, 1 / samples))
-
-
-def _with_a_weight(frame: sf.Frame) -> Elements:
-    """The elements of all atoms in their order, those with a weight; then zeros in their place."""
-    weights, linear = frame.weights.T, jnp.swapaxes(frame.elements.linear, 0, 1)
-    count, per_atom = weights.shape
-    [chosen] = jnp.nonzero((weights > 0).ravel(), size=weights.size, fill_value=weights.size)
-    atoms = (chosen // per_atom).astype(jnp.int32)
-    return Elements(atoms, _rows(linear.reshape(-1, 3, 3), chosen), _rows(weights.ravel(), chosen))
-
-
-def _rows(array: Array, numbers: Int[Array, " rows"]) -> Array:
-    """Rows of an array, and zeros where it has none."""
-    return array.at[numbers].get(mode="fill", fill_value=0)

@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from experiments.benchmarks import crystals
-from experiments.benchmarks.crystals import elasticity, phonons, prototypes, space_groups
+from experiments.benchmarks.crystals import elasticity, growth, phonons, prototypes, space_groups
 
 pytest.importorskip("spglib")
 pytest.importorskip("phonopy")
@@ -83,7 +83,9 @@ def test_bulk_moduli_of_energies_and_of_stresses_agree_unless_these_are_no_slope
 
 def test_tables_are_printed_and_written(monkeypatch, tmp_path, capsys):
     kept = space_groups.Relaxation("Cu fcc", 1, 225, 225, 1e-10, 3, True)
-    stiff = elasticity.Elasticity(11.6, -0.0, 134.0, 170.0, 116.0, 90.0)
+    curve = (11.0, 11.3, 11.6, 11.9, 12.2), (0.04, 0.01, 0.0, 0.01, 0.04)
+    stiff = elasticity.Elasticity(11.6, -0.0, 134.0, 170.0, 116.0, 90.0, *curve)
+    bands = np.abs(phonons.PATH)
     for module in (space_groups, phonons, elasticity):
         monkeypatch.setattr(module, "untrained", lambda frame, *rest: frame)
     monkeypatch.setattr(space_groups, "prototypes", lambda most: {"Cu fcc": bulk("Cu")})
@@ -92,7 +94,10 @@ def test_tables_are_printed_and_written(monkeypatch, tmp_path, capsys):
         "relaxed",
         lambda name, atoms, frame, steps: kept if frame == "local" else kept._replace(after=1),
     )
-    monkeypatch.setattr(phonons, "splits", lambda *rest: phonons.Splits(1e-8, 2e-8, 3e-8, 7.0))
+    monkeypatch.setattr(growth, "measure", lambda *rest: {4: growth.Cost(1.0, 0.1, 10**6)})
+    monkeypatch.setattr(
+        phonons, "splits", lambda *rest: phonons.Splits(1e-8, 2e-8, 3e-8, 7.0, bands)
+    )
     monkeypatch.setattr(elasticity, "elasticity", lambda *rest: stiff)
     crystals.main(["--small", "--out", str(tmp_path)])
     out = capsys.readouterr().out
@@ -103,4 +108,6 @@ def test_tables_are_printed_and_written(monkeypatch, tmp_path, capsys):
     assert stored["phonons"]["Si diamond"]["none"]["branches"] == 2e-8
     assert stored["elasticity"]["Cu fcc"]["from_constants"] == 134
     page = (tmp_path / "crystals.md").read_text("utf-8")
-    assert len([line for line in page.splitlines() if line.startswith("| ---")]) == 3
+    assert len([line for line in page.splitlines() if line.startswith("| ---")]) == 4
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert pictures == {"phonons_Cu.png", "phonons_Si.png", "equation_of_state.png"}

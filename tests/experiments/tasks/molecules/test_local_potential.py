@@ -11,7 +11,7 @@ from ase.build import bulk, make_supercell, molecule, niggli_reduce
 
 import symjax_frames as sf
 from experiments.errors import UsageError
-from experiments.tasks.molecules import local_potential
+from experiments.tasks.molecules import local_elements
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.examples import MoleculeFacts
 from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
@@ -137,7 +137,7 @@ def of_crystals():
     potential = model(max_elements=96, capacity=(12, 12))
     found = jit(derivatives_of(potential.with_spreads(draw_params(potential))))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_potential, "_FRAMES", 40)
+        patch.setattr(local_elements, "FRAMES", 40)
         patch.setattr(element_rounds, "_EDGES", 300 * SLOTS)
         found(*periodic(crystals()))
     return found
@@ -249,8 +249,8 @@ def test_draws_have_the_whole_average_for_their_mean_where_frames_send_nothing(v
 
     @jit
     def both():
-        atoms = local_potential._side_by_side(positions, species, None)
-        frame, networks = potential._frame_of(atoms), potential.outputs(params)
+        atoms = local_elements.side_by_side(positions, species, None)
+        frame, networks = potential.frame_of(atoms), potential.outputs(params)
 
         def term(linear, weights):
             return jnp.sum(weights * networks(atoms, Elements(None, linear, jnp.ones(ATOMS)))[0])
