@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         nargs="+",
         default=[500, 4000, 32000],
-        help="of growth; 100000 take 15 GB",
+        help="of growth; 100000 take about 22 GB",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the weights and strains")
     parser.add_argument(

@@ -8,8 +8,9 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float, Int
 
+from experiments.tasks.molecules.data.neighbour_table import with_slots
 from experiments.tasks.molecules.energies import Precision
-from experiments.tasks.molecules.neighbour_list import surroundings_of, with_slots
+from experiments.tasks.molecules.neighbour_list import surroundings_of
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 from experiments.tasks.molecules.periodic import with_whole_cell
 

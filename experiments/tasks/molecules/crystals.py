@@ -9,7 +9,7 @@ from jaxtyping import Int
 from experiments.data.cache import Arrays
 from experiments.errors import UsageError
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
+from experiments.tasks.molecules.data.neighbour_table import neighbour_tables, with_slots
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 
 _OF_ATOMS = ("positions", "species", "forces", "senders", "images")
@@ -52,15 +52,9 @@ def with_neighbours(
     slots = max(table["senders"].shape[2] for table in tables.values())
     found = {}
     for split, arrays in splits.items():
-        table = tables[split]
-        count, atoms, filled = table["senders"].shape
-        own = np.arange(atoms, dtype=np.int32)[None, :, None]
-        rest = np.broadcast_to(own, (count, atoms, slots - filled))
-        wide = ((0, 0), (0, 0), (0, slots - filled), (0, 0))
-        found[split] = {name: array for name, array in arrays.items() if name != "pbc"} | {
-            "senders": np.concatenate([table["senders"], rest], axis=2),
-            "images": np.pad(table["images"], wide),
-        }
+        senders, images = with_slots(**tables[split], slots=slots)
+        kept = {name: array for name, array in arrays.items() if name != "pbc"}
+        found[split] = kept | {"senders": senders, "images": images}
     return found
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from experiments.errors import UsageError
 from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.data.cells import checked_cells, completed_cell
-from experiments.tasks.molecules.data.neighbour_table import neighbour_table
+from experiments.tasks.molecules.data.neighbour_table import neighbour_table, with_slots
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 
 SKIN = 0.5
@@ -146,17 +146,6 @@ def surroundings_of(
     inside = positions - _wraps(positions, kept, repeats) @ kept
     table: Any = (*neighbour_table(inside, kept, repeats, cutoff, label=label), kept)
     return centred(inside), Surroundings(*table)
-
-
-def with_slots(
-    senders: Int[np.ndarray, "atoms slots"], images: Int[np.ndarray, "atoms slots 3"], slots: int
-) -> tuple[Int[np.ndarray, "atoms more"], Int[np.ndarray, "atoms more 3"]]:
-    """A table of neighbours with more slots, which hold no edges."""
-    atoms, found = senders.shape
-    own = np.arange(atoms, dtype=senders.dtype)[:, None]
-    rest = np.broadcast_to(own, (atoms, slots - found))
-    wide = ((0, 0), (0, slots - found), (0, 0))
-    return np.concatenate([senders, rest], axis=1), np.pad(images, wide)
 
 
 def _wraps(

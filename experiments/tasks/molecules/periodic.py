@@ -7,11 +7,8 @@ from ase import Atoms
 from jaxtyping import Float
 
 from experiments.errors import UsageError
-from experiments.tasks.molecules.data.cells import volumes
+from experiments.tasks.molecules.data.cells import FLAT, volumes
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
-
-_FLAT = 1e-6
-"""Volume of a cell relative to the product of the lengths of its vectors: below it, it has none."""
 
 
 def refuse_periodic(label: str, atoms: Atoms, reach: float | None, way_out: str = "") -> None:
@@ -39,7 +36,7 @@ def whole_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"] | None:
     cell = atoms.cell.array
     if not np.any(atoms.pbc) or not np.all(np.isfinite(cell)):
         return None
-    spanned = volumes(cell[None])[0] > _FLAT * np.prod(np.linalg.norm(cell, axis=1))
+    spanned = volumes(cell[None])[0] > FLAT * np.prod(np.linalg.norm(cell, axis=1))
     return cell if spanned else None
 
 

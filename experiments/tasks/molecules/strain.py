@@ -64,7 +64,6 @@ def derivatives_of(
             positions, strains, species, surroundings
         )
         volume = volumes(cells)[:, None, None]
-        # Of an isolated molecule in a box there are virials too; they vanish for an invariant energy.
         stress = jnp.where(volume > 0, virials / jnp.where(volume > 0, volume, 1), 0)
         return Derivatives(values, -slopes, stress, others)
 

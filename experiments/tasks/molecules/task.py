@@ -104,7 +104,9 @@ class MoleculesTask(Task):
 
         Formula: $\frac1N \sum_i p(\Delta F_i / c) + w \, p(\Delta E / c)$ with the energy weight
         $w$ and forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the
-        loss `mse` $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3.
+        loss `mse` $p(v) = |v|^2$, for `l1` the length $|v|$, rounded off below 1e-3. With
+        `energy_per_atom` $\Delta E$ is that of an atom; where stresses are learnt, the virial of an
+        atom is added in the same way, with `stress_weight`.
         """
         # One program for each size: most batches have no structure as large as the largest.
         largest = jnp.max(jnp.sum(batch["species"] > 0, axis=1))
@@ -238,8 +240,8 @@ class MoleculesTask(Task):
         Errors of its forces (of what else is learnt where there are no forces) under SE(3) and
         E(3), relative to the largest component or, where that is larger, the scale of the targets;
         and for forces, their difference from differences of the energy, relative to their length,
-        and their net torque, relative to the sum of the moments; and for robust frames, the weight
-        of the elements that did not fit.
+        and their net torque, relative to the sum of the moments; and for robust and local frames,
+        the weight of the elements that did not fit. Crystals have no net torque.
         """
         keys = jax.random.split(key, len(batch["species"]))
         name = self.judged

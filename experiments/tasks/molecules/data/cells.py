@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64
 
 from experiments.data.npz import DataError
 
-_FLAT = 1e-6
+FLAT = 1e-6
 """Volume of a cell relative to the product of the lengths of its vectors: below it, it has none."""
 
 
@@ -40,7 +40,7 @@ def checked_cells(
                 f"{vectors.tolist()} with pbc {repeats.tolist()}"
             )
         directions = along / lengths[:, None]
-        if np.sqrt(max(0.0, np.linalg.det(directions @ directions.T))) < _FLAT:
+        if np.sqrt(max(0.0, np.linalg.det(directions @ directions.T))) < FLAT:
             raise DataError(
                 f"{location}: the cell must have a volume, got vectors in one plane or line, "
                 f"{along.tolist()}"

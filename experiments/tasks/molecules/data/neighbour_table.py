@@ -116,3 +116,16 @@ def neighbour_tables(
         all_senders[index, :real, :used] = senders
         all_images[index, :real, :used] = images
     return {"senders": all_senders, "images": all_images}
+
+
+def with_slots(
+    senders: Int[np.ndarray, "*snapshots atoms slots"],
+    images: Int[np.ndarray, "*snapshots atoms slots 3"],
+    slots: int,
+) -> tuple[Int[np.ndarray, "*snapshots atoms more"], Int[np.ndarray, "*snapshots atoms more 3"]]:
+    """Tables of neighbours with more slots, which hold no edges."""
+    *rows, atoms, found = senders.shape
+    own = np.arange(atoms, dtype=senders.dtype)[:, None]
+    rest = np.broadcast_to(own, (*rows, atoms, slots - found))
+    wide = (*((0, 0),) * (len(rows) + 1), (0, slots - found), (0, 0))
+    return np.concatenate([senders, rest], axis=-1), np.pad(images, wide)

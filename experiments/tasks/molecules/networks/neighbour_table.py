@@ -73,7 +73,7 @@ class NeighbourTable:
     Nodes are atoms, or with `elements` the elements of their local frames. What a node sends is then
     features in the coordinates of its element, of which the last `3 * channels` are the components
     of vectors. They are averaged over the elements of the sender, and turned into the element of
-    the receiver, as `symjax_frames.frames.transport` does:
+    the receiver, as `symjax_frames.frames.transport` does for as many elements of each node:
 
     $$h_{il \leftarrow j} = \rho(Q_{il})^{-1} \sum_k w_{jk}\, \rho(Q_{jk})\, h_{jk}.$$
 

@@ -199,20 +199,20 @@ def test_forces_and_stresses_equal_differences_of_the_energy(of_crystals):
     assert np.min(np.abs(virials[:3])) > 1e-3
 
 
-def test_a_molecule_in_a_box_has_no_stress(of_crystals):
+def test_the_stress_of_a_molecule_in_a_box_is_that_of_its_own_forces(of_crystals):
     atoms = molecule("CH3OH")
     atoms.set_cell([20.0, 21.0, 22.0])
     atoms.pbc = True
     found = of_crystals(*periodic([atoms] * 7))
     assert np.max(np.abs(found.stress)) * atoms.get_volume() > 1e-2
-    # It does not balance itself: it is only a molecule at rest that has none.
-    relaxed = found.stress[0] * atoms.get_volume() + np.einsum(
-        "ai,aj->ij", found.forces[0], inputs_about_mean(atoms)
+    # So a molecule at rest has none.
+    rest = found.stress[0] * atoms.get_volume() + np.einsum(
+        "ai,aj->ij", found.forces[0], arms_of(atoms)
     )
-    np.testing.assert_allclose(relaxed, 0, atol=1e-9)
+    np.testing.assert_allclose(rest, 0, atol=1e-9)
 
 
-def inputs_about_mean(atoms):
+def arms_of(atoms):
     arms = np.zeros((ATOMS, 3))
     arms[: len(atoms)] = atoms.positions - atoms.positions.mean(axis=0)
     return arms
