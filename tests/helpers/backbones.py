@@ -116,3 +116,13 @@ def along_approach(network, distances, orders):
     for _ in range(orders):
         value = with_slope(value)
     return jax.vmap(value)(distances)
+
+
+def forces_of(energy):
+    """`(positions, *rest)` of a molecule to the energy and the forces, minus its gradient."""
+
+    def both(positions, *rest):
+        value, gradient = jax.value_and_grad(energy)(positions, *rest)
+        return value, -gradient
+
+    return both

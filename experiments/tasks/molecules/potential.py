@@ -310,13 +310,3 @@ def forces_of_batch(
         return values, -gradient, spreads
 
     return both
-
-
-def forces_of(energy: Property) -> Callable[..., tuple[Float[Array, ""], Float[Array, "atoms 3"]]]:
-    """`(positions, *rest)` to the energy and the forces, minus its gradient."""
-
-    def both(positions: Float[Array, "atoms 3"], *rest: Any) -> tuple[Array, Array]:
-        value, gradient = jax.value_and_grad(energy)(positions, *rest)
-        return value, -gradient
-
-    return both

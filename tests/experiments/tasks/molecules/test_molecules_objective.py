@@ -10,8 +10,8 @@ import symjax_frames as sf
 from experiments.tasks.molecules import task as molecules
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.data.sets import MoleculeFacts
-from experiments.tasks.molecules.potential import Potential, forces_of
-from tests.helpers.backbones import draw_params, jit
+from experiments.tasks.molecules.potential import Potential
+from tests.helpers.backbones import draw_params, forces_of, jit
 from tests.helpers.networks import promotion
 
 EPS = np.finfo(np.float64).eps

@@ -15,9 +15,9 @@ from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelCo
 from experiments.tasks.molecules.data.sets import MoleculeFacts
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.energies import EnergyAlone, value_and_slope
-from experiments.tasks.molecules.potential import Potential, forces_of, forces_of_batch
+from experiments.tasks.molecules.potential import Potential, forces_of_batch
 from experiments.tasks.molecules.task import MoleculesTask
-from tests.helpers.backbones import draw_params
+from tests.helpers.backbones import draw_params, forces_of
 from tests.helpers.networks import promotion
 from tests.helpers.pictures import assert_drawn
 
