@@ -28,6 +28,7 @@ from experiments.tasks.molecules.local_elements import (
 )
 from experiments.tasks.molecules.networks.element_rounds import outputs_in_turn
 from experiments.tasks.molecules.networks.neighbour_table import (
+    EXACT,
     Elements,
     NeighbourTable,
     Surroundings,
@@ -218,7 +219,7 @@ class LocalPotential(Potential):
         vectors, senders, species = atoms
         if elements.atoms is not None:
             vectors, senders, species = (rows_at(leaf, elements.atoms) for leaf in atoms)
-        vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes)
+        vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes, precision=EXACT)
         config, count = self.config, len(atoms.species)
         table = NeighbourTable(
             *(vectors, senders, species > 0, count, config.cutoff, elements, config.vectors)
