@@ -118,7 +118,7 @@ class NeighbourTable:
         self, nodes: Float[Array, "nodes *features"]
     ) -> Float[Array, "nodes slots *features"]:
         """What each edge sees of the atom it starts from, in the coordinates of its receiver."""
-        return self.delivered(self.collected(nodes))
+        return self.delivered(self.collected(nodes)).astype(nodes.dtype)
 
     def collected(self, nodes: Float[Array, "nodes *features"]) -> Float[Array, "atoms *features"]:
         """What the nodes of each atom send together, in coordinates of no frame."""
@@ -132,7 +132,7 @@ class NeighbourTable:
     def pushed(self, nodes: Float[Array, "nodes features"]) -> Float[Array, "nodes features"]:
         """What each element has a part of in what its atom sends, in coordinates of no frame."""
         assert self.elements is not None
-        scalars, vectors = self._split(nodes)
+        scalars, vectors = self._split(nodes.astype(self.elements.axes.dtype))
         turned = jnp.einsum("nab,ncb->nca", self.elements.axes, vectors, precision=EXACT)
         return self.elements.weights[:, None] * self._joined(scalars, turned)
 
