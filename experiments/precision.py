@@ -21,7 +21,7 @@ def in_precision[Params](
     """A network that computes in a precision, whatever the dtypes of its parameters and inputs.
 
     It goes into an average: frames then see the inputs as they are, and what the network says is
-    moved and summed with all digits. Gradients by the parameters have the dtype of these.
+    moved and summed in float32. Gradients by the parameters have the dtype of these.
 
     Args:
       precision: what parameters and inputs are rounded to.

@@ -140,12 +140,11 @@ def test_a_run_in_bfloat16_learns_and_is_taken_up(folder):
 def test_a_network_is_rounded_and_its_gradient_is_not():
     network_of = lambda params: lambda x, index: (x * params, index)
     inputs, params = jnp.asarray([1 + 2**-10], jnp.float32), jnp.float32(1 + 2**-11)
-    values = {}
-    for precision in ("float32", "bfloat16"):
-        run = lambda params, inputs, precision=precision: in_precision(
-            precision, network_of, params
-        )(inputs, jnp.int32(3))
-        (value, index), slope = run(params, inputs), jax.grad(lambda p: run(p, inputs)[0][0])
-        assert value.dtype == slope(params).dtype == jnp.float32 and index.dtype == jnp.int32
-        values[precision] = float(value[0])
-    assert values["bfloat16"] == 1 and values["float32"] > 1
+
+    def value(params, precision):
+        out, index = in_precision(precision, network_of, params)(inputs, jnp.int32(3))
+        assert out.dtype == jnp.float32 and index.dtype == jnp.int32
+        return out[0]
+
+    assert value(params, "float32") > value(params, "bfloat16") == 1
+    assert jax.grad(value)(params, "bfloat16").dtype == jnp.float32
