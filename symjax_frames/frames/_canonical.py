@@ -80,7 +80,8 @@ def canonical_frame(
       plane, which an average over both signs makes zero, are not. For `"SO"` and `"SE"` the other
       two axes determine the sign. A moment that vanishes without such a symmetry, as all do in a
       cloud with an inversion centre, leaves the invariants undetermined too: use `sharpness` there.
-      A width below some 256 rounding errors of the coordinates counts as none.
+      A width below some 256 rounding errors of the coordinates, or 4 of those of 16 bits, counts as
+      none.
 
     References:
       Principal axes as a frame: Puny et al., Frame Averaging for Invariant and Equivariant Network
@@ -160,7 +161,9 @@ def _third_moments(
     # of order one: it would overrule the true moments where a rotation has to choose. So lengths
     # are in units of the rounding error, and adding one to the sixth power makes such a moment
     # vanish; for a true width it changes no digit.
-    eps = float(jnp.finfo(points.dtype).eps)
+    # Coordinates of 16 bits have no 256 roundings to spare: of them, 4 are enough.
+    computed, given = (float(jnp.finfo(x.dtype).eps) for x in (moments.arms, points))
+    eps = max(computed, given / 64)
     sizes = jnp.abs(at_least_float32(points)) / moments.scale
     if mask is not None:
         sizes = jnp.where(mask[:, None], sizes, 0)
