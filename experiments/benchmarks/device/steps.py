@@ -47,7 +47,8 @@ class Step(NamedTuple):
 
 def _nbody(path: Path, count: int) -> list[str]:
     """Bodies at random, which take as long as others; and what the configuration says of them."""
-    draws, arrays = np.random.default_rng(0), {}
+    draws = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
     for split, number in {"train": count, "valid": _FEW, "test": _FEW}.items():
         for name in ("position", "velocity", "target"):
             values = draws.normal(size=(number, 5, 3))
@@ -63,7 +64,7 @@ def _ethanol(path: Path, count: int) -> list[str]:
     atoms, draws = molecule_named("ethanol"), np.random.default_rng(0)
     shape = (count + 2 * _FEW, len(atoms), 3)
     positions = atoms.positions + 0.05 * draws.normal(size=shape)
-    labels = {"E": draws.normal(size=len(positions)), "F": draws.normal(size=shape)}
+    labels: dict[str, Any] = {"E": draws.normal(size=len(positions)), "F": draws.normal(size=shape)}
     np.savez(path, z=atoms.numbers, R=positions, **labels)
     return [f"data={{kind: file, path: {path}, {_counts(count)}}}"]
 
