@@ -60,7 +60,8 @@ class ExportedPotential:
         self.reach: float | None = self.head["reach"]
         self.cutoff: float = self.head["cutoff"]
         self.precisions: list[Precision] = self.head["dtypes"]
-        with np.load(io.BytesIO(parts[WEIGHTS]), allow_pickle=False) as arrays:
+        # In double precision too, whatever this process computes in.
+        with np.load(io.BytesIO(parts[WEIGHTS]), allow_pickle=False) as arrays, enabled("float64"):
             self._weights = [jnp.asarray(array) for array in arrays.values()]
         try:
             programs = {
