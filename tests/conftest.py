@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import jax
 import pytest
 
+from tests.helpers import hooks
+
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -67,8 +69,5 @@ def keys() -> Iterator[jax.Array]:
 @pytest.fixture
 def unhooked():
     """Turns the shape checks of the tests off, so that a user's own errors are what is seen."""
-    import jaxtyping
-
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    with hooks.unhooked():
+        yield
