@@ -15,6 +15,7 @@ from experiments.runs.folder import RunFolder
 from experiments.runs.restore import begin
 from experiments.training.guard import check_state, check_steps, check_validation
 from experiments.training.interrupt import Interrupt
+from experiments.training.mesh import make_mesh, on_devices
 from experiments.training.metrics import cut
 from experiments.training.programs import make_programs, packed_state
 from experiments.training.progress import TrainingProgress
@@ -57,8 +58,9 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     settings = config.train
     between = settings.evaluate_every * config.steps_per_epoch
     ends = np.cumsum(dispatch_lengths(between, settings.steps_per_dispatch)).tolist()
-    examples = jax.device_put(dict(task.splits["train"]))
-    chunks = cut(task.splits["valid"], settings.evaluation_batch_size)
+    mesh = make_mesh(config.mesh)
+    examples = on_devices(dict(task.splits["train"]), mesh)
+    chunks = cut(task.splits["valid"], settings.evaluation_batch_size, mesh)
 
     for split in task.splits:
         task.check_room(split)
@@ -69,9 +71,9 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     if step == config.num_steps:
         return state
     started = time.monotonic()
-    state, packed = packed_state(state)
+    state, packed = packed_state(state, mesh)
     unpack = packed.unpack
-    dispatch, validation = make_programs(config, task, packed)
+    dispatch, validation = make_programs(config, task, packed, mesh)
     parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"{config.model.description}: {parameters:,} parameters, {len(settings.seeds)} seeds, "
