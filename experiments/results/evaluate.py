@@ -15,6 +15,7 @@ from experiments.runs.checkpoint import Checkpoints
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import seed_params
 from experiments.table import number, print_table
+from experiments.training.hosts import is_first
 from experiments.training.mesh import DATA, OF_CHUNKS, WHOLE, make_mesh, on_devices, on_each_device
 from experiments.training.metrics import Chunks, cut, mean_metrics
 from experiments.training.state import State, map_seeds
@@ -36,7 +37,8 @@ def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dic
       What `measure` returns, which is what is stored.
     """
     result = measure(config, task, state)
-    write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
+    if is_first():
+        write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -66,9 +68,6 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
 
     def means_of_seeds(best: PyTree, chunks: Chunks) -> dict[str, Array]:
         return map_seeds(task, lambda params: mean_metrics(task, params, chunks, axis), best)
-
-    def means_of_committee(best: PyTree, chunks: Chunks) -> dict[str, Array]:
-        return mean_metrics(committee, best, chunks, axis)
 
     def measured(means: Callable[..., dict[str, Array]]) -> dict[str, Array]:
         return jax.jit(on_each_device(means, mesh, (WHOLE, OF_CHUNKS)))(best, chunks)
@@ -100,7 +99,7 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
         result["profile"] = profiles
     committee = task.committee() if len(weights) > 1 else None
     if committee is not None:
-        means = measured(means_of_committee)
+        means = measured(lambda best, chunks: mean_metrics(committee, best, chunks, axis))
         result["committee"] = {name: float(value) for name, value in means.items()}
     return result
 

@@ -40,8 +40,8 @@ def cut(split: Mapping[str, np.ndarray], chunk: int, mesh: Mesh | None = None) -
     real = rows < count
     # Filled with a real example rather than zeros: a metric may be undefined on zeros.
     rows = np.where(real, rows, 0)
-    chunks = Chunks({name: array[rows] for name, array in split.items()}, real)
-    return on_devices(chunks, mesh, OF_CHUNKS)
+    examples = {name: array[rows] for name, array in split.items()}
+    return Chunks(*on_devices((examples, real), mesh, OF_CHUNKS))
 
 
 def mean_metrics(

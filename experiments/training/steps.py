@@ -134,7 +134,7 @@ def take_steps(
         def add(sums: tuple[Array, Array], part: tuple[Array, ...]) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, sums, loss_and_gradient(params, *part)), None
 
-        parts = [array.reshape(gradient_parts, -1) for array in examples]
+        parts = tuple(array.reshape(gradient_parts, -1) for array in examples)
         shapes = jax.eval_shape(loss_and_gradient, params, *(array[0] for array in parts))
         zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         return jax.lax.scan(add, zeros, parts)[0]

@@ -14,6 +14,7 @@ from experiments.runs.checkpoint import Checkpoints
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import begin
 from experiments.training.guard import check_state, check_steps, check_validation
+from experiments.training.hosts import any_process, check_same, is_first
 from experiments.training.interrupt import Interrupt
 from experiments.training.mesh import make_mesh, on_devices
 from experiments.training.metrics import cut
@@ -39,7 +40,8 @@ def dispatch_lengths(steps: int, most: int) -> list[int]:
 def train(config: Config, folder: RunFolder, task: Task, console: Console) -> State:
     """Trains all seeds of a run to the end, from its newest checkpoint if it has one.
 
-    What is computed depends on the configuration alone, not on how often the run was stopped.
+    What is computed depends on the configuration alone, not on how often the run was stopped. Of
+    several processes all compute, and the first one writes.
 
     Args:
       config: the configuration.
@@ -66,8 +68,12 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
         task.check_room(split)
     checkpoints = Checkpoints(folder.checkpoints, settings.keep)
     state, step = begin(config, task, checkpoints)
-    checkpoints.discard_after(step)
-    seconds = folder.truncate_metrics(step)
+    check_same("the newest checkpoint in the run folder, which they share,", lambda: step)
+    first = is_first()
+    seconds = 0.0
+    if first:
+        checkpoints.discard_after(step)
+        seconds = folder.truncate_metrics(step)
     if step == config.num_steps:
         return state
     started = time.monotonic()
@@ -83,7 +89,7 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     )
     with (
         Interrupt() as interrupt,
-        SummaryWriter(str(folder.tensorboard), purge_step=step + 1) as board,
+        SummaryWriter(str(folder.tensorboard), purge_step=step + 1, write_to_disk=first) as board,
         TrainingProgress(console, task.metric, step, config.num_steps) as progress,
     ):
         while step < config.num_steps:
@@ -93,7 +99,8 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
             check_steps(trace, step, config, checkpoints)
             step += end - position
             progress.dispatched(step, float(np.mean(trace.loss)))
-            saving = interrupt.received
+            stopping = any_process(interrupt.received)
+            saving = stopping
             if end == between:
                 state, loss, metrics = validation(state, chunks)
                 epoch = step // config.steps_per_epoch
@@ -106,15 +113,17 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
                     "seconds": seconds + time.monotonic() - started,
                 }
                 check_validation(record["valid"], step, config, checkpoints)
-                folder.append_metrics(record)
+                if first:
+                    folder.append_metrics(record)
                 _draw(board, record, settings.seeds)
                 progress.validated(record)
                 saving |= epoch % settings.checkpoint_every == 0 or epoch == settings.epochs
             if saving:
                 saved = unpack(jax.device_get(state))
                 check_state(saved, step, config, checkpoints)
-                checkpoints.save(step, saved)
-            if interrupt.received and saving:
+                if first:
+                    checkpoints.save(step, saved)
+            if stopping:
                 raise InterruptedRunError(
                     f"stopped at step {step} of {config.num_steps}, which is saved; to continue: "
                     f"python -m experiments train {folder.config}"
