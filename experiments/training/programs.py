@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from experiments.config import Config
+from experiments.training.feed import examples_spec, is_read_meanwhile
 from experiments.training.mesh import DATA, OF_CHUNKS, WHOLE, on_devices, on_each_device
 from experiments.training.metrics import Chunks
 from experiments.training.optimizer import make_optimizer
@@ -25,8 +26,8 @@ class Programs(NamedTuple):
     """What runs on the device; the states are packed, and given away.
 
     Attributes:
-      dispatch: `(state, examples, length)`, with a static length, to the state and the trace of so
-        many steps. It is traced once for each length.
+      dispatch: `(state, examples, length)`, with a static length and what `feed` gives, to the state
+        and the trace of so many steps. It is traced once for each length.
       validation: `(state, chunks)` to the state with the best weights, the mean losses and the
         metrics.
     """
@@ -67,6 +68,7 @@ def make_programs(
       mesh: the devices; by default there is one.
     """
     axis = None if mesh is None else DATA
+    fed, spec = is_read_meanwhile(task.splits["train"]), examples_spec(task.splits["train"])
     settings = config.train
     optimizer = make_optimizer(settings, config.num_steps)
     seeds = jnp.asarray(settings.seeds, jnp.int32)
@@ -84,12 +86,15 @@ def make_programs(
             gradient_parts=settings.gradient_parts,
             packed=packing,
             axis=axis,
+            fed=fed,
         )
 
         def of_seeds(state: State, examples: Batch) -> tuple[State, Trace]:
+            if fed:
+                return map_seeds(task, steps, state, seeds, examples)
             return map_seeds(task, lambda state, seed: steps(state, seed, examples), state, seeds)
 
-        return on_each_device(of_seeds, mesh, WHOLE)(state, examples)
+        return on_each_device(of_seeds, mesh, (WHOLE, spec))(state, examples)
 
     @partial(jax.jit, donate_argnums=0)
     def validation(state: State, chunks: Chunks) -> Validated:
