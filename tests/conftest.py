@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import hooks
 
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -42,6 +42,8 @@ def pytest_collection_finish() -> None:
     """Spares all that was imported from the collector of garbage, which took 7 % of the time."""
     gc.collect()
     gc.freeze()
+    # Traces make many objects and few cycles: with the thresholds by default another 5 %.
+    gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(scope="module")
