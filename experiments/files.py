@@ -10,6 +10,9 @@ from typing import IO
 
 import numpy as np
 
+_PART = 2**20
+"""Bytes of a file that are read at a time."""
+
 
 @contextmanager
 def replaced_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
@@ -56,7 +59,8 @@ def digest_arrays(
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
         digest.update(f"{name} {dtype_name(array.dtype)} {array.shape}\n".encode())
-        digest.update(array.tobytes())
+        # A view: a copy of what is mapped from a file may be more than there is memory.
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -65,7 +69,8 @@ def digest_files(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(folder)} {len(content)}\n".encode())
-            digest.update(content)
+            digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                while content := file.read(_PART):
+                    digest.update(content)
     return digest.hexdigest()

@@ -16,6 +16,9 @@ from experiments.config.symmetry import FrameModelConfig
 FrameOf = Callable[..., sf.Frame]
 """`(points, mask=None)` to a frame, as `symjax_frames.pca_frame`; or of other arguments."""
 
+FRAME = "frame"
+"""The axis of a mesh whose devices share the elements of an average that is evaluated."""
+
 _PROPER = ("SO", "SE")
 
 
@@ -102,11 +105,14 @@ def evaluated[Output](
       actions: `in_actions`, `out_actions` and `frame_argnums` of `symjax_frames.frame_average`.
 
     Returns:
-      A function with the signature of `fn`.
+      A function with the signature of `fn`. On a mesh with an axis `frame` of several devices
+      each of them evaluates its share of the elements.
     """
     if config.frame == "none":
         return fn
-    return sf.frame_average(fn, frame or make_frame(config), **actions)
+    devices = jax.sharding.get_abstract_mesh().shape.get(FRAME, 1)
+    axis = FRAME if devices > 1 else None
+    return sf.frame_average(fn, frame or make_frame(config), spmd_axis_name=axis, **actions)
 
 
 def evaluated_batch[Output](

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-jax.config.update("jax_num_cpu_devices", 4)
+from tests.helpers import hooks
+
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -40,6 +42,8 @@ def pytest_collection_finish() -> None:
     """Spares all that was imported from the collector of garbage, which took 7 % of the time."""
     gc.collect()
     gc.freeze()
+    # Traces make many objects and few cycles: with the thresholds by default another 5 %.
+    gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +71,5 @@ def keys() -> Iterator[jax.Array]:
 @pytest.fixture
 def unhooked():
     """Turns the shape checks of the tests off, so that a user's own errors are what is seen."""
-    import jaxtyping
-
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    with hooks.unhooked():
+        yield

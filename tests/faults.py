@@ -241,6 +241,27 @@ FAULTS = (
         "from experiments import errors\n\n\ndef _representatives(",
         ("tests/test_structure.py",),
     ),
+    Fault(
+        "devices keep their own gradients",
+        "experiments/training/mesh.py",
+        "jnp.split(jax.lax.psum(flat, axis), ends)",
+        "jnp.split(flat, ends)",
+        ("tests/experiments/training/test_mesh.py",),
+    ),
+    Fault(
+        "examples that fill up a batch count",
+        "experiments/training/steps.py",
+        "return Share(places % batch_size, places < batch_size)",
+        "return Share(places % batch_size, places >= 0)",
+        ("tests/experiments/training/test_mesh.py",),
+    ),
+    Fault(
+        "files are read in the order of another epoch",
+        "experiments/training/feed.py",
+        "self._order(seed, epoch)[step]",
+        "self._order(seed, epoch + 1)[step]",
+        ("tests/experiments/training/test_feed.py",),
+    ),
 )
 
 

@@ -29,8 +29,8 @@ class Command(NamedTuple):
     description: str | None = None
 
 
-def make_console() -> "Console":
-    """The console that commands print to."""
+def make_console(quiet: bool = False) -> "Console":
+    """The console that commands print to; a quiet one prints nothing."""
     from rich.console import Console
 
-    return Console()
+    return Console(quiet=quiet)

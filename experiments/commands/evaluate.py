@@ -22,10 +22,10 @@ def _run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run)
     for assignment in options.overrides:
         # Other data could put training examples into the test set.
-        if not assignment.startswith("model."):
+        if not assignment.startswith(("model.", "mesh.")):
             raise UsageError(
                 "command line: an override of an evaluation must be a key of the section model, such "
-                f"as model.hidden=64, got {assignment!r}"
+                f"as model.hidden=64, or of mesh, got {assignment!r}"
             )
     config = folder.load_config(options.overrides)
     from experiments.results.evaluate import evaluate, measure, print_evaluation

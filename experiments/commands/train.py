@@ -1,8 +1,14 @@
 """The command `train`: trains what a configuration file describes, or goes on with it."""
 
 import argparse
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from experiments.commands.command import Command, make_console
+
+if TYPE_CHECKING:
+    from experiments.config import Config
+    from experiments.runs.folder import RunFolder
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,31 +17,58 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", metavar="key=value", nargs="*", help="replaces a value, as train.epochs=3"
     )
+    several = parser.add_argument_group(
+        "several processes",
+        "one on each host; srun and Open MPI say by themselves what is asked for here",
+    )
+    several.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where the first process listens; auto on a TPU pod",
+    )
+    several.add_argument("--processes", metavar="N", type=int, help="how many there are")
+    several.add_argument("--process", metavar="I", type=int, help="which one this is, from 0")
 
 
 def _run(options: argparse.Namespace) -> None:
-    from experiments.config.load import load_config
+    from experiments.config.load import dump_config, load_config
     from experiments.runs.folder import RunFolder
+    from experiments.training.hosts import check_same, find_launch, joined
 
     config = load_config(options.config, options.overrides)
     folder = RunFolder(config.run)
-    with folder.training(config):
-        from experiments.results.evaluate import evaluate, print_evaluation, stored_evaluation
-        from experiments.tasks.registry import make_task
-        from experiments.training.train import train
+    launch = find_launch(options.coordinator, options.processes, options.process)
+    with joined(launch) as first:
+        if launch is not None:
+            check_same("the configuration", lambda: dump_config(config))
+        with folder.training(config) if first else nullcontext():
+            _train(config, folder, first)
 
-        console = make_console()
-        result = stored_evaluation(folder)
-        if result is not None and result["step"] == config.num_steps and folder.report.is_file():
-            console.print(f"{folder.path} is finished; nothing to do", soft_wrap=True)
+
+def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
+    """Trains, evaluates and reports, in every process; only the first one writes and speaks."""
+    from experiments.files import digest_arrays
+    from experiments.results.evaluate import evaluate, print_evaluation, stored_evaluation
+    from experiments.tasks.registry import make_task
+    from experiments.training.hosts import any_process, check_same, first_then_others
+    from experiments.training.train import train
+
+    console = make_console(quiet=not first)
+    result = stored_evaluation(folder) if first else None
+    finished = result is not None and result["step"] == config.num_steps
+    if any_process(finished and folder.report.is_file()):
+        console.print(f"{folder.path} is finished; nothing to do", soft_wrap=True)
+        if result is not None:
             print_evaluation(console, result)
-            return
-        task = make_task(config)
-        facts = task.facts()
-        if facts is not None:
-            folder.keep_facts(facts)
-        state = train(config, folder, task, console)
-        print_evaluation(console, evaluate(config, folder, task, state))
+        return
+    task = first_then_others(first, lambda: make_task(config))
+    check_same("the data", lambda: {name: digest_arrays(task.splits[name]) for name in task.splits})
+    facts = task.facts()
+    if facts is not None and first:
+        folder.keep_facts(facts)
+    state = train(config, folder, task, console)
+    print_evaluation(console, evaluate(config, folder, task, state))
+    if first:
         from experiments.results.report import write_report
 
         console.print(f"report: {write_report(config, folder, task, state)}", soft_wrap=True)

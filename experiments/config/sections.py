@@ -125,6 +125,15 @@ class TrainConfig(Section):
     """Number of checkpoints kept."""
 
 
+class MeshConfig(Section):
+    """The devices, as a mesh of two axes."""
+
+    data: Count | None = None
+    """Devices that share a batch; by default all that `frame` leaves."""
+    frame: Count = 1
+    """Devices that share the frame of an average over more elements than one."""
+
+
 class Config(Section):
     """Everything that determines a run; each task has a subclass with sections of its own."""
 
@@ -157,6 +166,8 @@ class Config(Section):
     """The network and how it is made equivariant."""
     train: TrainConfig
     """The optimisation and its bookkeeping."""
+    mesh: MeshConfig = MeshConfig()
+    """The devices, as a mesh of two axes."""
 
     @property
     def steps_per_epoch(self) -> int:

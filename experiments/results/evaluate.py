@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from experiments.runs.checkpoint import Checkpoints
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import seed_params
 from experiments.table import number, print_table
+from experiments.training.hosts import is_first
+from experiments.training.mesh import DATA, OF_CHUNKS, WHOLE, make_mesh, on_devices, on_each_device
 from experiments.training.metrics import Chunks, cut, mean_metrics
 from experiments.training.state import State, map_seeds
 from experiments.training.task import Task
@@ -34,7 +37,8 @@ def evaluate(config: Config, folder: RunFolder, task: Task, state: State) -> dic
       What `measure` returns, which is what is stored.
     """
     result = measure(config, task, state)
-    write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
+    if is_first():
+        write_whole(folder.evaluation, json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -57,13 +61,18 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
       UsageError: if the frame of a test example has no room, by `Task.check_room`.
     """
     task.check_room("test")
-    chunks = cut(task.splits["test"], config.train.evaluation_batch_size)
+    mesh = make_mesh(config.mesh)
+    axis = None if mesh is None else DATA
+    chunks = cut(task.splits["test"], config.train.evaluation_batch_size, mesh)
+    best = on_devices(jax.device_get(state.best), mesh)
 
-    @jax.jit
     def means_of_seeds(best: PyTree, chunks: Chunks) -> dict[str, Array]:
-        return map_seeds(task, lambda params: mean_metrics(task, params, chunks), best)
+        return map_seeds(task, lambda params: mean_metrics(task, params, chunks, axis), best)
 
-    metrics = means_of_seeds(state.best, chunks)
+    def measured(means: Callable[..., dict[str, Array]]) -> dict[str, Array]:
+        return jax.jit(on_each_device(means, mesh, (WHOLE, OF_CHUNKS)))(best, chunks)
+
+    metrics = measured(means_of_seeds)
     test = {name: values.tolist() for name, values in metrics.items()}
     weights = [seed_params(state, index) for index in range(len(config.train.seeds))]
     test_split = task.splits["test"]
@@ -90,7 +99,7 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
         result["profile"] = profiles
     committee = task.committee() if len(weights) > 1 else None
     if committee is not None:
-        means = jax.jit(lambda best: mean_metrics(committee, best, chunks))(state.best)
+        means = measured(lambda best, chunks: mean_metrics(committee, best, chunks, axis))
         result["committee"] = {name: float(value) for name, value in means.items()}
     return result
 

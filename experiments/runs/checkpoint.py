@@ -35,7 +35,15 @@ class Checkpoints:
         # It takes part of a second, which the first steps need not wait for.
         import orbax.checkpoint as ocp
 
-        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        # Every process has all of a state, so that none has to wait for another one.
+        index = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=index,
+            active_processes={index},
+            barrier_sync_key_prefix=f"process_{index}",
+        )
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, the newest first."""

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -65,11 +67,19 @@ class Task(ABC):
         """Draws the parameters."""
 
     @abstractmethod
-    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
-        """The training loss, a mean over the examples of a batch.
+    def losses(
+        self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]
+    ) -> Float[Array, " examples"]:
+        """The training loss of each example of a batch; that of the batch is their mean.
 
-        `key` draws frame elements and augmentations.
+        The keys draw frame elements and augmentations, so that these do not depend on how many
+        devices share a batch.
         """
+
+    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
+        """The mean of the losses of a batch, on one device."""
+        count = len(next(iter(batch.values())))
+        return jnp.mean(self.losses(params, batch, jax.random.split(key, count)))
 
     @abstractmethod
     def evaluate(self, params: PyTree[Array], batch: Batch) -> dict[str, Float[Array, " examples"]]:

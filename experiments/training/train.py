@@ -1,6 +1,7 @@
 """The training loop: what happens between two dispatches to the device."""
 
 import time
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -13,8 +14,11 @@ from experiments.errors import InterruptedRunError
 from experiments.runs.checkpoint import Checkpoints
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import begin
+from experiments.training.feed import feed, is_read_meanwhile
 from experiments.training.guard import check_state, check_steps, check_validation
+from experiments.training.hosts import any_process, check_same, is_first
 from experiments.training.interrupt import Interrupt
+from experiments.training.mesh import make_mesh
 from experiments.training.metrics import cut
 from experiments.training.programs import make_programs, packed_state
 from experiments.training.progress import TrainingProgress
@@ -35,10 +39,21 @@ def dispatch_lengths(steps: int, most: int) -> list[int]:
     return [steps // count + (index < steps % count) for index in range(count)]
 
 
+def dispatches(config: Config, step: int) -> list[tuple[int, int]]:
+    """The first step, and the number of steps, of each dispatch after `step` steps."""
+    settings = config.train
+    between = settings.evaluate_every * config.steps_per_epoch
+    lengths = dispatch_lengths(between, settings.steps_per_dispatch)
+    ends = np.cumsum(lengths * (config.num_steps // between)).tolist()
+    ends = [end for end in ends if end > step]
+    return [(start, end - start) for start, end in zip([step, *ends], ends, strict=False)]
+
+
 def train(config: Config, folder: RunFolder, task: Task, console: Console) -> State:
     """Trains all seeds of a run to the end, from its newest checkpoint if it has one.
 
-    What is computed depends on the configuration alone, not on how often the run was stopped.
+    What is computed depends on the configuration alone, not on how often the run was stopped. Of
+    several processes all compute, and the first one writes.
 
     Args:
       config: the configuration.
@@ -56,22 +71,26 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     """
     settings = config.train
     between = settings.evaluate_every * config.steps_per_epoch
-    ends = np.cumsum(dispatch_lengths(between, settings.steps_per_dispatch)).tolist()
-    examples = jax.device_put(dict(task.splits["train"]))
-    chunks = cut(task.splits["valid"], settings.evaluation_batch_size)
+    mesh = make_mesh(config.mesh)
+    chunks = cut(task.splits["valid"], settings.evaluation_batch_size, mesh)
 
     for split in task.splits:
         task.check_room(split)
     checkpoints = Checkpoints(folder.checkpoints, settings.keep)
     state, step = begin(config, task, checkpoints)
-    checkpoints.discard_after(step)
-    seconds = folder.truncate_metrics(step)
+    check_same("the newest checkpoint in the run folder, which they share,", lambda: step)
+    first = is_first()
+    seconds = 0.0
+    if first:
+        checkpoints.discard_after(step)
+        seconds = folder.truncate_metrics(step)
     if step == config.num_steps:
         return state
-    started = time.monotonic()
-    state, packed = packed_state(state)
+    started, waited = time.monotonic(), 0.0
+    state, packed = packed_state(state, mesh)
     unpack = packed.unpack
-    dispatch, validation = make_programs(config, task, packed)
+    plan = dispatches(config, step)
+    dispatch, validation = make_programs(config, task, packed, mesh)
     parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"{config.model.description}: {parameters:,} parameters, {len(settings.seeds)} seeds, "
@@ -81,18 +100,21 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     )
     with (
         Interrupt() as interrupt,
-        SummaryWriter(str(folder.tensorboard), purge_step=step + 1) as board,
+        SummaryWriter(str(folder.tensorboard), purge_step=step + 1, write_to_disk=first) as board,
         TrainingProgress(console, task.metric, step, config.num_steps) as progress,
+        closing(feed(config, task.splits["train"], mesh, plan)) as examples,
     ):
-        while step < config.num_steps:
-            position = step % between
-            end = next(end for end in ends if end > position)
-            state, trace = dispatch(state, examples, end - position)
-            check_steps(trace, step, config, checkpoints)
-            step += end - position
+        for start, length in plan:
+            asked = time.monotonic()
+            batches = next(examples)
+            waited += time.monotonic() - asked
+            state, trace = dispatch(state, batches, length)
+            check_steps(trace, start, config, checkpoints)
+            step = start + length
             progress.dispatched(step, float(np.mean(trace.loss)))
-            saving = interrupt.received
-            if end == between:
+            stopping = any_process(interrupt.received)
+            saving = stopping
+            if step % between == 0:
                 state, loss, metrics = validation(state, chunks)
                 epoch = step // config.steps_per_epoch
                 record: dict[str, Any] = {
@@ -103,16 +125,20 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
                     "best": state.best_metric.tolist(),
                     "seconds": seconds + time.monotonic() - started,
                 }
+                if is_read_meanwhile(task.splits["train"]):
+                    record["waited"] = waited
                 check_validation(record["valid"], step, config, checkpoints)
-                folder.append_metrics(record)
+                if first:
+                    folder.append_metrics(record)
                 _draw(board, record, settings.seeds)
                 progress.validated(record)
                 saving |= epoch % settings.checkpoint_every == 0 or epoch == settings.epochs
             if saving:
                 saved = unpack(jax.device_get(state))
                 check_state(saved, step, config, checkpoints)
-                checkpoints.save(step, saved)
-            if interrupt.received and saving:
+                if first:
+                    checkpoints.save(step, saved)
+            if stopping:
                 raise InterruptedRunError(
                     f"stopped at step {step} of {config.num_steps}, which is saved; to continue: "
                     f"python -m experiments train {folder.config}"

@@ -128,6 +128,9 @@ def local_frames(
       a function sees of the node must then be on that line too, as the vectors of its edges are.
       `transport` says what this means for vectors that come from neighbours.
 
+      `jax.export` may keep the number of edges open where there is one node. That of nodes is kept
+      open by `jax.vmap` over nodes, each with its edges in a row.
+
     References:
       Weighted averages over the coordinate systems of pairs of neighbours: Pozdnyakov and Ceriotti,
       Smooth, exact rotational symmetrization for deep learning on point clouds, NeurIPS 2023,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax_frames._checks import check_positive, concrete, describe
+from symjax_frames._checks import check_positive, concrete, describe, is_integer
 from symjax_frames._matrices import at_least_float32
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import rounding_floor
@@ -57,6 +57,9 @@ def local_bases(
     arms = _damped(vectors, mask, scale, reach)
     rank = squared_lengths(jax.lax.stop_gradient(arms).T)
     arms = _of_nodes(arms, rank, receivers, num_nodes, slots)
+    if not is_integer(slots):
+        # A number that `jax.export` keeps open: padding makes it at least that of the choices.
+        arms = jnp.pad(arms, ((0, 0), (0, max(options.capacity)), (0, 0)))
     num_neighbours = jax.ops.segment_sum((rank > 0).astype(jnp.int32), receivers, num_nodes)
 
     def bases_of(arms: Float[Array, "neighbours dim"]) -> Bases:
@@ -98,9 +101,11 @@ def _of_nodes(
 ) -> Float[Array, "nodes slots dim"]:
     """The arms that end at each node, the longest first; zero in slots that are left over.
 
-    Where the edges are known to be rows of `slots` for one node after the other, they stay as they
-    are.
+    Where the edges are known to be rows of `slots` for one node after the other, as those of a single
+    node are, they stay as they are.
     """
+    if num_nodes == 1 and slots == arms.shape[0]:
+        return jnp.where((receivers == 0)[:, None], arms, 0)[None]
     ends = concrete(receivers)
     if ends is not None and np.array_equal(ends, np.repeat(np.arange(num_nodes), slots)):
         return arms.reshape(num_nodes, slots, -1)
@@ -121,7 +126,8 @@ def _number_of_slots(
     given: int | None,
 ) -> int:
     """How many neighbours of a node are looked at; by default as many as one can have."""
-    edges = max(len(receivers), 1)
+    edges = receivers.shape[0]
+    edges = max(edges, 1) if is_integer(edges) else edges
     if given is not None:
         return min(edges, check_positive("max_neighbours", given))
     ends, kept = concrete(receivers), np.True_ if mask is None else concrete(mask)
@@ -153,7 +159,7 @@ def _check_edges(
         raise ValueError(
             f"receivers must be a vector of integers, one for each edge, got {describe(receivers)}"
         )
-    if len(receivers) != len(vectors):
+    if receivers.shape[0] != shape[0]:
         raise ValueError(
             f"vectors and receivers must have one entry for each edge, got shapes {shape} and "
             f"{receivers.shape}"

@@ -76,24 +76,24 @@ class Digits(Task):
         """Draws the parameters, without those that are pretrained."""
         return self.model.init(key)
 
-    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
-        """The mean cross-entropy, and for canonicalization the loss of the prior."""
+    def losses(
+        self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]
+    ) -> Float[Array, " examples"]:
+        """The cross-entropy of each image, and for canonicalization the loss of the prior."""
         config, network = self.config.model, self.model.network(params)
-        draws, turns = (
-            jax.random.split(half, len(batch["label"])) for half in jax.random.split(key)
-        )
+        draws, turns = jax.vmap(jax.random.split, out_axes=1)(keys)
         images = batch["image"]
         if config.augmentation == "rotations":
             images = jax.vmap(augmented)(turns, images)
         logits = jax.vmap(trained(network, config))(draws, images)
-        loss = jnp.mean(softmax_cross_entropy_with_integer_labels(logits, batch["label"]))
+        losses = softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         if config.prior_weight > 0:
             # The prior holds for the poses that the data have, not for those of the augmentation.
             priors = jax.vmap(lambda image: sf.frames.prior_loss(network.scores(image)))(
                 batch["image"]
             )
-            loss += config.prior_weight * jnp.mean(priors)
-        return loss
+            losses += config.prior_weight * priors
+        return losses
 
     def predict(self, params: PyTree[Array], batch: Batch) -> Float[Array, "examples classes"]:
         """The logits of the classes, of the symmetrized classifier."""

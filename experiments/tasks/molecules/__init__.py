@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from experiments.tasks.molecules.commands import frames, predict
+from experiments.tasks.molecules.commands import export, frames, predict
 from experiments.tasks.molecules.config import MoleculesConfig
 from experiments.tasks.registry import TaskEntry
 
@@ -16,4 +16,4 @@ def _make(config: MoleculesConfig) -> "MoleculesTask":
     return MoleculesTask(config)
 
 
-ENTRY = TaskEntry(MoleculesConfig, _make, (predict.COMMAND, frames.COMMAND))
+ENTRY = TaskEntry(MoleculesConfig, _make, (predict.COMMAND, export.COMMAND, frames.COMMAND))

@@ -1,5 +1,6 @@
 """Energies, forces and stresses of many structures: those of one size together, large ones alone."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
 from experiments.data.npz import DataError
@@ -24,6 +26,7 @@ from experiments.tasks.molecules.force_spread import force_deviations
 from experiments.tasks.molecules.periodic import refuse_periodic, whole_cell
 from experiments.tasks.molecules.spread import ENERGY, FRAME
 from experiments.tasks.molecules.strain import derivatives_of
+from experiments.training.mesh import DATA, OF_EXAMPLES, on_each_device
 
 PAIRS = 8192
 """Pairs of atoms that are evaluated at once: a bound of the memory that is needed."""
@@ -66,10 +69,15 @@ class Evaluator:
       potential: the energy, its elements and references.
       params: its parameters.
       dtype: the precision that energies above their references are computed in.
+      mesh: the devices, which share every batch; by default there is one.
     """
 
     def __init__(
-        self, potential: PotentialLike, params: PyTree[Array], dtype: Precision = "float32"
+        self,
+        potential: PotentialLike,
+        params: PyTree[Array],
+        dtype: Precision = "float32",
+        mesh: Mesh | None = None,
     ) -> None:
         self._potential = potential
         self._dtype = dtype
@@ -89,8 +97,12 @@ class Evaluator:
             spreads |= force_deviations(potential, params, *crystals)
             return (values, -forces, stresses), room, spreads
 
-        self._evaluate = jax.jit(evaluate)
-        self._evaluate_crystals = jax.jit(evaluate_crystals)
+        self._devices = 1 if mesh is None else mesh.shape[DATA]
+        shared = functools.partial(
+            on_each_device, mesh=mesh, split=OF_EXAMPLES, results=OF_EXAMPLES
+        )
+        self._evaluate = jax.jit(shared(evaluate))
+        self._evaluate_crystals = jax.jit(shared(evaluate_crystals))
         # Large molecules have lists of neighbours, and the elements of a frame take turns.
         self._calculator = SymmetrizedCalculator.of(potential, params, skin=0.0, dtype=dtype)
 
@@ -118,6 +130,7 @@ class Evaluator:
                 for index, _ in members:
                     results[index] = self._alone(*molecules[index])
                 continue
+            rows *= self._devices
             for start in range(0, len(members), rows):
                 results |= self._batch(molecules, members[start : start + rows], rows)
         return [results[index] for index in range(len(molecules))]

@@ -25,6 +25,7 @@ from experiments.tasks.molecules.energies import (
     Precision,
     RoomOf,
 )
+from experiments.tasks.molecules.exported import ExportedPotential
 from experiments.tasks.molecules.neighbour_list import SKIN, NeighbourList
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 from experiments.tasks.molecules.periodic import refuse_periodic, whole_cell, with_whole_cell
@@ -129,8 +130,8 @@ class SymmetrizedCalculator(Calculator):
     @classmethod
     def of(
         cls,
-        potential: PotentialLike,
-        params: PyTree[Array],
+        potential: PotentialLike | ExportedPotential,
+        params: PyTree[Array] = None,
         *,
         skin: float = SKIN,
         dtype: Precision = "float32",
@@ -139,10 +140,25 @@ class SymmetrizedCalculator(Calculator):
 
         Args:
           potential: its energy, elements and references.
-          params: its parameters.
+          params: its parameters; none of one that was exported, which has them.
           skin: as above.
           dtype: what positions are handed over in.
+
+        Raises:
+          UsageError: as above.
         """
+        if isinstance(potential, ExportedPotential):
+            made = cls(
+                potential,
+                species_of=potential.species_of,
+                reference=potential.reference,
+                reach=potential.cutoff,
+                skin=skin,
+                dtype=dtype,
+            )
+            # It has its derivatives, and neighbours also where it is of whole molecules.
+            made._evaluate, made._reach = potential, potential.reach
+            return made
         return cls(
             EnergyAlone(potential, params),
             species_of=potential.species_of,

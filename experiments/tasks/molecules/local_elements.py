@@ -58,27 +58,51 @@ def frames_of(vectors: Float[Array, "atoms slots 3"], cutoff: float, **options: 
       cutoff: in Angstrom.
       **options: of `symjax_frames.local_frames`.
     """
+    return _of_atoms(sf.local_frames, 1, vectors, cutoff, options)
+
+
+def diagnostics_of(
+    vectors: Float[Array, "atoms slots 3"], cutoff: float, **options: Any
+) -> sf.frames.LocalDiagnostics:
+    """What these frames need; the arguments are those of `frames_of`."""
+    return _of_atoms(sf.frames.local_diagnostics, 0, vectors, cutoff, options)
+
+
+def _of_atoms[Result](
+    function: Callable[..., Result], axis: int, vectors: Array, cutoff: float, options: Any
+) -> Result:
+    """What a function of edges says of nodes, along an axis of what it returns."""
     count, slots, _ = vectors.shape
-    receivers = np.repeat(np.arange(count), slots)
-    return sf.local_frames(vectors.reshape(-1, 3), receivers, count, cutoff, **options)
+    if isinstance(count, int):
+        receivers = np.repeat(np.arange(count), slots)
+        return function(vectors.reshape(-1, 3), receivers, count, cutoff, **options)
+
+    # Numbers that `jax.export` keeps open: each atom by itself, whose edges are known to be its own.
+    def of_one(row: Float[Array, "slots 3"]) -> Result:
+        found = function(row, jnp.zeros(slots, jnp.int32), 1, cutoff, **options)
+        return jax.tree.map(lambda leaf: jnp.squeeze(leaf, axis), found)
+
+    return jax.vmap(of_one, out_axes=axis)(vectors)
 
 
 def frames_in_turn(
     frames: Callable[[Array], sf.Frame], vectors: Float[Array, "atoms slots 3"]
 ) -> sf.Frame:
     """The frames of many atoms, of some at a time: what is in between takes far more memory."""
-    count = len(vectors)
-    if count <= FRAMES:
+    count = vectors.shape[0]
+    size = jax.core.min_dim(count, FRAMES)
+    if isinstance(count, int) and count == size:
         return frames(vectors)
     # The last part is filled up with the last atom.
-    rows = jnp.minimum(jnp.arange(-(-count // FRAMES) * FRAMES), count - 1)
-    parts = jax.lax.map(jax.checkpoint(frames), vectors[rows.reshape(-1, FRAMES)])
+    parts = -(-count // size)
+    rows = jnp.minimum(jnp.arange(parts * size), count - 1).reshape(parts, size)
+    made = jax.lax.map(jax.checkpoint(frames), vectors[rows])
 
     def joined(leaf: Array) -> Array:
         _, elements, _, *rest = leaf.shape
         return jnp.moveaxis(leaf, 0, 1).reshape(elements, -1, *rest)[:, :count]
 
-    return jax.tree.map(joined, parts)
+    return jax.tree.map(joined, made)
 
 
 def drawn(frame: sf.Frame, numbers: Float[Array, " atoms"], samples: int) -> Elements:

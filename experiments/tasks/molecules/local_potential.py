@@ -16,9 +16,10 @@ from experiments.frame_room import MOST_DROPPED, Room
 from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.local_elements import (
     Atoms,
+    diagnostics_of,
     drawn,
     frames_in_turn,
     frames_of,
@@ -156,9 +157,7 @@ class LocalPotential(Potential):
         """What the frames of a molecule have no room for, and would need; of the worst atom."""
         batch = jax.tree.map(lambda leaf: leaf[None], (positions, species, surroundings))
         atoms = side_by_side(*batch)
-        count, slots = atoms.senders.shape
-        edges = atoms.vectors.reshape(-1, 3), np.repeat(np.arange(count), slots), count
-        found = sf.frames.local_diagnostics(*edges, self.config.cutoff, **self._options)
+        found = diagnostics_of(atoms.vectors, self.config.cutoff, **self._options)
         needed = jnp.concatenate([found.num_choices, found.num_elements[:, None]], axis=1)
         real = atoms.species > 0
         return Room(
@@ -220,7 +219,7 @@ class LocalPotential(Potential):
         if elements.atoms is not None:
             vectors, senders, species = (rows_at(leaf, elements.atoms) for leaf in atoms)
         vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes, precision=EXACT)
-        config, count = self.config, len(atoms.species)
+        config, count = self.config, atoms.species.shape[0]
         table = NeighbourTable(
             *(vectors, senders, species > 0, count, config.cutoff, elements, config.vectors)
         )
@@ -231,7 +230,7 @@ class LocalPotential(Potential):
     ) -> tuple[Float[Array, "networks atoms"], Float[Array, " atoms"]]:
         """The energy of each atom averaged over its frame, and the variance of the mean network."""
         frame = self.frame_of(atoms)
-        count = len(atoms.species)
+        count = atoms.species.shape[0]
         elements = with_a_weight(frame)
         values, of_element = networks(atoms, elements), elements.atoms
         assert of_element is not None

@@ -6,20 +6,18 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
 from experiments import symmetrize
 from experiments.config.choices import Precision
-from experiments.errors import UsageError
 from experiments.frame_room import Room, no_need, refuse_overflows, room_of
 from experiments.precision import rounded
 from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
@@ -95,33 +93,16 @@ class Potential:
         return self.config.cutoff if local else None
 
     def species_of(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> np.ndarray:
-        """The species the network knows, counted from one, of atomic numbers; 0 of 0.
-
-        Raises:
-          UsageError: if there was no such element in the training set.
-        """
-        numbers = np.asarray(numbers)
-        elements = np.array((0, *self.facts.elements))
-        strange = sorted(set(numbers.ravel().tolist()) - set(elements.tolist()))
-        if strange:
-            known = ", ".join(chemical_symbols[number] for number in self.facts.elements)
-            raise UsageError(
-                f"elements must be those of the training set, got the element "
-                f"{chemical_symbols[strange[0]]}, which was not trained on, beside {known}"
-            )
-        return np.searchsorted(elements, numbers).astype(np.int32)
+        """As `MoleculeFacts.species_of`."""
+        return self.facts.species_of(numbers)
 
     def reference(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> float:
-        """The sum of the energies of the atoms in eV, which the network does not learn."""
-        references = np.array((0.0, *self.facts.references))
-        return float(np.sum(references[self.species_of(numbers)]))
+        """As `MoleculeFacts.reference`."""
+        return self.facts.reference(numbers)
 
     def determined(self, numbers: Sequence[int] | Int[np.ndarray, " atoms"]) -> bool:
-        """Whether the training molecules say what `reference` is for these atoms."""
-        elements = np.asarray(self.facts.elements)
-        counts = np.sum(np.asarray(numbers)[:, None] == elements, axis=0)
-        unknown = np.reshape(self.facts.undetermined, (-1, len(elements))) @ counts
-        return bool(np.all(np.abs(unknown) < 1e-3))
+        """As `MoleculeFacts.determined`."""
+        return self.facts.determined(numbers)
 
     def neighbours(
         self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"], *, capacity: int

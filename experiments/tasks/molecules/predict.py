@@ -10,6 +10,7 @@ from ase import Atoms
 from jaxtyping import Array, PyTree
 from rich.console import Console
 
+from experiments.config.sections import MeshConfig
 from experiments.data.npz import DataError
 from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 from experiments.tasks.molecules.batches import LARGE, PAIRS, Evaluator, failure
@@ -19,6 +20,7 @@ from experiments.tasks.molecules.energies import PotentialLike, Precision
 from experiments.tasks.molecules.predicted_snapshot import as_extended_xyz
 from experiments.tasks.molecules.prediction_file import PredictionFile, refuse_output
 from experiments.training.interrupt import Interrupt
+from experiments.training.mesh import make_mesh
 
 _WINDOW = 256
 """Snapshots that are sorted by size and written together, and that a kill loses at most."""
@@ -71,7 +73,7 @@ def predict(
     source, target = Path(path), Path(output)
     refuse_output(source, target, overwrite)
     snapshots = _contained(source, stream_snapshots(source, split))
-    evaluate = Evaluator(potential, params, dtype)
+    evaluate = Evaluator(potential, params, dtype, make_mesh(MeshConfig()))
     failures: list[_Failure] = []
     undetermined: list[str] = []
     replaced: dict[str, None] = {}

@@ -29,6 +29,9 @@ class SurroundedEnergy:
     Args:
       energy: of positions, species and `Surroundings`.
       room: of the same: what to report as the weight that had no room.
+
+    Attributes:
+      program: the compiled function of the three, to an `Evaluation`.
     """
 
     def __init__(self, energy: Energy, room: RoomOf | None) -> None:
@@ -48,7 +51,7 @@ class SurroundedEnergy:
             found = _alone(derivatives(*batch))
             return Evaluation(found.energy, -found.forces, found.others, 0, lost, found.stress)
 
-        self._evaluate = evaluate
+        self.program = evaluate
 
     def __call__(
         self,
@@ -59,7 +62,7 @@ class SurroundedEnergy:
     ) -> Evaluation:
         """The energy and its derivatives, computed in the given precision."""
         with enabled(dtype):
-            result = self._evaluate(positions, species, surroundings)
+            result = self.program(positions, species, surroundings)
         return jax.device_get(result)
 
     def memory(
@@ -71,7 +74,7 @@ class SurroundedEnergy:
     ) -> int:
         """The bytes that a call with the same arguments takes; zero if the backend cannot tell."""
         with enabled(dtype):
-            return memory_of(self._evaluate.lower(positions, species, surroundings))
+            return memory_of(self.program.lower(positions, species, surroundings))
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         """What it is pickled as."""

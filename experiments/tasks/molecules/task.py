@@ -101,8 +101,10 @@ class MoleculesTask(Task):
 
         self.potential.refuse_overflows(label, *inputs_of(examples))
 
-    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
-        r"""Mean over the molecules of errors in units of the scale $c$ of the targets.
+    def losses(
+        self, params: PyTree[Array], batch: Batch, keys: Key[Array, " molecules"]
+    ) -> Float[Array, " molecules"]:
+        r"""For each molecule its errors in units of the scale $c$ of the targets.
 
         Formula: $\frac1N \sum_i p(\Delta F_i / c) + w \, p(\Delta E / c)$ with the energy weight
         $w$ and forces on $N$ atoms, and $p(\Delta y / c)$ of all else that is learnt, $y$. For the
@@ -113,17 +115,20 @@ class MoleculesTask(Task):
         # One program for each size: most batches have no structure as large as the largest.
         largest = jnp.max(jnp.sum(batch["species"] > 0, axis=1))
         programs = [
-            lambda params, batch, key, size=size: self._loss(params, first_atoms(batch, size), key)
+            lambda params, batch, keys, size=size: self._losses(
+                params, first_atoms(batch, size), keys
+            )
             for size in self._sizes
         ]
         if len(programs) == 1:
-            return programs[0](params, batch, key)
+            return programs[0](params, batch, keys)
         which = jnp.searchsorted(jnp.asarray(self._sizes, largest.dtype), largest)
-        return jax.lax.switch(which, programs, params, batch, key)
+        return jax.lax.switch(which, programs, params, batch, keys)
 
-    def _loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
+    def _losses(
+        self, params: PyTree[Array], batch: Batch, keys: Key[Array, " molecules"]
+    ) -> Float[Array, " molecules"]:
         settings, scale = self.config.train, self.set_facts.scale
-        keys = jax.random.split(key, len(batch["species"]))
         model = functools.partial(self.potential.trained_batch(params), keys)
         real = batch["species"] > 0
 
@@ -136,7 +141,7 @@ class MoleculesTask(Task):
             errors = model(*inputs_of(batch)) - batch[self.targets]
             if self.targets == "energy":
                 errors = errors / self._atoms_that_share(real)
-            return jnp.mean(penalty(errors.reshape(len(errors), -1)))
+            return penalty(errors.reshape(len(errors), -1))
         found = self._derivatives(lambda *batch: (model(*batch), {}), batch)
         atoms = jnp.maximum(jnp.sum(real, axis=1), 1).astype(found.energy.dtype)
         lengths = jnp.where(real, penalty(found.forces - batch["forces"]), 0)
@@ -147,7 +152,7 @@ class MoleculesTask(Task):
             virials = (found.stress - batch["stress"]) * volumes(batch["cell"])[:, None, None]
             of_atom = (virials / atoms[:, None, None]).reshape(len(atoms), 9)
             losses += settings.stress_weight * penalty(of_atom)
-        return jnp.mean(losses)
+        return losses
 
     def _atoms_that_share(self, real: Bool[Array, "molecules atoms"]) -> Float[Array, " molecules"]:
         """What energies are divided by in the loss: the number of atoms, or one."""

@@ -11,10 +11,20 @@ from experiments.config.symmetry import FrameModelConfig
 class NBodyDataConfig(DataConfig):
     """Where the trajectories come from."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "streamed",
+            "be false without a path, as simulated examples are few",
+            lambda data: not data.streamed or data.path is not None,
+        ),
+    )
+
     path: str | None = None
     """An `.npz` file to read; by default the examples are simulated."""
     cache: str = "runs/data"
-    """Folder that keeps simulated examples."""
+    """Folder that keeps simulated examples, and files that are streamed."""
+    streamed: bool = False
+    """Whether training examples are read from files while it trains, and take no memory."""
     num_train: Count = 3000
     """Number of training examples."""
     num_valid: Count = 2000

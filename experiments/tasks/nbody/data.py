@@ -1,11 +1,13 @@
 """The splits of the charged n-body benchmark: simulated once and cached, or read from a file."""
 
 import os
+from functools import partial
 
 import numpy as np
 
 from experiments.data.cache import Arrays, cached
 from experiments.data.checks import check_counts, check_names, finite_single
+from experiments.data.mapped import mapped_npz, npz_headers
 from experiments.data.npz import DataError, read_npz
 from experiments.errors import UsageError
 from experiments.tasks.nbody.charged import (
@@ -31,6 +33,7 @@ def load_nbody(
     snapshot_out: int = 40,
     seed: int = 43,
     bodies: int = 5,
+    streamed: bool = False,
 ) -> dict[str, Arrays]:
     """The examples of the benchmark: bodies in one snapshot, their positions in a later one.
 
@@ -48,6 +51,7 @@ def load_nbody(
       snapshot_out: saved snapshot of the target.
       seed: of the initial conditions.
       bodies: particles of an example.
+      streamed: whether training examples of the file at `path` stay in files, mapped into memory.
 
     Returns:
       `"train"`, `"valid"` and `"test"` to float32 arrays: `position` `(examples, bodies, 3)`,
@@ -61,7 +65,7 @@ def load_nbody(
     counts = {"train": num_train, "valid": num_valid, "test": num_test}
     check_counts(counts)
     if path is not None:
-        return _read(path, counts)
+        return _read(path, counts, cache if streamed else None)
     if not 0 <= snapshot_in < snapshot_out < SNAPSHOTS:
         raise UsageError(
             f"snapshot_in and snapshot_out must be increasing, in 0 to {SNAPSHOTS - 1}, got "
@@ -98,13 +102,19 @@ def _simulated(drawn: dict[str, Initial], snapshot_in: int, snapshot_out: int) -
     }
 
 
-def _read(path: str | os.PathLike[str], counts: dict[str, int]) -> dict[str, Arrays]:
-    arrays = read_npz(path)
+def _read(
+    path: str | os.PathLike[str], counts: dict[str, int], mapped: str | os.PathLike[str] | None
+) -> dict[str, Arrays]:
+    """The splits of a file; if `mapped` is a folder, those to train on from files in it."""
+    if mapped is None:
+        arrays = read_npz(path)
+    else:
+        arrays = {name: header.stand_in() for name, header in npz_headers(path).items()}
     names = [f"{field}_{split}" for split in counts for field in _FIELDS]
     check_names(path, arrays, names)
     for name in names:
         _check_type(path, name, arrays[name])
-    splits = {}
+    splits: dict[str, Arrays] = {}
     for split, count in counts.items():
         for field in _FIELDS:
             _check_shape(path, f"{field}_{split}", arrays)
@@ -114,10 +124,16 @@ def _read(path: str | os.PathLike[str], counts: dict[str, int]) -> dict[str, Arr
                 f"{path}: the arrays of {split} must have at least num_{split} = {count} examples, got "
                 f"{examples}"
             )
-        splits[split] = {
-            field: finite_single(path, f"{field}_{split}", arrays[f"{field}_{split}"][:count])
-            for field in _FIELDS
-        }
+    if mapped is not None:
+        arrays = mapped_npz(path, mapped, partial(finite_single, path))
+    for split, count in counts.items():
+        for field in _FIELDS:
+            part = arrays[f"{field}_{split}"][:count]
+            if mapped is None:
+                part = finite_single(path, f"{field}_{split}", part)
+            elif split != "train":
+                part = np.array(part)
+            splits.setdefault(split, {})[field] = part
     return splits
 
 

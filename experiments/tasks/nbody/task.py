@@ -73,12 +73,13 @@ class NBody(Task):
         positions = self.splits[split]["position"]
         refuse_overflows(self.config.model, lambda index: f"{split} system {index}", positions)
 
-    def loss(self, params: PyTree[Array], batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
-        """The mean absolute or squared error over all coordinates."""
+    def losses(
+        self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]
+    ) -> Float[Array, " examples"]:
+        """The mean absolute or squared error over the coordinates of each system."""
         model = jax.vmap(trained(self.network(params), self.config.model))
-        keys = jax.random.split(key, len(batch["target"]))
         error = model(keys, *_inputs(batch)) - batch["target"]
-        return jnp.mean(jnp.abs(error) if self.config.train.loss == "l1" else error**2)
+        return jnp.mean(jnp.abs(error) if self.config.train.loss == "l1" else error**2, axis=(1, 2))
 
     def predict(self, params: PyTree[Array], batch: Batch) -> Float[Array, "examples bodies 3"]:
         """The positions after the time step, averaged over the whole frame."""

@@ -24,9 +24,9 @@ class Counted(Toy):
 
     traces = 0
 
-    def loss(self, *args):
+    def losses(self, *args):
         self.traces += 1
-        return super().loss(*args)
+        return super().losses(*args)
 
 
 def test_what_is_packed_is_unpacked_to_the_same_numbers_wherever_it_stands():

@@ -10,6 +10,7 @@ task: toy
 run: {run}
 data: {{num_train: 100, num_valid: 23, num_test: 19}}
 model: {{hidden: 8}}
+mesh: {{data: 1}}
 train:
   seeds: [3, 5]
   epochs: 8

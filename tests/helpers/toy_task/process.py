@@ -24,14 +24,17 @@ class Training:
 
     Args:
       folder: where the configuration and the run are put.
-      overrides: assignments as on the command line.
+      overrides: assignments as on the command line, and options.
       kill: where the process kills itself, as `kill_while` reads it.
+      log: the name of the file that has what it prints.
     """
 
-    def __init__(self, folder: Path, *overrides: str, kill: str | None = None):
+    def __init__(self, folder: Path, *overrides: str, kill: str | None = None, log: str = "log"):
         config = folder / "toy.yaml"
-        config.write_text(toy_config.TEXT.format(run=folder / "run"))
-        self._log = folder / "log"
+        if not config.exists():
+            # Once: another process may be reading it.
+            config.write_text(toy_config.TEXT.format(run=folder / "run"))
+        self._log = folder / log
         self._log.write_text("")
         arguments = ["train", str(config), *overrides]
         self._process: ForkServerProcess = _CONTEXT.Process(

@@ -16,10 +16,18 @@ from tests.helpers.clouds import draw_cloud
 pytestmark = pytest.mark.usefixtures("unhooked")
 
 SMALL = {"capacity": (6,), "max_elements": 8}
+
+
+def of_one_node(frames, x, mask):
+    frame = frames(x, jnp.zeros(x.shape[:1], int), 1, 3.0, mask, **SMALL)
+    return jax.tree.map(lambda leaf: leaf[:, 0], frame)
+
+
 FRAMES = {
     "pca": sf.pca_frame,
     "canonical": functools.partial(sf.canonical_frame, sharpness=3.0),
     "robust": functools.partial(sf.robust_frame, **SMALL),
+    "local": lambda x, mask: of_one_node(sf.local_frames, x, mask),
     "joint": lambda x, mask: sf.pca_frame(*joint_cloud(x, jnp.roll(x, 1, axis=1), mask)),
 }
 

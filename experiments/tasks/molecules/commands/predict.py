@@ -2,9 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import Literal
 
 from experiments.commands.command import Command, make_console
+from experiments.tasks.molecules.commands.seed import add_seed
 from experiments.tasks.molecules.commands.split import add_split
 
 
@@ -14,25 +14,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="by default FILE_predicted.extxyz beside FILE"
     )
-    parser.add_argument(
-        "--seed",
-        type=_seed,
-        metavar="SEED",
-        help="one of the run, or all for their mean; by default that with the best validation",
-    )
+    add_seed(parser)
     add_split(parser)
     parser.add_argument(
         "--ignore-cells", action="store_true", help="take periodic snapshots for molecules"
     )
     parser.add_argument("--float64", action="store_true", help="in double precision")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-
-
-def _seed(text: str) -> int | Literal["all"]:
-    try:
-        return "all" if text == "all" else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number or all, got {text!r}") from None
 
 
 def _run(options: argparse.Namespace) -> None:

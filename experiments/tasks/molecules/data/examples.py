@@ -11,35 +11,13 @@ from experiments.data.cache import Arrays
 from experiments.data.checks import finite_single
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.centred import centred
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.data.read import Molecules
 
 _NOTHING = 1e-6
 """In eV, eV/Angstrom or e*Angstrom: a smaller scale of targets is rounding, and 1 is taken."""
 _RANK = 1e-9
 """Singular values of compositions below it, relative to the largest, are rounding."""
-
-
-class MoleculeFacts(NamedTuple):
-    """What the training snapshots of a set say about it; plain numbers, to be stored as JSON.
-
-    Attributes:
-      elements: their atomic numbers, in rising order.
-      references: energy of an atom of each element in eV. Their sums over molecules are closest to
-        the energies in the mean square; where several fit equally, they are the smallest numbers.
-        Zeros without energies.
-      scale: root mean square of what is learnt. With forces, of their components, in eV/Angstrom;
-        of energies alone, of what the references leave over the square root of the number of
-        atoms, in eV; of the components of dipoles, in e*Angstrom, and of polarizabilities, in
-        Angstrom^3. 1 where that is below 1e-6.
-      undetermined: the matrix that projects numbers of atoms of each element on what no training
-        molecule has, so that references there are arbitrary: with all of one composition, as in a
-        simulation, only its own energy is known. Empty without energies.
-    """
-
-    elements: tuple[int, ...]
-    references: tuple[float, ...]
-    scale: float
-    undetermined: tuple[tuple[float, ...], ...] = ()
 
 
 class Part(NamedTuple):

@@ -34,8 +34,8 @@ def outputs_in_turn(
       num_atoms: the number of atoms.
       slots: the neighbours of each.
     """
-    count = len(elements.weights)
-    size = min(count, max(1, _EDGES // slots))
+    count = elements.weights.shape[0]
+    size = jax.core.min_dim(count, jax.core.max_dim(1, _EDGES // slots))
     parts = -(-count // size)
 
     def cut(array: Array, filling: int) -> Array:

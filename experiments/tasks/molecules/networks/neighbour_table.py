@@ -37,7 +37,7 @@ class Surroundings(NamedTuple):
     ) -> "NeighbourTable":
         """The graph of the atoms themselves, with vectors as they are."""
         mask = species > 0
-        return NeighbourTable(self.vectors(positions), self.senders, mask, len(mask), cutoff)
+        return NeighbourTable(self.vectors(positions), self.senders, mask, mask.shape[0], cutoff)
 
 
 def all_others(species: Int[Array, " atoms"], dtype: jnp.dtype) -> Surroundings:

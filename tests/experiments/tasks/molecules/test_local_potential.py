@@ -13,7 +13,7 @@ import symjax_frames as sf
 from experiments.errors import UsageError
 from experiments.tasks.molecules import local_elements
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
 from experiments.tasks.molecules.local_potential import make_potential
 from experiments.tasks.molecules.networks import element_rounds, neighbour_table
@@ -21,6 +21,7 @@ from experiments.tasks.molecules.networks.neighbour_table import Elements, Surro
 from experiments.tasks.molecules.strain import derivatives_of
 from symjax_frames.testing import hard_clouds
 from tests.helpers.backbones import draw_params, jit
+from tests.helpers.hooks import unhooked
 from tests.helpers.networks import promotion
 
 EPS = np.finfo(np.float64).eps
@@ -287,3 +288,41 @@ def test_atoms_whose_frame_has_no_room_are_refused():
         potential.refuse_overflows(
             lambda index: f"number {index}", *padded([molecules()[n] for n in ("H2O", "CH4")])
         )
+
+
+def test_one_program_is_exported_for_all_numbers_of_atoms_and_neighbours(of_crystals, monkeypatch):
+    """Also for so many that their frames, and their elements, are made in parts."""
+    monkeypatch.setattr(local_elements, "FRAMES", 3)
+    monkeypatch.setattr(element_rounds, "_EDGES", 150 * SLOTS)
+    potential = model(max_elements=96, capacity=(12, 12))
+    energies = potential.energies(draw_params(potential))
+
+    def program(*structure):
+        structure = (*structure[:2], Surroundings(*structure[2:]))
+        [energy] = energies(*jax.tree.map(lambda leaf: leaf[None], structure))
+        return energy, tuple(potential.room(*structure))
+
+    atoms, slots = jax.export.symbolic_shape("atoms, slots")
+    shapes = (atoms, 3), (atoms,), (atoms, slots), (atoms, slots, 3), (3, 3)
+    kinds = map(jnp.dtype, ("float64", "int32", "int32", "int32", "float64"))
+    with unhooked():
+        described = map(jax.ShapeDtypeStruct, shapes, kinds)
+        exported = jit(jax.export.export(jit(program))(*described).call)
+    whole = periodic(crystals())
+    expected = np.asarray(of_crystals(*whole).energy)
+    # Of four atoms with fewer slots, and of one with padding.
+    for row, count, width in [(5, 4, SLOTS - 2), (6, 3, SLOTS)]:
+        structure = jax.tree.map(lambda leaf, row=row: leaf[row], whole)
+        positions, species, (senders, images, cell) = structure
+        assert np.all(images[:count, width:] == 0)
+        table = (table[:count, :width].astype(jnp.int32) for table in (senders, images))
+        inputs = positions[:count], species[:count].astype(jnp.int32), *table, cell
+        energy, room = exported(*inputs)
+        assert float(energy) == pytest.approx(expected[row], rel=1e3 * EPS)
+    of_run = jit(potential.room)(*inputs[:2], Surroundings(*inputs[2:]))
+    np.testing.assert_allclose(room[0], of_run.dropped, atol=1e3 * EPS)
+    np.testing.assert_array_equal(room[1], of_run.needed)
+    assert np.all(np.asarray(room[1]) > 1)
+    # Without images it is another structure.
+    moved, _ = exported(*inputs[:3], 0 * inputs[3], inputs[4])
+    assert abs(float(moved) - expected[6]) > 1e-3

@@ -12,12 +12,13 @@ from experiments import frame_room
 from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
-from experiments.tasks.molecules.data.sets import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.energies import EnergyAlone, value_and_slope
 from experiments.tasks.molecules.potential import Potential, forces_of_batch
 from experiments.tasks.molecules.task import MoleculesTask
 from tests.helpers.backbones import draw_params, forces_of
+from tests.helpers.device_programs import alike, exchanges, outcome
 from tests.helpers.networks import promotion
 from tests.helpers.pictures import assert_drawn
 
@@ -380,3 +381,22 @@ def test_the_report_draws_the_predictions(with_pca, tmp_path):
     assert title == "Predicted against reference forces" and path.stat().st_size > 10_000
     assert_drawn(parity)
     assert "test molecule 0, atom 1, x" in page.read_text("utf-8")
+
+
+def test_forces_are_learnt_alike_on_two_devices(data):
+    found = []
+    for devices in (1, 2):
+        config = MoleculesConfig(
+            task="molecules",
+            run="unused",
+            data=data,
+            model={"backbone": "point_sum", "hidden": 4, "layers": 1} | MODELS["robust"],
+            train={"epochs": 2, "batch_size": 3, "seeds": (0,), "evaluation_batch_size": 4},
+            mesh={"data": devices},
+        )
+        found.append(outcome(config, MoleculesTask(config)))
+    (one, *_), (two, steps, validate) = found
+    assert alike(two, one, 1e-4)
+    # Each device packs the pairs of its own molecules.
+    assert [kind for kind, _ in exchanges(steps)] == ["all-reduce"]
+    assert {kind for kind, _ in exchanges(validate)} == {"all-reduce"}

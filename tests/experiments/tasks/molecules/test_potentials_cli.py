@@ -21,11 +21,15 @@ from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from experiments.commands.main import main
+from experiments.errors import UsageError
 from experiments.results.report import comparison
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
+from experiments.tasks.molecules.exported import load_exported
 from experiments.tasks.molecules.potential import Committee
 from experiments.tasks.molecules.stored import load_potential
+from tests.helpers.hooks import unhooked
+from tests.helpers.networks import promotion
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_potential import TinyPotential
 from tests.helpers.toy_task import config as toy_config
@@ -310,11 +314,82 @@ def test_what_is_no_trained_potential_is_one_message(
             shutil.copy(trained / "config.yaml", tmp_path / name)
     (tmp_path / "bodies" / "config.yaml").write_text(toy_config.TEXT.format(run=tmp_path))
     shutil.copy(trained / "facts.json", tmp_path / "unsaved")
-    folder = run.format(trained=trained, folder=tmp_path)
-    assert main(["predict", folder, str(tmp_path / "in.xyz"), *options]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ") and words in captured.err
-    assert captured.err.count("\n") == 1 and captured.out == ""
+    folder, out = run.format(trained=trained, folder=tmp_path), tmp_path / "out"
+    for arguments in (["predict", folder, str(tmp_path / "in.xyz")], ["export", folder]):
+        assert main([*arguments, f"--out={out}.xyz", *options]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ") and words in captured.err
+        assert captured.err.count("\n") == 1 and captured.out == ""
+    assert not out.with_suffix(".xyz").exists()
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory) -> Path:
+    """The mean of all networks of the run as a file."""
+    path = tmp_path_factory.mktemp("exported") / "new" / "potential"
+    printed = io.StringIO()
+    with unhooked(), promotion(np.float64), contextlib.redirect_stdout(printed):
+        assert main(["export", str(trained), f"--out={path}", "--seed=all"]) == 0
+    assert f"wrote {path}: energies (eV)" in printed.getvalue()
+    return path
+
+
+WITHOUT_FLAX = """\
+import sys
+for name in ("flax", "optax", "orbax"):
+    sys.modules[name] = None
+import ase.io
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
+from experiments.tasks.molecules.exported import load_exported
+_, exported, path = sys.argv
+potential = load_exported(exported)
+for dtype in potential.precisions:
+    calculator = SymmetrizedCalculator.of(potential, dtype=dtype)
+    for atoms in ase.io.read(path, ":"):
+        print(calculator.get_potential_energy(atoms).hex())
+        print(*(number.hex() for number in calculator.get_forces(atoms).flat))
+assert not [name for name in sys.modules if name.endswith(("potential", "networks.network"))]
+"""
+
+
+def test_an_exported_run_is_the_run_for_molecules_of_other_sizes_and_needs_no_flax(
+    trained, exported, tmp_path
+):
+    """Molecules of one and of six atoms, where three and four were trained on."""
+    draw, folder = np.random.default_rng(2), RunFolder(trained)
+    ase.io.write(tmp_path / "in.xyz", [shaken(draw, name) for name in ("O", "N2H4")])
+    molecules = ase.io.read(tmp_path / "in.xyz", ":")
+    arguments = [sys.executable, "-c", WITHOUT_FLAX, str(exported), str(tmp_path / "in.xyz")]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [[float.fromhex(word) for word in line.split()] for line in done.stdout.splitlines()]
+    assert len(lines) == 8
+    for dtype, start, error in (("float32", 0, 1e-5), ("float64", 4, 1e-12)):
+        of_run = SymmetrizedCalculator.of(*load_potential(folder, "all"), dtype=dtype)
+        of_one = SymmetrizedCalculator.of(*load_potential(folder), dtype=dtype)
+        for index, atoms in enumerate(molecules):
+            [energy], forces = lines[start + 2 * index : start + 2 * index + 2]
+            scale = max(1, abs(energy))
+            with promotion(np.dtype(dtype)):
+                found = of_run.get_potential_energy(atoms), of_run.get_forces(atoms).ravel()
+            assert abs(energy - found[0]) < error * scale
+            np.testing.assert_allclose(forces, found[1], atol=error)
+        if dtype == "float32":
+            assert abs(energy - of_one.get_potential_energy(atoms)) > 10 * error * scale
+
+
+def test_an_exported_file_is_replaced_if_asked_and_refused_if_altered(
+    trained, exported, tmp_path, capsys
+):
+    path = tmp_path / "potential"
+    content = exported.read_bytes()
+    path.write_bytes(content)
+    assert load_exported(path).head["facts"]["elements"] == [1, 7, 8]
+    assert main(["export", str(trained), f"--out={path}"]) == 2
+    assert f"{path}: exists already" in capsys.readouterr().err and path.read_bytes() == content
+    for wrong in (content[:-1], content[: len(content) // 2], content.replace(b"eV", b"kT", 1)):
+        path.write_bytes(wrong)
+        with pytest.raises(UsageError, match=f"{path}: must have the SHA-256"):
+            load_exported(path)
 
 
 ELSEWHERE = """\

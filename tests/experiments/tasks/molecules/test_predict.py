@@ -18,6 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from rich.console import Console
 
 import experiments.tasks.molecules.predict
+from experiments.config.sections import MeshConfig
 from experiments.data.npz import DataError
 from experiments.errors import ExperimentError, InterruptedRunError, UsageError
 from experiments.tasks.molecules import batches
@@ -26,6 +27,7 @@ from experiments.tasks.molecules.data.read import read_molecules
 from experiments.tasks.molecules.predict import predict
 from experiments.tasks.molecules.predicted_snapshot import as_extended_xyz
 from experiments.tasks.molecules.prediction_file import PredictionFile
+from experiments.training.mesh import make_mesh
 from tests.helpers.tiny_potential import TinyPotential, network
 
 WATER = "3\n\nO 0.0 0.0 {}\nH 0.0 0.763 -0.477\nH 0.0 -0.763 -0.477\n"
@@ -45,7 +47,8 @@ def compiled(monkeypatch):
 _evaluators: dict = {}
 
 
-def _shared(potential, params, dtype):
+def _shared(potential, params, dtype, mesh):
+    del mesh  # A second device would have everything compiled once more.
     key = id(potential), params, dtype
     # The potential is kept too: an id alone could be that of another one later.
     if key not in _evaluators:
@@ -80,6 +83,19 @@ def snapshots(path: Path) -> list[Atoms]:
 
 def sources(path: Path) -> list[int]:
     return [atoms.info["source_snapshot"] for atoms in snapshots(path)]
+
+
+def test_two_devices_predict_what_one_does():
+    named = [(f"number {n}", molecule("H2O")) for n in range(3)] + [("ammonia", molecule("NH3"))]
+    for index, (_, atoms) in enumerate(named):
+        atoms.positions *= 1 + index / 50
+    meshes = (None, make_mesh(MeshConfig(data=2)))
+    one, two = (batches.Evaluator(TinyPotential(), 1.0, mesh=mesh)(named) for mesh in meshes)
+    for alone, shared in zip(one, two, strict=True):
+        np.testing.assert_allclose(shared.energy, alone.energy, rtol=1e-6)
+        np.testing.assert_allclose(shared.forces, alone.forces, atol=1e-6)
+    # The control: each molecule has an energy of its own.
+    assert len({round(found.energy, 6) for found in one}) == 4
 
 
 def test_energies_and_forces_are_those_of_the_calculator_in_the_order_of_the_file(tmp_path):
