@@ -102,6 +102,15 @@ def moved_dtype(in_actions: PyTree, args: tuple) -> Any:
         return jax.dtypes.canonicalize_dtype(functools.reduce(jnp.promote_types, floating))
 
 
+def elements_dtype(in_actions: PyTree, args: tuple) -> Any:
+    """The dtype of the group elements that move arguments, at least float32.
+
+    With 16 bits, a turn is off by more than what it moves is rounded by.
+    """
+    dtype = moved_dtype(in_actions, args)
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
 def _outline(node: Any) -> str:
     if hasattr(node, "shape") and hasattr(node, "dtype"):
         return f"an array of shape {node.shape}"

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key, PyTree
 from symjax_frames._checks import check_key, check_positive
 from symjax_frames._draws import Draws, draw_elements, plan_of, with_orbits
 from symjax_frames._frame_arguments import frame_of_arguments
-from symjax_frames._trees import moved_dtype
+from symjax_frames._trees import elements_dtype
 from symjax_frames._types import Action, Frame
 from symjax_frames._weighted_sum import check_weights, make_average
 from symjax_frames._wrapping import named_after
@@ -109,10 +109,10 @@ def sampled_average[**P, R](
             check_weights(frame.weights, drawn=True)
             drawn = draw_elements(key, frame, plan)
         elif plan.systematic:
-            elements = source.cast(moved_dtype(in_actions, args))
+            elements = source.cast(elements_dtype(in_actions, args))
             drawn = draw_elements(key, _uniform(elements), plan)
         else:
-            dtype = moved_dtype(in_actions, args)
+            dtype = elements_dtype(in_actions, args)
             keys = jax.random.split(key, plan.bases)
             drawn = _uniform(jax.vmap(lambda one_key: source.draw(one_key, dtype))(keys))
         return average(with_orbits(drawn, plan), args, kwargs)

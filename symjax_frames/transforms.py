@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from symjax_frames._frame_arguments import frame_of_arguments
-from symjax_frames._trees import moved_dtype
+from symjax_frames._trees import elements_dtype
 from symjax_frames._types import Action, Frame
 from symjax_frames._weighted_sum import make_average
 from symjax_frames._wrapping import named_after
@@ -231,7 +231,7 @@ def group_average[**P, R](
     kept = None if already is None else [row[0] for row in right_cosets(group, already, "already")]
 
     def averaged(*args: Any, **kwargs: Any) -> Any:
-        dtype = moved_dtype(in_actions, args)
+        dtype = elements_dtype(in_actions, args)
         elements = group.cast(dtype)
         if kept is not None:
             elements = Isometry(

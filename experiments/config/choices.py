@@ -24,6 +24,9 @@ Draws = Literal["independent", "systematic"]
 Augmentation = Literal["none", "rotations", "reflections"]
 """Random orthogonal maps of training examples."""
 
+Precision = Literal["float32", "bfloat16"]
+"""What networks compute in."""
+
 RegressionLoss = Literal["l1", "mse"]
 """Training losses of numbers: absolute or squared errors."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from experiments.config.choices import Precision
 from experiments.config.rules import ReadWith, Rule, check_combinations, unread
 
 Count = Annotated[int, Field(ge=1)]
@@ -107,6 +108,9 @@ class TrainConfig(Section):
     """Weight decay of AdamW."""
     clip_norm: Positive | None = 1.0
     """Largest global norm of a gradient, or null."""
+    precision: Precision = "float32"
+    """What the network computes in, inside its average. Parameters, frames, losses and the
+    optimizer have float32 in any case."""
     ema: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
     """Decay of the moving average of the weights that is evaluated, or null for none."""
     steps_per_dispatch: Count = 30

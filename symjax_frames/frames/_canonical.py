@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from symjax_frames import groups
 from symjax_frames._checks import check_cloud
-from symjax_frames._matrices import apply
+from symjax_frames._matrices import apply, at_least_float32
 from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
 from symjax_frames.elements import Isometry
@@ -66,8 +66,8 @@ def canonical_frame(
       detach: treat the frame, weights included, as constant under differentiation.
 
     Returns:
-      The frame. It is differentiable through the axes and the weights; the signs have no
-      derivative.
+      The frame, of at least 32 bits. It is differentiable through the axes and the weights; the
+      signs have no derivative.
 
     Raises:
       ValueError: if `sharpness` is neither `None` nor a positive finite number, and as `pca_frame`.
@@ -80,7 +80,8 @@ def canonical_frame(
       plane, which an average over both signs makes zero, are not. For `"SO"` and `"SE"` the other
       two axes determine the sign. A moment that vanishes without such a symmetry, as all do in a
       cloud with an inversion centre, leaves the invariants undetermined too: use `sharpness` there.
-      A width below some 256 rounding errors of the coordinates counts as none.
+      A width below some 256 rounding errors of the coordinates, or 4 of those of 16 bits, counts as
+      none.
 
     References:
       Principal axes as a frame: Puny et al., Frame Averaging for Invariant and Equivariant Network
@@ -101,10 +102,10 @@ def canonical_frame(
         signed = axes * _signs(skewness, proper)[None]
         return Frame(Isometry(signed[None], base.elements.shift), base.weights)
     flips = groups.signs(points.shape[1], proper=proper)
-    signs = jnp.diagonal(flips.cast(points.dtype).linear, axis1=1, axis2=2)
+    signs = jnp.diagonal(flips.cast(skewness.dtype).linear, axis1=1, axis2=2)
     # Logarithms, since every product may underflow where a rotation must go against large moments.
     # The steepness is kept far below the largest float, so that no sum of logarithms is infinite.
-    steepness = min(float(sharpness), float(jnp.finfo(points.dtype).max) ** 0.5)
+    steepness = min(float(sharpness), float(jnp.finfo(skewness.dtype).max) ** 0.5)
     odds = jnp.sum(jax.nn.log_sigmoid(steepness * signs * skewness[None]), axis=1)
     weights = jax.nn.softmax(odds)
     return close(base, flips)._replace(
@@ -133,7 +134,8 @@ def canonical_margin(
       group: as in `canonical_frame`; for `"T"`, without axes, the margin is 1.
 
     Returns:
-      The margin, between 0 (ambiguous) and 1. The smooth form needs a spectral gap alone.
+      The margin, between 0 (ambiguous) and 1, of at least 32 bits. The smooth form needs a spectral
+      gap alone.
 
     Raises:
       ValueError: as `canonical_frame`.
@@ -159,8 +161,10 @@ def _third_moments(
     # of order one: it would overrule the true moments where a rotation has to choose. So lengths
     # are in units of the rounding error, and adding one to the sixth power makes such a moment
     # vanish; for a true width it changes no digit.
-    eps = float(jnp.finfo(points.dtype).eps)
-    sizes = jnp.abs(points) / moments.scale
+    # Coordinates of 16 bits have no 256 roundings to spare: of them, 4 are enough.
+    computed, given = (float(jnp.finfo(x.dtype).eps) for x in (moments.arms, points))
+    eps = max(computed, given / 64)
+    sizes = jnp.abs(at_least_float32(points)) / moments.scale
     if mask is not None:
         sizes = jnp.where(mask[:, None], sizes, 0)
     # No less than the square of the longest arm, and finite where all points are equal and large.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from symjax_frames._checks import check_cloud, describe, holds
+from symjax_frames._matrices import at_least_float32
 from symjax_frames._sharding import on_own_mesh
 from symjax_frames.linalg import safe_norm
 
@@ -67,7 +68,8 @@ def joint_cloud(
       scale: the length in the cloud that one unit of a vector has, in place of $s$ and $s'$.
 
     Returns:
-      The points and the mask that a frame is called with: `pca_frame(*joint_cloud(x, v))`.
+      The points, of at least 32 bits, and the mask that a frame is called with:
+      `pca_frame(*joint_cloud(x, v))`.
 
     Raises:
       ValueError: if `points` and `mask` are no cloud, `vectors` or `shared` do not fit it, both are
@@ -85,6 +87,12 @@ def joint_cloud(
     number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
     if scale is not None and not (number and 0 < scale < math.inf):
         raise ValueError(f"scale must be a positive number, or None for a ratio, got {scale!r}")
+    if vectors is not None:
+        _check("vectors", vectors, points, points.shape[:1])
+    if shared is not None:
+        _check("shared", shared, points, None)
+    given = float(jnp.finfo(points.dtype).eps)
+    points = at_least_float32(points)
     real = jnp.ones(points.shape[:1], bool) if mask is None else mask
     kept = jnp.where(real[:, None], points, 0)
     share = 1 / jnp.maximum(jnp.sum(real, dtype=points.dtype), 1)
@@ -92,19 +100,17 @@ def joint_cloud(
     arms = jnp.where(real[:, None], points - centroid, 0)
     size = safe_norm(arms.reshape(-1)) * jnp.sqrt(share)
     # Points that all coincide, up to rounding, have no size: then the vectors alone make the frame.
-    rounding = 64 * float(jnp.finfo(points.dtype).eps) * jnp.max(jnp.abs(kept))
+    rounding = 64 * given * jnp.max(jnp.abs(kept))
     size = jnp.where(size > rounding, size, 1)
 
     clouds, masks = [points], [real]
     if vectors is not None:
-        _check("vectors", vectors, points, points.shape[:1])
         several = vectors[:, None] if vectors.ndim == 2 else vectors
         several = jnp.where(real[:, None, None], several.astype(points.dtype), 0)
         ends = kept[:, None] + _scaled(several, size, share / several.shape[1], scale)
         clouds.append(ends.reshape(-1, points.shape[1]))
         masks.append(jnp.broadcast_to(real[:, None], ends.shape[:2]).reshape(-1))
     if shared is not None:
-        _check("shared", shared, points, None)
         rows = shared.astype(points.dtype)
         clouds.append(
             centroid + _scaled(rows, size, jnp.asarray(1 / rows.shape[0], size.dtype), scale)

@@ -112,9 +112,9 @@ def local_frames(
       detach: treat the frames as constant under differentiation.
 
     Returns:
-      A frame whose elements carry `(frame, nodes, ...)` axes and shift nothing, and whose weights
-      are `(frame, nodes)`. Where `receivers` are known to come in rows of one length, node by node,
-      nothing is sorted or gathered to make it.
+      A frame of at least 32 bits, whose elements carry `(frame, nodes, ...)` axes and shift
+      nothing, and whose weights are `(frame, nodes)`. Where `receivers` are known to come in rows
+      of one length, node by node, nothing is sorted or gathered to make it.
 
     Raises:
       ValueError: if `vectors` are no floating vectors in 2 or 3 dimensions, `receivers` no integers
@@ -150,9 +150,9 @@ def local_frames(
         return check_options(slots, vectors.shape[1], group, *options)
 
     weights = local_weights(bases, num_neighbours, max_neighbours, on_overflow, room)
-    linear = jnp.swapaxes(bases.linear, 0, 1).astype(vectors.dtype)
+    linear = jnp.swapaxes(bases.linear, 0, 1)
     shifts = jnp.zeros(linear.shape[:-1], linear.dtype)
-    frame = Frame(Isometry(linear, shifts), weights.astype(vectors.dtype))
+    frame = Frame(Isometry(linear, shifts), weights)
     return jax.lax.stop_gradient(frame) if detach else frame
 
 

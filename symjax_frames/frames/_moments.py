@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from symjax_frames._matrices import at_least_float32
 from symjax_frames.frames._checks import GroupName
 from symjax_frames.linalg import power_of_two
 
@@ -65,7 +66,11 @@ def moments_of(
     group: GroupName,
     clouds: Reduction = WHOLE,
 ) -> Moments:
-    """The moments of one cloud, or of all clouds of a packed batch, without the padding."""
+    """The moments of one cloud, or of all clouds of a packed batch, without the padding.
+
+    They have at least 32 bits: frames of coordinates of 16 bits are as exact as those of others.
+    """
+    points = at_least_float32(points)
     real = jnp.ones(points.shape[:1], bool) if mask is None else mask
     row = real[:, None]
     count = jnp.maximum(clouds.total(real.astype(points.dtype)), 1)

@@ -38,9 +38,7 @@ def check_on_overflow(on_overflow: str) -> None:
 
 def rounding_of(dtype: Any) -> float:
     """Up to how much of the weight of a frame of this dtype may be dropped by rounding alone."""
-    # Weights are made in float32 at least, and rounded to fewer digits afterwards.
-    eps = min(float(jnp.finfo(dtype).eps), float(jnp.finfo(jnp.float32).eps))
-    return _ROUNDINGS * eps
+    return _ROUNDINGS * float(jnp.finfo(dtype).eps)
 
 
 def robust_weights(

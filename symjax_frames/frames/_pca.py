@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames import groups
 from symjax_frames._checks import check_cloud
-from symjax_frames._matrices import determinant
+from symjax_frames._matrices import at_least_float32, determinant
 from symjax_frames._padding import warn_of_strays
 from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
@@ -50,7 +50,7 @@ def pca_frame(
       detach: treat the frame as constant under differentiation.
 
     Returns:
-      The frame; its elements carry `(frame, ...)` axes.
+      The frame, of at least 32 bits; its elements carry `(frame, ...)` axes.
 
     Raises:
       ValueError: if `points` is no floating `(points, dim)` array with at least one point, has more
@@ -131,7 +131,7 @@ def spectral_gap(
       group: as in `pca_frame`; for `"T"` nothing is diagonalised and the gap is 1.
 
     Returns:
-      The relative gap, a scalar.
+      The relative gap, a scalar of at least 32 bits.
 
     Raises:
       ValueError: as `pca_frame`.
@@ -139,7 +139,7 @@ def spectral_gap(
     check_cloud(points, mask)
     check_group_name(group, points)
     if group == "T" or points.shape[1] == 1:
-        return jnp.ones((), points.dtype)
+        return jnp.ones((), at_least_float32(points).dtype)
     values, _ = eigh(moments_of(points, mask, group).covariance)
     largest = values[-1]
     gap = jnp.min(values[1:] - values[:-1])

@@ -94,7 +94,8 @@ def robust_frame(
       detach: treat the frame as constant under differentiation.
 
     Returns:
-      The frame. An element of weight zero is a copy of one with the largest weight.
+      The frame, of at least 32 bits. An element of weight zero is a copy of one with the largest
+      weight.
 
     Raises:
       ValueError: if `points` is no floating cloud in 2 or 3 dimensions, `mask` or `attributes` do
@@ -174,10 +175,7 @@ def robust_bases(
     )
     # Where there are no points there is nothing to lose.
     bases = bases._replace(dropped=jnp.where(jnp.any(real), bases.dropped, 0))
-    return jax.tree.map(
-        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
-        (bases, moments.centroid),
-    )
+    return bases, moments.centroid
 
 
 @jax.jit

@@ -111,7 +111,7 @@ def prior_loss(scores: Float[Array, "*batch order"]) -> Float[Array, "*batch"]:
       scores: the scores of the group's elements on the last axis.
 
     Returns:
-      The loss of each input.
+      The loss of each input, of at least 32 bits.
 
     Raises:
       ValueError: if `scores` is no floating array with at least one axis.
@@ -122,7 +122,7 @@ def prior_loss(scores: Float[Array, "*batch order"]) -> Float[Array, "*batch"]:
     """
     if getattr(scores, "ndim", 0) < 1 or not jnp.issubdtype(scores.dtype, jnp.floating):
         raise ValueError(f"scores must be floating of shape (..., order), got {describe(scores)}")
-    return -jax.nn.log_softmax(scores, axis=-1)[..., 0]
+    return -jax.nn.log_softmax(at_least_float32(scores), axis=-1)[..., 0]
 
 
 def identity_rate(scores: Float[Array, "batch order"]) -> Float[Array, ""]:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from symjax_frames._checks import holds
 from symjax_frames._sharding import take
 from symjax_frames._types import Action, Frame
 from symjax_frames.actions import packed
@@ -77,7 +78,9 @@ def transport(
             f"shape {shape} and weights of shape {weights.shape}"
         )
     own = packed(action, jnp.arange(weights.shape[1]))
-    moved = jax.vmap(own.push)(frame.elements, features)
-    averaged = jnp.sum(jax.vmap(own.scale)(weights.astype(features.dtype), moved), axis=0)
+    # Features of fewer digits than the frame are summed in its own.
+    wide = weights.dtype if holds(weights.dtype, features.dtype) else features.dtype
+    moved = jax.vmap(own.push)(frame.elements, features.astype(wide))
+    averaged = jnp.sum(jax.vmap(own.scale)(weights.astype(wide), moved), axis=0)
     pull = jax.vmap(packed(action, receivers).pull, in_axes=(0, None), axis_size=len(weights))
-    return pull(frame.elements, take(averaged, senders))
+    return pull(frame.elements, take(averaged, senders)).astype(features.dtype)

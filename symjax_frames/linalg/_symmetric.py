@@ -29,7 +29,7 @@ def _inverse_jvp(
 def _decompose(
     matrix: Float[Array, "*batch dim dim"],
 ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim dim"]]:
-    """`eigh` of a matrix that is symmetric bit by bit and has entries of order one."""
+    """`eigh` of a matrix of at least 32 bits, symmetric to the bit, with entries of order one."""
     match matrix.shape[-1]:
         case 1:
             return matrix[..., 0], jnp.ones_like(matrix)
@@ -38,8 +38,7 @@ def _decompose(
         case 3:
             return eigh_3x3(matrix)
         case _:
-            values, vectors = jnp.linalg.eigh(at_least_float32(matrix), symmetrize_input=False)
-            return values.astype(matrix.dtype), vectors.astype(matrix.dtype)
+            return tuple(jnp.linalg.eigh(matrix, symmetrize_input=False))
 
 
 @_decompose.defjvp
@@ -100,8 +99,9 @@ def eigh(
 
 @jax.jit
 def _at_any_scale(matrix: Float[Array, "*batch dim dim"]) -> tuple[Array, Array]:
-    """`eigh` of a matrix that is not symmetric to the bit, and of any size."""
+    """`eigh` of a matrix that is not symmetric to the bit, of any size and of few digits too."""
+    given, matrix = matrix.dtype, at_least_float32(matrix)
     scale = power_of_two(jnp.max(jnp.abs(matrix), axis=(-2, -1)))[..., None]
     scaled = matrix / scale[..., None]
     values, vectors = _decompose((scaled + jnp.swapaxes(scaled, -1, -2)) / 2)
-    return scale * values, vectors
+    return (scale * values).astype(given), vectors.astype(given)

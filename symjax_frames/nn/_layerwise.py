@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -105,11 +106,14 @@ class LayerwiseGNN(nnx.Module):
         check_callable("frame", frame)
         invariants = (node_features, edge_features)
         self.sizes = (dim, node_features, edge_features)
-        self.lift = nnx.Linear(2, channels, use_bias=False, rngs=rngs)
+        # Both act on vectors outside of any frame: products that accelerators round would not turn
+        # with them.
+        exact = {"use_bias": False, "precision": jax.lax.Precision.HIGHEST, "rngs": rngs}
+        self.lift = nnx.Linear(2, channels, **exact)
         self.layers = nnx.List(
             [_Layer(channels, dim, invariants, hidden, rngs) for _ in range(layers)]
         )
-        self.lower = nnx.Linear(channels, 1, use_bias=False, rngs=rngs)
+        self.lower = nnx.Linear(channels, 1, **exact)
         # Features are differences of points: translations are gone, rotations are left to average.
         self.group = "O" if group == "E" else "SO"
         self.frame = frame

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from symjax_frames._checks import holds
 from symjax_frames._matrices import apply
 from symjax_frames.nn._activation import alone, silu
 from symjax_frames.nn._graph import OtherNodes
@@ -46,10 +47,13 @@ def sign_average(
     """
     count, channels, dim = features.shape
     kernels = _kernels(norm, exchange, channels, dim, features.dtype)
-    features, nodes, edges, axes, signs = (
-        x.astype(kernels.bias.dtype) for x in (features, nodes, edges, axes, signs)
+    # Axes keep their digits beside features and kernels of fewer.
+    axes = axes if holds(axes.dtype, kernels.bias.dtype) else axes.astype(kernels.bias.dtype)
+    along = apply(axes.T, features.astype(axes.dtype))
+    along, nodes, edges, signs = (
+        x.astype(kernels.bias.dtype) for x in (along, nodes, edges, signs)
     )
-    along = jnp.swapaxes(apply(axes.T, features), 1, 2)  # (nodes, dim, channels)
+    along = jnp.swapaxes(along, 1, 2)  # (nodes, dim, channels)
     # Sums over all features that the normalisation is over; the mean depends on the signs.
     width = channels * dim + nodes.shape[-1]
     means = jnp.sum(along, axis=2) / width
@@ -79,7 +83,7 @@ def sign_average(
     change = jnp.stack(by_axis, axis=-1)
     # Without a sum of zero, as in one dimension without reflections, the bias stays too.
     change = change + jnp.mean(signs, axis=0)[None, None] * kernels.update_bias[None]
-    return apply(axes, change)
+    return apply(axes, change.astype(axes.dtype)).astype(kernels.bias.dtype)
 
 
 class _Kernels(NamedTuple):

@@ -47,7 +47,7 @@ def generic_cloud(
     )
     spread = jnp.sqrt(1 - gap * jnp.arange(dim, dtype=dtype))
     axes, _ = jnp.linalg.qr(jax.random.normal(axes_key, (dim, dim), dtype))
-    cloud = (columns[:, 1:] * spread[None]) @ axes.T
+    cloud = jnp.matmul(columns[:, 1:] * spread[None], axes.T, precision=jax.lax.Precision.HIGHEST)
     return cloud + jax.random.normal(shift_key, (1, dim), dtype)
 
 

@@ -66,16 +66,30 @@ def draw(*shape: int, dtype: Any = np.float64) -> np.ndarray:
 single = functools.partial(draw, dtype=np.float32)
 
 
-def calls() -> dict[str, Call]:
-    """The calls, by the names of the public functions that each is of."""
-    return _frames() | _moves() | _averages() | _correlations() | _networks()
+def calls(dtype: Any = None) -> dict[str, Call]:
+    """The calls, by the names of the public functions that each is of.
+
+    Args:
+      dtype: of all floating arguments and parameters, by default float64 or float32.
+    """
+    parameters = np.float32 if dtype is None else dtype
+    table = _frames() | _moves() | _averages() | _correlations(parameters) | _networks(parameters)
+    if dtype is None:
+        return table
+    return {name: call._replace(args=cast(call.args, dtype)) for name, call in table.items()}
 
 
-def _module(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
+def cast(tree: Any, dtype: Any) -> Any:
+    """The tree with all floating leaves in another dtype."""
+    floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if floating(leaf) else leaf, tree)
+
+
+def _module(make: Callable[[nnx.Rngs], nnx.Module], dtype: Any) -> nnx.Module:
     """A network with parameters of NumPy, whose drawing would be a program for each shape."""
     definition, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
     numbers = np.random.default_rng(0)
-    fill = lambda leaf: jnp.asarray(numbers.normal(size=leaf.shape).astype(leaf.dtype))
+    fill = lambda leaf: jnp.asarray(numbers.normal(size=leaf.shape).astype(dtype))
     return nnx.merge(definition, jax.tree.map(fill, state))
 
 
@@ -206,7 +220,7 @@ def _averages() -> dict[str, Call]:
             *(keys, cloud),
         ),
         "equivariance_error": one(error, keys, single(2, 2)),
-        "eigh": one(lambda x: linalg.eigh(x.T @ x), draw(3, 3)),
+        "eigh": one(linalg.eigh, draw(3, 3)),
         "safe_norm safe_normalize power_of_two": Call(
             lambda x: [linalg.safe_norm(x), linalg.safe_normalize(x), linalg.power_of_two(x)],
             (cloud,),
@@ -214,8 +228,8 @@ def _averages() -> dict[str, Call]:
     }
 
 
-def _correlations() -> dict[str, Call]:
-    kernel = jnp.asarray(single(3, 3, 2, 2)[0])
+def _correlations(dtype: Any) -> dict[str, Call]:
+    kernel = jnp.asarray(single(3, 3, 2, 2)[0], dtype)
     turns = sf.Isometry(np.tile(np.eye(3, dtype=np.float32)[::-1], (BATCH, 1, 1)), single(3))
     pairs = jnp.stack([kernel, -kernel])
     return {
@@ -231,13 +245,14 @@ def _correlations() -> dict[str, Call]:
     }
 
 
-def _networks() -> dict[str, Call]:
+def _networks(dtype: Any) -> dict[str, Call]:
     nodes = (single(5, 2), single(5, 2), single(5, 1))
     image, maps = single(4, 4, 2), single(4, 4, 4, 2)
     size: dict[str, Any] = {"hidden": 2, "layers": 1}
-    gnn = _module(lambda rngs: nn.PointGNN(2, 1, 1, **size, rngs=rngs))
-    convs = _module(lambda rngs: nn.GroupCNN(C2, 2, [[1], [1]], rngs=rngs))
-    linear = _module(lambda rngs: nnx.Linear(2, 1, rngs=rngs))
+    module = functools.partial(_module, dtype=dtype)
+    gnn = module(lambda rngs: nn.PointGNN(2, 1, 1, **size, rngs=rngs))
+    convs = module(lambda rngs: nn.GroupCNN(C2, 2, [[1], [1]], rngs=rngs))
+    linear = module(lambda rngs: nnx.Linear(2, 1, rngs=rngs))
 
     def dense(net: Callable) -> Call:
         function = lambda *args: net(*args[:-1], nn.CompleteGraph(args[-1]))
@@ -248,12 +263,12 @@ def _networks() -> dict[str, Call]:
 
     return {
         "averaged": one(nn.averaged(linear, sf.pca_frame, **MOVES), single(4, 2)),
-        "MLP": Call(_module(lambda rngs: nn.MLP([2, 2, 1], rngs=rngs)), (single(4, 2),)),
+        "MLP": Call(module(lambda rngs: nn.MLP([2, 2, 1], rngs=rngs)), (single(4, 2),)),
         "PointGNN MessagePassing": dense(gnn),
         "PointGNN of edges": one(sparse, *nodes, single(20, 1), *_edges(), _mask()),
-        "EGNN": dense(_module(lambda rngs: nn.EGNN(1, 1, **size, rngs=rngs))),
+        "EGNN": dense(module(lambda rngs: nn.EGNN(1, 1, **size, rngs=rngs))),
         "LayerwiseGNN": dense(
-            _module(lambda rngs: nn.LayerwiseGNN(2, 1, 1, channels=1, **size, rngs=rngs))
+            module(lambda rngs: nn.LayerwiseGNN(2, 1, 1, channels=1, **size, rngs=rngs))
         ),
         "GroupCNN LiftingConv GroupConv RegularNorm SpacePool": Call(convs, (image,)),
         "group_average of a GroupCNN": Call(

@@ -9,6 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
+from experiments.config.choices import Precision
+from experiments.precision import in_precision
 from experiments.tasks.digits.config import DigitsModelConfig
 from symjax_frames import nn
 from symjax_frames.frames import ScoredKind
@@ -45,11 +47,15 @@ class Classifier(nnx.Module):
 
     Args:
       config: the model section of a configuration.
+      precision: what the logits are computed in; scores of poses, which make frames, are not.
       rngs: where the parameters are drawn from.
     """
 
-    def __init__(self, config: DigitsModelConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self, config: DigitsModelConfig, precision: Precision = "float32", *, rngs: nnx.Rngs
+    ):
         group, width = group_named(config.group), config.width
+        self.precision = precision
         self.backbone = nn.GroupCNN(
             group,
             1,
@@ -67,6 +73,14 @@ class Classifier(nnx.Module):
 
     def __call__(self, image: Image) -> Logits:
         """The logits of the classes, of one image."""
+        graph, state = nnx.split(self)
+
+        def logits(state: nnx.State) -> Callable[[Image], Logits]:
+            return nnx.merge(graph, state)._logits
+
+        return in_precision(self.precision, logits, state)(image)
+
+    def _logits(self, image: Image) -> Logits:
         return self.head(self.pool(self.backbone(image[None])).reshape(-1))
 
 
@@ -89,12 +103,19 @@ class DigitsModel:
     Args:
       config: the model section of a configuration.
       pretrained: weights that are taken as they are.
+      precision: what the classifier computes in.
     """
 
-    def __init__(self, config: DigitsModelConfig, pretrained: Pretrained | None = None):
+    def __init__(
+        self,
+        config: DigitsModelConfig,
+        pretrained: Pretrained | None = None,
+        precision: Precision = "float32",
+    ):
         self.config = config
         self._pretrained = pretrained
-        self._graph = nnx.graphdef(nnx.eval_shape(lambda: Classifier(config, rngs=nnx.Rngs(0))))
+        network = nnx.eval_shape(lambda: Classifier(config, precision, rngs=nnx.Rngs(0)))
+        self._graph = nnx.graphdef(network)
 
     def network(self, params: PyTree[Array]) -> Classifier:
         """The classifier with the given parameters, and those that are pretrained."""

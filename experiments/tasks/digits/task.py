@@ -64,7 +64,7 @@ class Digits(Task):
         self.config = config
         self.splits = load_digits(**config.data.model_dump())
         weights = None if config.model.pretrained is None else pretrained(config.model)
-        self.model = DigitsModel(config.model, weights)
+        self.model = DigitsModel(config.model, weights, config.train.precision)
         self._predict = jax.jit(
             lambda params, images: jax.vmap(evaluated(self.model.network(params), config.model))(
                 images

@@ -113,6 +113,11 @@ class MoleculesConfig(Config):
             lambda config: config.model.backbone != "e3x" or "energy" in config.data.targets,
         ),
         Rule(
+            "train.precision",
+            "be 'float32' with backbone 'e3x', whose layers are equivariant only as they are rounded",
+            lambda config: config.model.backbone != "e3x" or config.train.precision == "float32",
+        ),
+        Rule(
             "data.targets",
             "be 'energy_forces' or 'energy' with model.frame 'local', a sum of energies of atoms",
             lambda config: config.model.frame != "local" or "energy" in config.data.targets,

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
+from experiments.config.choices import Precision
 from experiments.errors import UsageError
 from experiments.frame_room import MOST_DROPPED, Room
 from experiments.tasks.molecules import spread
@@ -29,6 +29,7 @@ from experiments.tasks.molecules.local_elements import (
 )
 from experiments.tasks.molecules.networks.element_rounds import outputs_in_turn
 from experiments.tasks.molecules.networks.neighbour_table import (
+    EXACT,
     Elements,
     NeighbourTable,
     Surroundings,
@@ -63,7 +64,7 @@ class LocalPotential(Potential):
 
     def outputs(self, params: PyTree[Array]) -> _Networks:
         """The energies in eV that each network gives to elements of the frames of atoms."""
-        backbone = nnx.merge(self._graph, nnx.State(params)).backbone
+        backbone = self._merged(params).backbone
 
         def of_elements(atoms: Atoms, elements: Elements) -> Array:
             nodes_of = functools.partial(self._nodes, atoms)
@@ -148,7 +149,7 @@ class LocalPotential(Potential):
 
     def committee(self) -> Potential:
         """The mean of such potentials, which differ by their parameters."""
-        return LocalCommittee(self.config, self.facts, self.targets)
+        return LocalCommittee(*self._made_of)
 
     def room(
         self, positions: Array, species: Array, surroundings: Surroundings | None = None
@@ -217,7 +218,7 @@ class LocalPotential(Potential):
         vectors, senders, species = atoms
         if elements.atoms is not None:
             vectors, senders, species = (rows_at(leaf, elements.atoms) for leaf in atoms)
-        vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes)
+        vectors = jnp.einsum("nsa,nab->nsb", vectors, elements.axes, precision=EXACT)
         config, count = self.config, atoms.species.shape[0]
         table = NeighbourTable(
             *(vectors, senders, species > 0, count, config.cutoff, elements, config.vectors)
@@ -260,7 +261,7 @@ class LocalCommittee(LocalPotential):
 
     def one(self) -> Potential:
         """The potential that each of the networks is, of the parameters of one."""
-        return LocalPotential(self.config, self.facts, self.targets)
+        return LocalPotential(*self._made_of)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -269,8 +270,11 @@ def _rooms(potential: LocalPotential, molecules: tuple[Any, ...]) -> Room:
 
 
 def make_potential(
-    config: MoleculesModelConfig, facts: MoleculeFacts, targets: Targets
+    config: MoleculesModelConfig,
+    facts: MoleculeFacts,
+    targets: Targets,
+    precision: Precision = "float32",
 ) -> Potential:
     """The potential that a configuration asks for; the arguments are those of `Potential`."""
     kind = LocalPotential if config.frame == "local" else Potential
-    return kind(config, facts, targets)
+    return kind(config, facts, targets, precision)

@@ -11,7 +11,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
 from experiments import symmetrize
+from experiments.config.choices import Precision
 from experiments.frame_room import Room, no_need, refuse_overflows, room_of
+from experiments.precision import rounded
 from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
@@ -38,13 +40,20 @@ class Potential:
       config: the model section of a configuration.
       facts: what the training set says: the elements, their energies, and a scale.
       targets: what is learnt: energies, with or without forces, dipoles or polarizabilities.
+      precision: what the network computes in, from the features of the edges on.
 
     Raises:
       ValueError: if the backbone cannot be built as configured.
       UsageError: if its package is not installed.
     """
 
-    def __init__(self, config: MoleculesModelConfig, facts: MoleculeFacts, targets: Targets):
+    def __init__(
+        self,
+        config: MoleculesModelConfig,
+        facts: MoleculeFacts,
+        targets: Targets,
+        precision: Precision = "float32",
+    ):
         if targets not in get_args(Targets):
             raise ValueError(
                 f"targets must be one of {', '.join(get_args(Targets))}, got {targets!r}"
@@ -52,6 +61,7 @@ class Potential:
         self.config = config
         self.facts = facts
         self.targets = targets
+        self.precision = precision
         # Of what the network returns: an energy, of which forces are the gradient.
         returned = "energy" if targets == "energy_forces" else targets
         self._action = QUANTITIES[returned].action
@@ -59,10 +69,18 @@ class Potential:
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         """What it is pickled as: what it is made of. The functions in a network cannot be."""
-        return type(self), (self.config, self.facts, self.targets)
+        return type(self), self._made_of
+
+    @property
+    def _made_of(self) -> tuple[MoleculesModelConfig, MoleculeFacts, Targets, Precision]:
+        return self.config, self.facts, self.targets, self.precision
 
     def _network(self, rngs: nnx.Rngs) -> Network:
         return Network(self.config, len(self.facts.elements), self.targets, rngs=rngs)
+
+    def _merged(self, params: PyTree[Array]) -> Network:
+        """The network with these parameters, rounded to the precision that it computes in."""
+        return nnx.merge(self._graph, nnx.State(rounded(self.precision, params)))
 
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
         """Draws the parameters."""
@@ -97,7 +115,7 @@ class Potential:
 
     def bare(self, params: PyTree[Array]) -> Property:
         """The network as it is, without any average, in eV, e*Angstrom or Angstrom^3."""
-        network = nnx.merge(self._graph, nnx.State(params))
+        network = self._merged(params)
 
         def value(
             positions: Array, species: Array, graph: Graph | Surroundings | None = None
@@ -192,7 +210,7 @@ class Potential:
 
     def committee(self) -> "Potential":
         """The mean of such potentials, which differ by their parameters."""
-        return Committee(self.config, self.facts, self.targets)
+        return Committee(*self._made_of)
 
     def frame(self, positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> sf.Frame:
         """The frame of a molecule; the identity at its centroid for no frame."""
@@ -268,7 +286,7 @@ class Committee(Potential):
 
     def one(self) -> Potential:
         """The potential that each of the networks is, of the parameters of one."""
-        return Potential(self.config, self.facts, self.targets)
+        return Potential(*self._made_of)
 
 
 def _graph_or_none(average: Property) -> Property:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from experiments.tasks.molecules.networks.neighbour_table import Surroundings
+from experiments.tasks.molecules.networks.neighbour_table import EXACT, Surroundings
 
 
 class Derivatives(NamedTuple):
@@ -48,8 +48,11 @@ def derivatives_of(
     ) -> tuple[Array, Any]:
         turned = jnp.swapaxes(strains, -1, -2)
         deformed = jnp.eye(3, dtype=strains.dtype)[None] + (strains + turned) / 2
-        cells = surroundings.cell @ deformed
-        values, others = energies(positions @ deformed, species, surroundings._replace(cell=cells))
+        cells, moved = (
+            jnp.matmul(vectors, deformed, precision=EXACT)
+            for vectors in (surroundings.cell, positions)
+        )
+        values, others = energies(moved, species, surroundings._replace(cell=cells))
         return jnp.sum(values), (values, others)
 
     def found(

@@ -67,7 +67,9 @@ class MoleculesTask(Task):
         self.splits, self.set_facts = load_molecules(**config.data.model_dump())
         if "cell" in self.splits["train"]:
             self.splits = with_neighbours(self.splits, config.model)
-        self.potential = make_potential(config.model, self.set_facts, config.data.targets)
+        self.potential = make_potential(
+            config.model, self.set_facts, config.data.targets, config.train.precision
+        )
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric

@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.frame_room import refuse_overflows
+from experiments.precision import in_precision
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.nbody.config import NBodyConfig
 from experiments.tasks.nbody.data import load_nbody
-from experiments.tasks.nbody.model import ACTIONS, Network, evaluated, trained
+from experiments.tasks.nbody.model import ACTIONS, Dynamics, Network, evaluated, trained
 from experiments.training.task import Audited, Batch, Picture, Task
 
 PUBLISHED = {
@@ -55,9 +56,13 @@ class NBody(Task):
             lambda params, inputs: jax.vmap(evaluated(self.network(params), config.model))(*inputs)
         )
 
-    def network(self, params: PyTree[Array]) -> Network:
-        """The backbone with the given parameters."""
-        return nnx.merge(self._graph, nnx.State(params))
+    def network(self, params: PyTree[Array]) -> Dynamics:
+        """The backbone with the given parameters, in the precision of the configuration."""
+
+        def of(params: PyTree[Array]) -> Dynamics:
+            return nnx.merge(self._graph, nnx.State(params))
+
+        return in_precision(self.config.train.precision, of, params)
 
     def init(self, key: Key[Array, ""]) -> PyTree[Array]:
         """Draws the parameters."""

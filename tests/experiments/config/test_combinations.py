@@ -192,6 +192,11 @@ def test_digits_that_go_together_are_described(load, overrides, description):
         (["model.cutoff=4.0", "model.backbone=point_sum"], "model.cutoff", ["backbone", "got 4.0"]),
         (["model.hidden=6", "model.backbone=transformer"], "model.hidden", ["of 4", "got 6"]),
         (["model.frame=pca", "model.backbone=e3x"], "model.frame", ["'none'", "got 'pca'"]),
+        (
+            ["train.precision=bfloat16", "model.backbone=e3x"],
+            "train.precision",
+            ["'float32'", "got 'bfloat16'"],
+        ),
         (["model.frame=quadrature", "model.detach=true"], "model.detach", ["frame", "got True"]),
         (["data.targets=dipole", "model.backbone=e3x"], "data.targets", ["'energy'", "scalars"]),
         (["data.targets=dipole", "train.energy_weight=1"], "train.energy_weight", ["got 1"]),
@@ -268,3 +273,18 @@ def test_stored_runs_are_not_overridden_in_the_words_of_earlier_versions(old_run
     assert old_run.load_config(["model.capacity=[3, 4]"]).model.capacity == (3, 4)
     # What has no meaning without a frame is forgotten, under its new name.
     assert old_run.load_config(["model.frame=none"]).model.max_elements == 48
+
+
+def test_a_run_from_before_there_was_a_precision_goes_on_in_float32(tmp_path, load):
+    config = load(MOLECULES, f"run={tmp_path / 'run'}")
+    values = yaml.safe_load(dump_config(config))
+    assert values["train"].pop("precision") == "float32"
+    run = RunFolder(config.run)
+    run.path.mkdir()
+    run.config.write_text(yaml.safe_dump(values))
+    with run.training(config):
+        pass
+    other = load(MOLECULES, f"run={run.path}", "train.precision=bfloat16")
+    with pytest.raises(UsageError, match="train.precision: 'float32' in the folder"):
+        with run.training(other):
+            pass

@@ -121,11 +121,14 @@ def derivatives(dtype):
         def total(x):
             """The sum over all closures: a NaN of one is a NaN of the sum."""
             value, frames = 0, {}
-            real = jnp.where(mask[:, None], x, 0)
+            # In the dtype of the frame, which has 32 bits at least.
+            wide = jnp.dtype(dtype if dtype == "float64" else "float32")
+            real = jnp.where(mask[:, None], x, 0).astype(wide)
             for closure in CLOSURES[dtype]:
                 frame = sf.robust_frame(x, mask, closure=closure, attributes=marks)
-                seen = (real[None] - frame.elements.shift[:, None]) / unit @ frame.elements.linear
-                waves = jnp.where(mask[None, :, None], jnp.sin(seen @ weight + 1), 0)
+                seen = (real[None] - frame.elements.shift[:, None]) / unit.astype(wide)
+                turned = seen @ frame.elements.linear @ weight.astype(wide)
+                waves = jnp.where(mask[None, :, None], jnp.sin(turned + 1), 0)
                 value += jnp.sum(frame.weights * jnp.sum(waves, axis=(1, 2)))
                 frames[closure] = frame
             return value, frames

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -17,6 +19,12 @@ def species_embedding(num_species: int, hidden: int, *, rngs: nnx.Rngs) -> nnx.E
     return nnx.Embed(
         num_species + 1, hidden, embedding_init=nnx.initializers.normal(1.0), rngs=rngs
     )
+
+
+def computed_dtype(embedding: nnx.Embed, dtype: Any) -> Any:
+    """What a network computes in: the dtype of parameters of 16 bits, else that of the positions."""
+    own = embedding.embedding.dtype
+    return own if jnp.finfo(own).bits < 32 else dtype
 
 
 class Round(nnx.Module):
@@ -87,8 +95,13 @@ class EdgeRounds(nnx.Module):
         self.readout = nn.MLP([hidden, hidden, outputs], rngs=rngs)
 
     def embedded(self, species: Int[Array, " atoms"], dtype: Any) -> Float[Array, "atoms hidden"]:
-        """The atoms before the first round."""
-        return self.embedding(species).astype(dtype)
+        """The atoms before the first round, in the dtype of the rounds for positions of a dtype."""
+        return self.embedding(species).astype(computed_dtype(self.embedding, dtype))
+
+    def edges(self, vectors: Float[Array, "*edges 3"]) -> Edges:
+        """What the rounds see of the edges, which is computed in the dtype of their vectors."""
+        dtype = computed_dtype(self.embedding, vectors.dtype)
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), self.basis(vectors))
 
     def __call__(
         self,
@@ -97,8 +110,8 @@ class EdgeRounds(nnx.Module):
         graph: Graph,
     ) -> Float[Array, "atoms outputs"]:
         """The outputs of each atom."""
-        edges = self.basis(edge_vectors(positions, graph))
+        edges = self.edges(edge_vectors(positions, graph))
         nodes = self.embedded(species, positions.dtype)
         for layer in self.layers:
             nodes = layer(nodes, edges, graph)
-        return self.readout(nodes)
+        return self.readout(nodes).astype(positions.dtype)

@@ -1,13 +1,14 @@
 """Rounds of messages between elements of local frames, a bounded number of them at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from experiments.tasks.molecules.networks.basis import edge_vectors
-from experiments.tasks.molecules.networks.edge_rounds import EdgeRounds, Round
+from experiments.tasks.molecules.networks.edge_rounds import EdgeRounds, Round, computed_dtype
 from experiments.tasks.molecules.networks.neighbour_table import Elements, NeighbourTable
 
 _EDGES = 2**16
@@ -50,18 +51,21 @@ def outputs_in_turn(
         _, species = nodes_of(part)
         return backbone.embedded(species, part.axes.dtype)
 
-    def of_parts(fn: Callable[..., Array], shape: tuple[int, ...], *arrays: Array) -> Array:
+    def of_parts(
+        fn: Callable[..., Array], shape: tuple[int, ...], dtype: Any, *arrays: Array
+    ) -> Array:
         """A function of parts of elements, and zero for padding; kept in no memory but its own."""
 
         def of_part(part: Elements, *arrays: Array) -> Array:
-            zeros = jnp.zeros(shape, part.axes.dtype)
+            zeros = jnp.zeros(shape, dtype)
             used = jnp.any(part.weights > 0)
             return jax.lax.cond(used, fn, lambda *_: zeros, part, *arrays)
 
         return jax.lax.map(lambda row: jax.checkpoint(of_part)(*row), (rows, *arrays))
 
-    hidden = backbone.embedding.features
-    nodes = of_parts(embedded, (size, hidden))
+    hidden, wide = backbone.embedding.features, elements.axes.dtype
+    dtype = computed_dtype(backbone.embedding, wide)
+    nodes = of_parts(embedded, (size, hidden), dtype)
     for layer in backbone.layers:
 
         def sent(part: Elements, nodes: Array, layer: Round = layer) -> Array:
@@ -69,7 +73,7 @@ def outputs_in_turn(
             return table.pushed(layer.sent(nodes))
 
         features = jax.eval_shape(layer.sent, nodes[0]).shape[-1]
-        pushed = of_parts(sent, (size, features), nodes).reshape(parts * size, features)
+        pushed = of_parts(sent, (size, features), wide, nodes).reshape(parts * size, features)
         collected = jax.ops.segment_sum(
             pushed, atoms.reshape(-1), num_atoms, indices_are_sorted=True
         )
@@ -78,10 +82,16 @@ def outputs_in_turn(
             part: Elements, nodes: Array, layer: Round = layer, collected: Array = collected
         ) -> Array:
             table, _ = nodes_of(part)
-            edges = backbone.basis(edge_vectors(part.axes[:, 0], table))
-            return layer.received(nodes, table.delivered(collected), edges, table)
+            edges = backbone.edges(edge_vectors(part.axes[:, 0], table))
+            seen = table.delivered(collected).astype(nodes.dtype)
+            return layer.received(nodes, seen, edges, table)
 
-        nodes = of_parts(received, (size, hidden), nodes)
+        nodes = of_parts(received, (size, hidden), dtype, nodes)
     outputs = jax.eval_shape(backbone.readout, nodes[0]).shape[-1]
-    values = of_parts(lambda part, nodes: backbone.readout(nodes), (size, outputs), nodes)
+
+    def readout(part: Elements, nodes: Array) -> Array:
+        del part
+        return backbone.readout(nodes).astype(wide)
+
+    values = of_parts(readout, (size, outputs), wide, nodes)
     return values.reshape(parts * size, outputs)[:count]

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+EXACT = jax.lax.Precision.HIGHEST
+"""Of products of vectors: accelerators would round the factors, and with them the symmetry."""
+
 
 class Surroundings(NamedTuple):
     """Which atoms, and which of their periodic images, each atom sees.
@@ -25,7 +28,8 @@ class Surroundings(NamedTuple):
 
     def vectors(self, positions: Float[Array, "atoms 3"]) -> Float[Array, "atoms slots 3"]:
         r"""From each atom to its neighbours: $x_j + n \cdot h - x_i$; exactly zero for padding."""
-        shifts = self.images.astype(positions.dtype) @ self.cell.astype(positions.dtype)
+        images, cell = (x.astype(positions.dtype) for x in (self.images, self.cell))
+        shifts = jnp.matmul(images, cell, precision=EXACT)
         return positions[self.senders] - positions[:, None] + shifts
 
     def table(
@@ -114,7 +118,7 @@ class NeighbourTable:
         self, nodes: Float[Array, "nodes *features"]
     ) -> Float[Array, "nodes slots *features"]:
         """What each edge sees of the atom it starts from, in the coordinates of its receiver."""
-        return self.delivered(self.collected(nodes))
+        return self.delivered(self.collected(nodes)).astype(nodes.dtype)
 
     def collected(self, nodes: Float[Array, "nodes *features"]) -> Float[Array, "atoms *features"]:
         """What the nodes of each atom send together, in coordinates of no frame."""
@@ -128,8 +132,8 @@ class NeighbourTable:
     def pushed(self, nodes: Float[Array, "nodes features"]) -> Float[Array, "nodes features"]:
         """What each element has a part of in what its atom sends, in coordinates of no frame."""
         assert self.elements is not None
-        scalars, vectors = self._split(nodes)
-        turned = jnp.einsum("nab,ncb->nca", self.elements.axes, vectors)
+        scalars, vectors = self._split(nodes.astype(self.elements.axes.dtype))
+        turned = jnp.einsum("nab,ncb->nca", self.elements.axes, vectors, precision=EXACT)
         return self.elements.weights[:, None] * self._joined(scalars, turned)
 
     def delivered(
@@ -139,7 +143,8 @@ class NeighbourTable:
         if self.elements is None:
             return atoms[self.senders]
         scalars, vectors = self._split(atoms[self.senders])
-        return self._joined(scalars, jnp.einsum("nsca,nab->nscb", vectors, self._damped_axes))
+        turned = jnp.einsum("nsca,nab->nscb", vectors, self._damped_axes, precision=EXACT)
+        return self._joined(scalars, turned)
 
     @property
     def _damped_axes(self) -> Float[Array, "nodes 3 3"]:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int
 
 from experiments.tasks.molecules.centred import centred
 from experiments.tasks.molecules.networks.basis import Graph
-from experiments.tasks.molecules.networks.edge_rounds import species_embedding
+from experiments.tasks.molecules.networks.edge_rounds import computed_dtype, species_embedding
 from symjax_frames import nn
 
 
@@ -43,9 +43,11 @@ class PointSum(nnx.Module):
     ) -> Float[Array, "atoms outputs"]:
         """The outputs of each atom; of the graph, only which atoms are real is read."""
         real = graph.mask[:, None]
-        embedded = self.embedding(species).astype(positions.dtype)
-        arms = centred(positions, graph.mask)
+        dtype = computed_dtype(self.embedding, positions.dtype)
+        embedded = self.embedding(species).astype(dtype)
+        arms = centred(positions, graph.mask).astype(dtype)
         features = self.single(jnp.concatenate([arms, embedded], axis=-1))
         total = jnp.sum(jnp.where(real, features, 0), axis=0, keepdims=True)
         total = jnp.broadcast_to(total, features.shape)
-        return self.readout(jnp.concatenate([features, total], axis=-1))
+        outputs = self.readout(jnp.concatenate([features, total], axis=-1))
+        return outputs.astype(positions.dtype)
