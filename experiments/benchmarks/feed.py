@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from experiments.benchmarks.options import add_out, positive
@@ -22,6 +21,7 @@ from experiments.benchmarks.report import (
 )
 from experiments.config import Config
 from experiments.config.load import load_config
+from experiments.data.npz import write_npz
 from experiments.runs.folder import RunFolder
 from experiments.tasks.registry import make_task
 from experiments.training.train import train
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         simulated = load_config(_CONFIG, [*overrides, f"run={folder / 'memory'}"])
         path = folder / "bodies.npz"
         splits = make_task(simulated).splits
-        np.savez(path, **{f"{k}_{s}": v for s, split in splits.items() for k, v in split.items()})
+        write_npz(path, {f"{k}_{s}": v for s, split in splits.items() for k, v in split.items()})
         fed = [f"data.path={path}", "data.streamed=true", f"run={folder / 'files'}"]
         measured = {
             "memory": _measured(simulated),
