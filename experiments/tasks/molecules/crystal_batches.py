@@ -60,14 +60,17 @@ def size_of(crystal: Crystal) -> tuple[int, int]:
     return _size_above(atoms), _size_above(slots)
 
 
-def together(crystals: Sequence[Crystal], dtype: Precision) -> Crystal:
-    """Structures of one size as a batch.
+def together(
+    crystals: Sequence[Crystal], dtype: Precision, least: tuple[int, int] = (0, 0)
+) -> Crystal:
+    """Structures as a batch, of the size of the largest.
 
     Args:
-      crystals: the structures, whose `size_of` is the same.
+      crystals: the structures.
       dtype: of lengths.
+      least: atoms and slots that there is room for in any case.
     """
-    size = size_of(crystals[0])
+    size = tuple(np.max([least, *map(size_of, crystals)], axis=0).tolist())
     stacked = jax.tree.map(lambda *rows: np.stack(rows), *(_padded(one, *size) for one in crystals))
     with np.errstate(over="ignore", invalid="ignore"):
         cell = stacked.surroundings.cell.astype(dtype)

@@ -1,0 +1,174 @@
+"""Relaxation of many crystals with their cells: as ASE does it one by one, on lists that hold."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+
+from experiments.data.npz import DataError
+from experiments.errors import UsageError
+from experiments.tasks.molecules import cell_descent, crystal_relaxation
+from experiments.tasks.molecules.calculator import SymmetrizedCalculator
+from experiments.tasks.molecules.crystal_relaxation import CrystalRelaxation
+from tests.helpers.local_crystal import crystal
+from tests.helpers.pair_crystal import PairCrystal, skewed
+from tests.helpers.tiny_potential import TinyPotential
+
+FORCE = 1e-5
+
+
+def shaken(atoms: Atoms, stretch: float, size: float = 0.1) -> Atoms:
+    atoms = atoms.copy()
+    draw = np.random.default_rng(0)
+    atoms.set_cell(atoms.cell.array @ (stretch * np.eye(3)), scale_atoms=True)
+    atoms.positions += size * draw.normal(size=atoms.positions.shape)
+    return atoms
+
+
+def structures() -> dict[str, Atoms]:
+    """Four atoms each, with about as many neighbours: crystals, one with atoms cells away, a slab."""
+    alloy = crystal().repeat((1, 1, 2))
+    slab = shaken(alloy, 1.0)
+    slab.pbc = True, True, False
+    far = shaken(bulk("Cu", a=2.9, cubic=True), 1.2)
+    far.positions[1] += [3, -2, 1] @ far.cell.array
+    return {"dilated": far, "alloy": shaken(alloy, 0.97), "slab": slab}
+
+
+@pytest.fixture(scope="module")
+def relaxation():
+    return CrystalRelaxation(PairCrystal(), 1.0, force_tolerance=FORCE, skin=0.3, dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def relaxed(relaxation):
+    named = structures()
+    return dict(zip(named, relaxation(list(named.items())), strict=True))
+
+
+def test_crystals_come_to_rest_where_those_of_ase_do(relaxed, relaxation):
+    calculator = SymmetrizedCalculator.of(PairCrystal(), 1.0, dtype="float64")
+    for name, atoms in structures().items():
+        found = relaxed[name]
+        assert found.converged and found.steps > 3 and found.max_force <= FORCE
+        there = found.atoms.copy()
+        calculator.reset()
+        there.calc = calculator
+        assert there.get_potential_energy() == pytest.approx(found.energy, abs=1e-9)
+        assert np.linalg.norm(there.get_forces(), axis=1).max() <= FORCE * 1.001
+        if name == "slab":
+            # The vector that nothing repeats along stays, and along the others there is no stress.
+            np.testing.assert_array_equal(there.cell[2], atoms.cell[2])
+            assert np.abs(there.cell[:2] - atoms.cell[:2]).max() > 0.05
+            work = there.get_volume() * there.get_stress(voigt=False)
+            span = there.cell[:2] / np.linalg.norm(there.cell[:2], axis=1)[:, None]
+            assert np.abs(span @ work @ span.T).max() < 4 * FORCE * len(atoms)
+            continue
+        start = atoms.copy()
+        start.calc = calculator
+        assert BFGS(FrechetCellFilter(start), logfile=None).run(fmax=FORCE, steps=300)
+        assert found.energy == pytest.approx(start.get_potential_energy(), abs=1e-8)
+        assert there.get_volume() == pytest.approx(start.get_volume(), rel=1e-5)
+        assert abs(there.get_volume() / atoms.get_volume() - 1) > 0.02
+
+
+def test_atoms_stay_those_images_that_they_were(relaxed):
+    for name, atoms in structures().items():
+        moved = relaxed[name].atoms.get_scaled_positions(wrap=False)
+        assert np.abs(moved - atoms.get_scaled_positions(wrap=False)).max() < 0.3
+
+
+@pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING")  # spglib, of itself.
+def test_space_groups_are_kept_unless_the_energy_has_an_axis(relaxation):
+    spglib = pytest.importorskip("spglib")
+    skew = CrystalRelaxation(PairCrystal(skewed), 1.0, force_tolerance=FORCE, dtype="float64")
+    groups = []
+    for one in (relaxation, skew):
+        [found] = one([("it", shaken(bulk("Cu", a=2.9, cubic=True), 1.1, 0.0))])
+        assert found.converged
+        atoms = found.atoms
+        cell = atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+        groups.append(spglib.get_symmetry_dataset(cell, symprec=1e-5).number)
+    assert groups[0] == 225 != groups[1]
+
+
+def test_lists_are_made_again_as_often_as_it_takes_and_have_room(monkeypatch, relaxed):
+    """A dilated crystal ends with more neighbours than it had."""
+    made = []
+
+    def counted(*arguments, **options):
+        table = neighbour_table(*arguments, **options)
+        made.append(table[0].shape[1])
+        return table
+
+    neighbour_table = crystal_relaxation.neighbour_table
+    monkeypatch.setattr(crystal_relaxation, "neighbour_table", counted)
+    potential = PairCrystal()
+    options = {"force_tolerance": FORCE, "skin": 0.05, "dtype": "float64"}
+    start = structures()["dilated"]
+    [found] = CrystalRelaxation(potential, 1.0, **options)([("it", start)])
+    assert found.energy == pytest.approx(relaxed["dilated"].energy, abs=1e-8)
+    assert len(made) > 3 and max(made) > 1.3 * made[0] and potential.traces > 1
+    # The control: without new lists it ends elsewhere.
+    always = lambda places, *_: jnp.ones(len(places.positions), bool)  # noqa: E731
+    for module in (crystal_relaxation, cell_descent):
+        monkeypatch.setattr(module, "holds", always)
+    [wrong] = CrystalRelaxation(PairCrystal(), 1.0, **options)([("it", start)])
+    assert abs(wrong.energy - found.energy) > 1e-3
+
+
+def test_what_is_wrong_with_one_costs_no_other(relaxation, relaxed):
+    named = structures()
+    alloy = named["alloy"]
+    flat, unknown, met, lost, held, none = (alloy.copy() for _ in range(6))
+    flat.cell[2] = flat.cell[0] + flat.cell[1]
+    unknown.numbers[0] = 6
+    met.positions[1] = met.positions[0]
+    lost.positions[1] = np.nan
+    held.set_constraint(FixAtoms([0]))
+    none.cell[:] = 0
+    bad = {
+        "the cell must have a volume": flat,
+        "elements must be Si or Cu": unknown,
+        "atoms 1 and 2 must be at least": met,
+        "position of atom 2 must be finite": lost,
+        "constraints must be none, got FixAtoms": held,
+        "the cell must have a vector": none,
+    }
+    asked = [*bad.items(), *named.items()]
+    found = relaxation([(f"{label} {number}", one) for number, (label, one) in enumerate(asked)])
+    for number, (message, _) in enumerate(bad.items()):
+        assert isinstance(found[number], DataError)
+        assert message in str(found[number]).removeprefix(f"{message} {number}")
+    for name, one in zip(named, found[len(bad) :], strict=True):
+        assert one.energy == pytest.approx(relaxed[name].energy, rel=1e-12)
+
+
+def test_a_cell_that_falls_together_is_one_error_and_a_cell_can_stay(monkeypatch):
+    potential = PairCrystal()
+    start = bulk("Cu", a=2.2)
+    monkeypatch.setattr(crystal_relaxation, "_LEAST_VOLUME", 0.9)
+    [fallen] = CrystalRelaxation(potential, -1.0, dtype="float64")([("it", start)])
+    assert isinstance(fallen, DataError)
+    assert str(fallen).startswith("it: the cell must keep 0.9 of its volume")
+    still = CrystalRelaxation(potential, 1.0, cell=False, dtype="float64")
+    [found] = still([("it", start)])
+    np.testing.assert_array_equal(found.atoms.cell.array, start.cell.array)
+    assert found.converged and found.steps == 0
+
+
+def test_options_of_another_kind_are_refused():
+    for options, message in [
+        ({"force_tolerance": 0.0}, "force_tolerance .*got 0"),
+        ({"max_step": -1.0}, "max_step .*got -1"),
+        ({"skin": 0.0}, "skin .*got 0"),
+        ({"max_steps": -1}, "max_steps .*got -1"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            CrystalRelaxation(PairCrystal(), 1.0, **options)
+    with pytest.raises(UsageError, match="potential must be one of crystals"):
+        CrystalRelaxation(TinyPotential(), 1.0)
