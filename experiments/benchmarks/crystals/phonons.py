@@ -186,8 +186,8 @@ def measure(
     if run is None:
         calculators = {frame: untrained(frame, sizes, seed) for frame in ("local", "none")}
     else:
-        calculator, elements, frame = trained(run)
-        calculators[frame] = calculator
+        known, elements, frame = trained(run)
+        calculators[frame] = known
         crystals = {
             name: (atoms, _LATTICES[name.split()[1]])
             for name, atoms in cubic_elements(elements).items()
@@ -228,11 +228,11 @@ def numbers_of(found: Mapping[str, Mapping[str, Splits]]) -> dict[str, Any]:
 
 
 def _corners(cell: Float[np.ndarray, "3 3"]) -> Int[np.ndarray, "3 3"]:
-    """The edges of the cube in vectors of a primitive cell of a cubic lattice."""
+    """The edges of the cube in vectors of a primitive cell of a lattice that is about cubic."""
     volume = abs(np.linalg.det(cell))
     for points in (4, 2, 1):
         corners = (points * volume) ** (1 / 3) * np.linalg.inv(cell)
-        if np.allclose(corners, np.round(corners), atol=1e-6):
+        if np.allclose(corners, np.round(corners), atol=0.1):
             return np.round(corners).astype(int)
     raise ValueError(f"cell must be a primitive one of a cubic lattice, got {cell.tolist()}")
 

@@ -110,8 +110,8 @@ def measure(
             calculators[frame] = untrained(frame, sizes, seed)
             sets[frame] = prototypes(_CONTROLS if frame == "none" and most is None else most)
     else:
-        calculator, elements, frame = trained(run)
-        calculators[frame], sets[frame] = calculator, prototypes_of(elements)
+        known, elements, frame = trained(run)
+        calculators[frame], sets[frame] = known, prototypes_of(elements)
     found: dict[str, list[Relaxation]] = {}
     for frame, calculator in calculators.items():
         generator = np.random.default_rng(seed)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from experiments.tasks.molecules.descent import Descent, advanced, at_start, longest
@@ -78,9 +77,8 @@ class Relaxing(NamedTuple):
 
 
 @jax.jit
-def at_start_of(positions: Float[Array | np.ndarray, "structures atoms 3"]) -> Relaxing:
-    """Crystals before anything is evaluated."""
-    start = positions
+def at_start_of(start: Float[Array, "structures atoms 3"]) -> Relaxing:
+    """Crystals at their first positions, before anything is evaluated."""
     rows = jnp.pad(start, ((0, 0), (0, 3), (0, 0)))
     deformation = jnp.broadcast_to(jnp.eye(3, dtype=start.dtype), (len(start), 3, 3))
     descents = jax.vmap(lambda rows: at_start(rows, start.dtype))(rows)
@@ -156,8 +154,8 @@ def relaxed_while_lists_hold(
         # Of what a strain changes, only that in the free directions.
         of_cell = listed.free @ strain @ listed.free / _arms(listed)[:, None, None]
         rows = jnp.concatenate([jnp.where(real, gradient, 0), of_cell], axis=1)
-        advance = jax.vmap(lambda *each: advanced(*each, limits.step))
-        descent = advance(relaxing.descent, energy, rows)
+        advance = jax.vmap(advanced, in_axes=(0, 0, 0, None))
+        descent = advance(relaxing.descent, energy, rows, limits.step)
         taken = going & (descent.steps > relaxing.descent.steps)
         return Relaxing(
             _where(going, descent, relaxing.descent), _where(taken, there, relaxing.places)

@@ -111,7 +111,8 @@ class CrystalRelaxation:
                 "whole molecules (those of crystals are trained with model.frame=local)"
             )
         self._potential = potential
-        self._reach = potential.reach
+        self._listed_within = potential.reach + skin
+        self._tolerance = force_tolerance
         self._cell = cell
         self._limits = Limits(force_tolerance, max_steps, max_step, potential.reach, skin)
         self._dtype: Precision = dtype
@@ -127,9 +128,7 @@ class CrystalRelaxation:
         self._run = run
         self._room = jax.jit(jax.vmap(potential.room))
 
-    def __call__(
-        self, structures: Sequence[tuple[str, Atoms]]
-    ) -> list[RelaxedCrystal | DataError]:
+    def __call__(self, structures: Sequence[tuple[str, Atoms]]) -> list[RelaxedCrystal | DataError]:
         """Where crystals come to rest.
 
         Args:
@@ -169,7 +168,7 @@ class CrystalRelaxation:
             raise DataError(f"{label}: atoms.constraints must be none, got {kinds}")
         numbers = self._potential.species_of(atoms.numbers.astype(np.int32))
         species = np.asarray(numbers, np.int32)
-        return crystal_of(label, atoms, species, self._reach + self._limits.skin)
+        return crystal_of(label, atoms, species, self._listed_within)
 
     def _batch(
         self, asked: Sequence[tuple[tuple[str, Atoms], Crystal]], rows: int
@@ -200,7 +199,8 @@ class CrystalRelaxation:
         relaxing = at_start_of(batch.positions)
         while True:
             undone = np.linalg.inv(deformations).astype(self._dtype)
-            listed = Listed(batch.species, batch.surroundings, batch.positions, undone, free)
+            arrays: Any = (batch.species, batch.surroundings, batch.positions, undone, free)
+            listed = Listed(*arrays)
             relaxing, (stale, there, forces) = self._run(relaxing, listed, self._limits)
             stale, there = jax.device_get((stale, there))
             if not stale.any():
@@ -217,7 +217,8 @@ class CrystalRelaxation:
                     stopped[row] = True
             descent = relaxing.descent._replace(failed=relaxing.descent.failed | stopped)
             relaxing = relaxing._replace(descent=descent)
-            batch = together(crystals, self._dtype, batch.surroundings.senders.shape[1:])
+            _, count, slots = batch.surroundings.senders.shape
+            batch = together(crystals, self._dtype, (count, slots))
         end, forces = jax.device_get((relaxing, forces))
         cell = batch.surroundings.cell @ end.places.deformation
         surroundings = batch.surroundings._replace(cell=cell)
@@ -242,15 +243,10 @@ class CrystalRelaxation:
                 f"{label}: the cell must keep {_LEAST_VOLUME:g} of its volume, got {volume:.3g}: the "
                 "potential has no minimum there"
             )
-        start = crystal.surroundings.cell
-        found: Any = neighbour_table(
-            positions.astype(np.float64),
-            start @ deformation,
-            atoms.pbc,
-            self._reach + self._limits.skin,
-            label=label,
-        )
-        return Crystal(positions, crystal.species, Surroundings(*found, start))
+        start = np.asarray(crystal.surroundings.cell)
+        where = positions.astype(np.float64), start @ deformation, atoms.pbc
+        found: Any = (*neighbour_table(*where, self._listed_within, label=label), start)
+        return Crystal(positions, crystal.species, Surroundings(*found))
 
     def _relaxed(
         self, label: str, atoms: Atoms, start: Crystal, end: _End, row: int
@@ -275,5 +271,5 @@ class CrystalRelaxation:
             energy + float(self._potential.reference(atoms.numbers)),
             force,
             int(descent.steps[row]),
-            force <= self._limits.force,
+            force <= self._tolerance,
         )

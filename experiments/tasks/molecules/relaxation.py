@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from experiments.errors import UsageError
 from experiments.tasks.molecules.descent import Descent, advanced, at_start, longest
 
+
 class Relaxed(NamedTuple):
     """Molecules where they came to rest.
 

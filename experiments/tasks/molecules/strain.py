@@ -75,10 +75,10 @@ def slopes_of(
     ) -> Slopes:
         cells = surroundings.cell.astype(positions.dtype)
         surroundings = surroundings._replace(cell=cells)
-        slopes, (values, others) = jax.grad(total, argnums=(0, 1), has_aux=True)(
+        (gradient, strain), (values, others) = jax.grad(total, argnums=(0, 1), has_aux=True)(
             positions, jnp.zeros_like(cells), species, surroundings
         )
-        return Slopes(values, *slopes, others)
+        return Slopes(values, gradient, strain, others)
 
     return found
 

@@ -60,20 +60,18 @@ def test_crystals_come_to_rest_where_those_of_ase_do(relaxed, relaxation):
         there.calc = calculator
         assert there.get_potential_energy() == pytest.approx(found.energy, abs=1e-9)
         assert np.linalg.norm(there.get_forces(), axis=1).max() <= FORCE * 1.001
-        if name == "slab":
-            # The vector that nothing repeats along stays, and along the others there is no stress.
-            np.testing.assert_array_equal(there.cell[2], atoms.cell[2])
-            assert np.abs(there.cell[:2] - atoms.cell[:2]).max() > 0.05
-            work = there.get_volume() * there.get_stress(voigt=False)
-            span = there.cell[:2] / np.linalg.norm(there.cell[:2], axis=1)[:, None]
-            assert np.abs(span @ work @ span.T).max() < 4 * FORCE * len(atoms)
-            continue
-        start = atoms.copy()
-        start.calc = calculator
-        assert BFGS(FrechetCellFilter(start), logfile=None).run(fmax=FORCE, steps=300)
-        assert found.energy == pytest.approx(start.get_potential_energy(), abs=1e-8)
-        assert there.get_volume() == pytest.approx(start.get_volume(), rel=1e-5)
-        assert abs(there.get_volume() / atoms.get_volume() - 1) > 0.02
+        assert np.abs(there.cell[:2] - atoms.cell[:2]).max() > 0.05
+        # Of a slab none is left across it either, as no force is.
+        work = there.get_volume() * there.get_stress(voigt=False)
+        assert np.abs(work).max() < 2 * FORCE * len(atoms)
+    slab = relaxed["slab"].atoms.cell[2]
+    np.testing.assert_array_equal(slab, structures()["slab"].cell[2])
+    start = structures()["dilated"]
+    start.calc = calculator
+    assert BFGS(FrechetCellFilter(start), logfile=None).run(fmax=FORCE, steps=100)
+    found = relaxed["dilated"]
+    assert found.energy == pytest.approx(start.get_potential_energy(), abs=1e-8)
+    assert found.atoms.get_volume() == pytest.approx(start.get_volume(), rel=1e-5)
 
 
 def test_atoms_stay_those_images_that_they_were(relaxed):
@@ -114,7 +112,7 @@ def test_lists_are_made_again_as_often_as_it_takes_and_have_room(monkeypatch, re
     assert found.energy == pytest.approx(relaxed["dilated"].energy, abs=1e-8)
     assert len(made) > 3 and max(made) > 1.3 * made[0] and potential.traces > 1
     # The control: without new lists it ends elsewhere.
-    always = lambda places, *_: jnp.ones(len(places.positions), bool)  # noqa: E731
+    always = lambda places, *_: jnp.ones(len(places.positions), bool)
     for module in (crystal_relaxation, cell_descent):
         monkeypatch.setattr(module, "holds", always)
     [wrong] = CrystalRelaxation(PairCrystal(), 1.0, **options)([("it", start)])
