@@ -29,7 +29,9 @@ _SMALL = Sizes(hidden=8, layers=1, radial=3, degree=1)
 _CAPTION = (
     "Untrained networks with random weights that pass messages between atoms within 4 Angstrom, and "
     "pairs that hold crystals together, in float64. Averaged over local frames, they have the "
-    "symmetry of the crystal; without a frame they are the control. "
+    "symmetry of the crystal; without a frame they are the control. Of a run instead its network, and "
+    "crystals of its elements, in kinds of structures that may be strange to them; growth is that of "
+    "an untrained network. "
     "Space groups: crystals strained in volume and shape, but not in symmetry, are relaxed with their "
     "cell by BFGS; the largest tolerance is that at which spglib still finds the space group of every "
     "one. Phonons: all atoms are displaced along three axes, both ways, and nothing is symmetrized; "

@@ -313,8 +313,10 @@ class MoleculesTask(Task):
         )
 
 
-_SQUARES = ("energy_square", "forces_square", "forces_components")
-_SQUARES += ("stress_square", "stress_components")
+_SQUARES = (
+    *("energy_square", "forces_square", "forces_components"),
+    *("stress_square", "stress_components"),
+)
 
 
 def _squares(predicted: dict[str, Array], batch: Batch) -> dict[str, Float[Array, " molecules"]]:
