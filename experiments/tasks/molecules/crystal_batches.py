@@ -57,7 +57,7 @@ def crystal_of(
 def size_of(crystal: Crystal) -> tuple[int, int]:
     """The numbers of atoms and of slots of the smallest program that a structure fits into."""
     atoms, slots = crystal.surroundings.senders.shape
-    return _size_above(atoms), _size_above(slots)
+    return size_above(atoms), size_above(slots)
 
 
 def together(
@@ -92,7 +92,8 @@ def _padded(crystal: Crystal, atoms: int, slots: int) -> Crystal:
     )
 
 
-def _size_above(count: int) -> int:
+def size_above(count: int) -> int:
+    """The smallest number of atoms or slots, of those that programs have, that is no less."""
     size = 1
     while size < count:
         size = max(size + 1, int(_STEP * size))

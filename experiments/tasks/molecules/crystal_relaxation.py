@@ -24,7 +24,13 @@ from experiments.tasks.molecules.cell_descent import (
     sizes,
 )
 from experiments.tasks.molecules.checks import refuse_unfit
-from experiments.tasks.molecules.crystal_batches import Crystal, crystal_of, size_of, together
+from experiments.tasks.molecules.crystal_batches import (
+    Crystal,
+    crystal_of,
+    size_above,
+    size_of,
+    together,
+)
 from experiments.tasks.molecules.data.neighbour_table import neighbour_table
 from experiments.tasks.molecules.energies import PotentialLike, Precision, enabled
 from experiments.tasks.molecules.neighbour_list import SKIN
@@ -32,6 +38,8 @@ from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 from experiments.tasks.molecules.strain import slopes_of
 
 _MOST_ROWS = 64
+_SPARE = 1.1
+"""Slots in proportion to those that are needed at the start."""
 _LEAST_VOLUME = 0.2
 """Of that at the start: before a cell that falls together has millions of neighbours."""
 
@@ -195,7 +203,9 @@ class CrystalRelaxation:
         errors: dict[int, DataError] = {}
         deformations = np.tile(np.eye(3), (len(named), 1, 1))
         free = np.stack([self._free(atoms) for _, atoms in named]).astype(self._dtype)
-        batch = together(crystals, self._dtype)
+        # Some more than at the start, as to compile again takes longer than some padding.
+        slots = max(one.surroundings.senders.shape[1] for one in crystals)
+        batch = together(crystals, self._dtype, (0, size_above(int(np.ceil(_SPARE * slots)))))
         relaxing = at_start_of(batch.positions)
         while True:
             undone = np.linalg.inv(deformations).astype(self._dtype)
