@@ -29,7 +29,9 @@ _SMALL = Sizes(hidden=8, layers=1, radial=3, degree=1)
 _CAPTION = (
     "Untrained networks with random weights that pass messages between atoms within 4 Angstrom, and "
     "pairs that hold crystals together, in float64. Averaged over local frames, they have the "
-    "symmetry of the crystal; without a frame they are the control. "
+    "symmetry of the crystal; without a frame they are the control. Of a run instead its network, and "
+    "crystals of its elements, in kinds of structures that may be strange to them; growth is that of "
+    "an untrained network. "
     "Space groups: crystals strained in volume and shape, but not in symmetry, are relaxed with their "
     "cell by BFGS; the largest tolerance is that at which spglib still finds the space group of every "
     "one. Phonons: all atoms are displaced along three axes, both ways, and nothing is symmetrized; "
@@ -78,19 +80,19 @@ def _measure(
     part: str, options: argparse.Namespace, console: Console
 ) -> tuple[Table, dict[str, Any], Callable[[Path], list[Path]]]:
     sizes = _SMALL if options.small else Sizes()
+    run = None if options.run is None else RunFolder(options.run)
     if part == "space_groups":
         most = 1 if options.small else None
-        found = space_groups.measure(console, most, options.steps, sizes, options.seed)
+        found = space_groups.measure(console, run, most, options.steps, sizes, options.seed)
         return space_groups.table_of(found), space_groups.numbers_of(found), lambda _: []
     if part == "phonons":
         cells = 1 if options.small else options.cells
-        split = phonons.measure(console, sizes, options.seed, cells, options.displacement)
+        split = phonons.measure(console, run, sizes, options.seed, cells, options.displacement)
         draw = functools.partial(draw_bands, found=split)
         return phonons.table_of(split), phonons.numbers_of(split), draw
     if part == "growth":
         costs = growth.measure(console, options.atoms, sizes, options.seed)
         return growth.table_of(costs), growth.numbers_of(costs), lambda _: []
-    run = None if options.run is None else RunFolder(options.run)
     stiff = elasticity.measure(console, run, sizes, options.seed)
     draw = functools.partial(draw_states, found=stiff)
     return elasticity.table_of(stiff), elasticity.numbers_of(stiff), draw
@@ -103,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         nargs="?",
         type=Path,
-        help="the folder of a run on crystals, for elasticity; an untrained potential by default",
+        help="the folder of a run on crystals, for all but growth; untrained potentials by default",
     )
     parser.add_argument("--parts", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--steps", type=positive, default=200, help="the most of a relaxation")

@@ -6,23 +6,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
-from ase.build import bulk
 from ase.calculators.calculator import Calculator
-from ase.data import reference_states
 from ase.eos import EquationOfState
 from ase.optimize import BFGS
 from rich.console import Console
 
 from experiments.benchmarks.crystals.phonons import CRYSTALS
+from experiments.benchmarks.crystals.prototypes import cubic_elements
 from experiments.benchmarks.crystals.rest import at_rest
+from experiments.benchmarks.crystals.trained import trained
 from experiments.benchmarks.crystals.untrained import Sizes, untrained
 from experiments.benchmarks.report import Table
 from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
-from experiments.tasks.molecules.calculator import SymmetrizedCalculator
-from experiments.tasks.molecules.stored import load_potential
 
-_CUBIC = ("fcc", "bcc", "diamond", "sc")
 _VOLUMES = np.linspace(0.94, 1.06, 9)
 """Relative to that at rest."""
 _STRAIN = 1e-3
@@ -124,34 +121,21 @@ def measure(
     Raises:
       UsageError: the run has no potential of crystals, or none of its elements is cubic.
     """
+    crystals = {name: atoms for name, (atoms, _) in CRYSTALS.items()}
     if run is None:
-        crystals = {name: atoms for name, (atoms, _) in CRYSTALS.items()}
-        calculator = untrained("local", sizes, seed)
+        calculator: Calculator = untrained("local", sizes, seed)
     else:
-        potential, params = load_potential(run)
-        calculator = SymmetrizedCalculator.of(potential, params, dtype="float64")
-        crystals = _cubic(potential.facts.elements)
-        if potential.reach is None or not crystals:
+        calculator, elements, _ = trained(run)
+        crystals = cubic_elements(elements)
+        if not crystals:
             raise UsageError(
-                f"{run.path}: must be a potential of crystals, of an element that is cubic, got one "
-                f"with model.frame={potential.config.frame} of the elements "
-                f"{list(potential.facts.elements)}"
+                f"{run.path}: must be a potential of an element that is cubic, got one of the "
+                f"elements {list(elements)}"
             )
     found = {}
     for name, atoms in crystals.items():
         with console.status(f"elasticity of {name}"):
             found[name] = elasticity(atoms, calculator)
-    return found
-
-
-def _cubic(elements: tuple[int, ...]) -> dict[str, Atoms]:
-    """The elements that are cubic crystals, as they are."""
-    found = {}
-    for number in elements:
-        state = reference_states[number]
-        if state is not None and state["symmetry"] in _CUBIC and "basis" not in state:
-            atoms = bulk(Atoms([number]).get_chemical_formula())
-            found[f"{atoms.symbols[0]} {state['symmetry']}"] = atoms
     return found
 
 

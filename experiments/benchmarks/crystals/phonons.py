@@ -8,12 +8,16 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rich.console import Console
 
+from experiments.benchmarks.crystals.prototypes import cubic_elements
 from experiments.benchmarks.crystals.rest import at_rest
+from experiments.benchmarks.crystals.trained import trained
 from experiments.benchmarks.crystals.untrained import Sizes, untrained
 from experiments.benchmarks.report import Table
+from experiments.errors import UsageError
+from experiments.runs.folder import RunFolder
 
 Waves = Mapping[str, tuple[tuple[float, float, float], tuple[int, ...]]]
 """Wave vectors in units of 2 pi over the edge of the cube, and how many branches are equal there."""
@@ -32,6 +36,14 @@ _DIAMOND: Waves = {
     "Lambda": ((0.2, 0.2, 0.2), (2, 2, 1, 1)),
     "L": ((0.5, 0.5, 0.5), (2, 2, 1, 1)),
 }
+_BCC: Waves = {
+    "Gamma": ((0, 0, 0), (3,)),
+    "Delta": ((0.4, 0, 0), (2, 1)),
+    "H": ((1, 0, 0), (3,)),
+    "Lambda": ((0.2, 0.2, 0.2), (2, 1)),
+    "P": ((0.5, 0.5, 0.5), (3,)),
+}
+_LATTICES = {"fcc": _FCC, "bcc": _BCC, "diamond": _DIAMOND}
 CRYSTALS: dict[str, tuple[Atoms, Waves]] = {
     "Cu fcc": (bulk("Cu", "fcc", a=3.6), _FCC),
     "Si diamond": (bulk("Si", "diamond", a=5.4), _DIAMOND),
@@ -49,8 +61,10 @@ _LEGS: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
     ((0, 0, 0), (0.5, 0.5, 0.5)),
 )
 PATH = np.concatenate([np.linspace(*ends, _LEG) for ends in _LEGS])
-"""Wave vectors from Gamma to X, on from an equal point to Gamma, and to L."""
+"""Wave vectors from Gamma to X, on from an equal point to Gamma, and to L; in a lattice that is
+centred in the body from Gamma to H, from Gamma to itself, and to P."""
 TICKS = ("Γ", "X", "Γ", "L")
+TICKS_OF_BODIES = ("Γ", "H|Γ", "Γ", "P")
 
 
 class Splits(NamedTuple):
@@ -84,7 +98,7 @@ def phonons(
     symmetrized: what symmetry the frequencies have is that of the forces.
 
     Args:
-      atoms: a primitive cell of a face-centred lattice, as `ase.build.bulk` has it.
+      atoms: a primitive cell of a cubic lattice, as `ase.build.bulk` has it.
       calculator: of forces.
       cells: cubes along each edge of the supercell.
       displacement: in Angstrom.
@@ -93,7 +107,7 @@ def phonons(
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
-    corners = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+    corners = _corners(atoms.cell.array)
     symbols, scaled = atoms.get_chemical_symbols(), atoms.get_scaled_positions()
     cell = PhonopyAtoms(symbols=symbols, cell=atoms.cell.array, scaled_positions=scaled)
     model = Phonopy(cell, cells * corners, primitive_matrix="P", is_symmetry=False)
@@ -105,7 +119,7 @@ def phonons(
         forces.append(calculator.get_forces(supercell))
     model.forces = forces
     model.produce_force_constants(show_drift=False)
-    cube = atoms.cell.array.T @ corners.T
+    cube = (corners @ atoms.cell.array).T
     primitive = [np.asarray(wave) @ np.linalg.inv(cube) @ atoms.cell.array.T for wave in waves]
     model.run_qpoints(np.asarray(primitive))
     found = model.qpoints
@@ -147,21 +161,46 @@ def splits(
 
 
 def measure(
-    console: Console, sizes: Sizes, seed: int, cells: int, displacement: float
+    console: Console,
+    run: RunFolder | None,
+    sizes: Sizes,
+    seed: int,
+    cells: int,
+    displacement: float,
 ) -> dict[str, dict[str, Splits]]:
-    """The splits of all crystals with networks over local frames, and without.
+    """The splits of all crystals with networks over local frames, and without, or of a run.
 
     Args:
       console: where progress is shown.
-      sizes: of the networks.
+      run: the folder of a run on crystals, for those of its elements that are cubic.
+      sizes: of the untrained networks.
       seed: of their weights.
       cells: cubes along each edge of the supercell.
       displacement: in Angstrom.
+
+    Raises:
+      UsageError: the run has no potential of crystals, or none of its elements is such.
     """
+    calculators: dict[str, Calculator] = {}
+    crystals = CRYSTALS
+    if run is None:
+        calculators = {frame: untrained(frame, sizes, seed) for frame in ("local", "none")}
+    else:
+        known, elements, frame = trained(run)
+        calculators[frame] = known
+        crystals = {
+            name: (atoms, _LATTICES[name.split()[1]])
+            for name, atoms in cubic_elements(elements).items()
+            if name.split()[1] in _LATTICES
+        }
+        if not crystals:
+            raise UsageError(
+                f"{run.path}: must be a potential of an element that is {', '.join(_LATTICES)}, got "
+                f"one of the elements {list(elements)}"
+            )
     found: dict[str, dict[str, Splits]] = {}
-    for frame in ("local", "none"):
-        calculator = untrained(frame, sizes, seed)
-        for name, (atoms, waves) in CRYSTALS.items():
+    for frame, calculator in calculators.items():
+        for name, (atoms, waves) in crystals.items():
             with console.status(f"phonons of {name}, frame {frame}"):
                 found.setdefault(name, {})[frame] = splits(
                     atoms, waves, calculator, cells, displacement
@@ -186,6 +225,16 @@ def numbers_of(found: Mapping[str, Mapping[str, Splits]]) -> dict[str, Any]:
         crystal: {frame: one._replace(bands=None)._asdict() for frame, one in frames.items()}
         for crystal, frames in found.items()
     }
+
+
+def _corners(cell: Float[np.ndarray, "3 3"]) -> Int[np.ndarray, "3 3"]:
+    """The edges of the cube in vectors of a primitive cell of a lattice that is about cubic."""
+    volume = abs(np.linalg.det(cell))
+    for points in (4, 2, 1):
+        corners = (points * volume) ** (1 / 3) * np.linalg.inv(cell)
+        if np.allclose(corners, np.round(corners), atol=0.1):
+            return np.round(corners).astype(int)
+    raise ValueError(f"cell must be a primitive one of a cubic lattice, got {cell.tolist()}")
 
 
 def _star(wave: Sequence[float]) -> list[tuple[float, ...]]:

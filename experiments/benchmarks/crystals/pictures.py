@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments import figures
 from experiments.benchmarks.crystals.elasticity import Elasticity
-from experiments.benchmarks.crystals.phonons import PATH, TICKS, Splits
+from experiments.benchmarks.crystals.phonons import PATH, TICKS, TICKS_OF_BODIES, Splits
 
 
 def draw_bands(folder: Path, found: Mapping[str, Mapping[str, Splits]]) -> list[Path]:
@@ -32,7 +32,8 @@ def draw_bands(folder: Path, found: Mapping[str, Mapping[str, Splits]]) -> list[
         }
         if bands:
             path = folder / f"phonons_{crystal.split()[0]}.png"
-            figures.phonon_bands(path, distances, bands, list(zip(places, TICKS, strict=True)))
+            ticks = TICKS_OF_BODIES if crystal.endswith("bcc") else TICKS
+            figures.phonon_bands(path, distances, bands, list(zip(places, ticks, strict=True)))
             paths.append(path)
     return paths
 

@@ -1,13 +1,14 @@
 """Crystals of high symmetry, and strains that keep their symmetry."""
 
+import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.data import atomic_numbers, chemical_symbols, reference_states
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii, reference_states
 from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from experiments.benchmarks.crystals.untrained import DISTANCE
 
 _ELEMENTS = ("fcc", "bcc", "hcp", "diamond", "sc")
+_CUBIC = ("fcc", "bcc", "diamond", "sc")
 _HEAVIEST = 83
 # With lengths of the same unit in a structure: all are scaled to one distance of neighbours.
 _COMPOUNDS = {
@@ -56,6 +58,50 @@ def prototypes(most: int | None = None) -> dict[str, Atoms]:
         counts[kind] = counts.get(kind, 0) + 1
         if most is None or counts[kind] <= most:
             found[f"{name} {kind}"] = _scaled(atoms)
+    return found
+
+
+def prototypes_of(elements: Sequence[int]) -> dict[str, Atoms]:
+    """Crystals of some elements: in each kind of structure, all ways of taking these for its own.
+
+    What is another crystal then, or has a smaller cell, is left out. Atoms have the volume that
+    their elements have as they are.
+
+    Args:
+      elements: atomic numbers.
+    """
+    found: dict[str, Atoms] = {}
+    seen = set()
+    for kind, _, atoms in _all_kinds():
+        places, which = np.unique(atoms.numbers, return_inverse=True)
+        for chosen in itertools.product(elements, repeat=len(places)):
+            other = atoms.copy()
+            other.numbers = np.array(chosen)[which]
+            formula = other.get_chemical_formula()
+            key = space_group(other, 1e-5), formula
+            if key in seen or not _is_primitive(other):
+                continue
+            seen.add(key)
+            volume = sum(_volume(number) for number in other.numbers)
+            scale = (volume / other.get_volume()) ** (1 / 3)
+            other.set_cell(scale * other.cell.array, scale_atoms=True)
+            found[f"{formula} {kind}"] = other
+    return found
+
+
+def cubic_elements(elements: Sequence[int]) -> dict[str, Atoms]:
+    """The elements that are cubic crystals, as they are, by symbol and lattice.
+
+    Args:
+      elements: atomic numbers.
+    """
+    found = {}
+    for number in elements:
+        state = reference_states[number]
+        if state is not None and state["symmetry"] in _CUBIC and "basis" not in state:
+            found[f"{chemical_symbols[number]} {state['symmetry']}"] = bulk(
+                chemical_symbols[number]
+            )
     return found
 
 
@@ -118,6 +164,32 @@ def _all() -> Iterator[tuple[str, str, Atoms]]:
         )
         # Without what ASE writes down of it.
         yield kind, symbols, Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+
+
+def _all_kinds() -> Iterator[tuple[str, str, Atoms]]:
+    """One crystal of each kind, the most symmetric ones of an element first."""
+    kinds = set()
+    for kind, name, atoms in _all():
+        if kind not in kinds:
+            kinds.add(kind)
+            yield kind, name, atoms
+
+
+def _is_primitive(atoms: Atoms) -> bool:
+    import spglib
+
+    cell = atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+    found = spglib.find_primitive(cell, symprec=1e-5)
+    return found is not None and len(found[2]) == len(atoms)
+
+
+def _volume(number: int) -> float:
+    """Of an atom in its element as it is, or in a ball of the size of its bonds, in Angstrom^3."""
+    try:
+        atoms = bulk(chemical_symbols[number])
+    except (ValueError, RuntimeError):
+        return float((2 * covalent_radii[number]) ** 3)
+    return float(atoms.get_volume() / len(atoms))
 
 
 def _scaled(atoms: Atoms) -> Atoms:

@@ -5,13 +5,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import CalculationFailed, Calculator
 from rich.console import Console
 
-from experiments.benchmarks.crystals.prototypes import prototypes, space_group, strained
+from experiments.benchmarks.crystals.prototypes import (
+    prototypes,
+    prototypes_of,
+    space_group,
+    strained,
+)
 from experiments.benchmarks.crystals.rest import at_rest
+from experiments.benchmarks.crystals.trained import trained
 from experiments.benchmarks.crystals.untrained import Sizes, untrained
 from experiments.benchmarks.report import Table
+from experiments.errors import UsageError
+from experiments.runs.folder import RunFolder
 
 TOLERANCE = 1e-5
 """Angstrom: that of a space group that is kept."""
@@ -34,6 +42,7 @@ class Relaxation(NamedTuple):
         if there is none.
       steps: how many were taken.
       converged: whether forces and stress ended below the limit.
+      refused: why there is no relaxation, if there is none.
     """
 
     name: str
@@ -43,11 +52,12 @@ class Relaxation(NamedTuple):
     tolerance: float | None
     steps: int
     converged: bool
+    refused: str | None = None
 
     @property
     def kept(self) -> bool:
         """Whether the space group is the one that it was."""
-        return self.before == self.after
+        return self.refused is None and self.before == self.after
 
 
 def relaxed(name: str, atoms: Atoms, calculator: Calculator, steps: int) -> Relaxation:
@@ -60,7 +70,11 @@ def relaxed(name: str, atoms: Atoms, calculator: Calculator, steps: int) -> Rela
       steps: the most to take.
     """
     before = space_group(atoms, TOLERANCE)
-    end, taken, converged = at_rest(atoms, calculator, _FORCE, steps)
+    try:
+        end, taken, converged = at_rest(atoms, calculator, _FORCE, steps)
+    except (UsageError, CalculationFailed) as error:
+        # A network may have no bottom far from what it was trained on.
+        return Relaxation(name, len(atoms), before, None, None, 0, False, str(error))
     within = [tolerance for tolerance in _TOLERANCES if space_group(end, tolerance) == before]
     return Relaxation(
         *(name, len(atoms), before, space_group(end, TOLERANCE)),
@@ -69,24 +83,40 @@ def relaxed(name: str, atoms: Atoms, calculator: Calculator, steps: int) -> Rela
 
 
 def measure(
-    console: Console, most: int | None, steps: int, sizes: Sizes, seed: int
+    console: Console,
+    run: RunFolder | None,
+    most: int | None,
+    steps: int,
+    sizes: Sizes,
+    seed: int,
 ) -> dict[str, list[Relaxation]]:
     """Relaxes all crystals with a network over local frames, and few of them with one without.
 
     Args:
       console: where progress is shown.
-      most: crystals of a kind of structure; all by default.
+      run: the folder of a run on crystals, which relaxes crystals of its elements alone.
+      most: crystals of a kind of structure; all by default, and with a run.
       steps: the most of a relaxation.
-      sizes: of the networks.
+      sizes: of the untrained networks.
       seed: of their weights, and of the strains that relaxations begin with.
+
+    Raises:
+      UsageError: the run has no potential of crystals.
     """
+    calculators: dict[str, Calculator] = {}
+    sets: dict[str, dict[str, Atoms]] = {}
+    if run is None:
+        for frame in ("local", "none"):
+            calculators[frame] = untrained(frame, sizes, seed)
+            sets[frame] = prototypes(_CONTROLS if frame == "none" and most is None else most)
+    else:
+        known, elements, frame = trained(run)
+        calculators[frame], sets[frame] = known, prototypes_of(elements)
     found: dict[str, list[Relaxation]] = {}
-    for frame in ("local", "none"):
+    for frame, calculator in calculators.items():
         generator = np.random.default_rng(seed)
-        calculator = untrained(frame, sizes, seed)
         # Crystals of one size after the other: their programs are the same.
-        limit = _CONTROLS if frame == "none" and most is None else most
-        crystals = sorted(prototypes(limit).items(), key=lambda item: len(item[1]))
+        crystals = sorted(sets[frame].items(), key=lambda item: len(item[1]))
         found[frame] = []
         with console.status("relaxing") as status:
             for number, (name, atoms) in enumerate(crystals, start=1):
@@ -98,23 +128,31 @@ def measure(
 
 def table_of(found: Mapping[str, list[Relaxation]]) -> Table:
     """How many kept their space group, and what others became."""
-    names = ["frame", "crystals", f"space group kept at {TOLERANCE:g} A", "largest tolerance, A"]
+    names = [
+        "frame",
+        "crystals",
+        "refused",
+        f"space group kept at {TOLERANCE:g} A",
+        "largest tolerance, A",
+    ]
     rows = []
     for frame, relaxations in found.items():
-        kept = [relaxation for relaxation in relaxations if relaxation.kept]
-        largest = max((one.tolerance or np.inf for one in relaxations), default=np.nan)
-        lost = [one for one in relaxations if not one.kept]
+        done = [relaxation for relaxation in relaxations if relaxation.refused is None]
+        kept = [relaxation for relaxation in done if relaxation.kept]
+        largest = max((one.tolerance or np.inf for one in done), default=np.nan)
+        lost = [one for one in done if not one.kept]
         words = ", ".join(f"{one.name}: {one.before} to {one.after}" for one in lost[:3])
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        ended = sum(one.converged for one in relaxations)
+        ended = sum(one.converged for one in done)
         rows.append(
             [
                 frame,
                 f"{len(relaxations)}",
+                f"{len(relaxations) - len(done)}",
                 f"{len(kept)}",
                 f"{largest:g}",
                 f"{ended}",
-                f"{np.median([one.steps for one in relaxations]):g}",
+                f"{np.median([one.steps for one in done] or [0]):g}",
                 f"{words}{more}" or "-",
             ]
         )

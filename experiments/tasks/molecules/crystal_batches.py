@@ -57,17 +57,20 @@ def crystal_of(
 def size_of(crystal: Crystal) -> tuple[int, int]:
     """The numbers of atoms and of slots of the smallest program that a structure fits into."""
     atoms, slots = crystal.surroundings.senders.shape
-    return _size_above(atoms), _size_above(slots)
+    return size_above(atoms), size_above(slots)
 
 
-def together(crystals: Sequence[Crystal], dtype: Precision) -> Crystal:
-    """Structures of one size as a batch.
+def together(
+    crystals: Sequence[Crystal], dtype: Precision, least: tuple[int, int] = (0, 0)
+) -> Crystal:
+    """Structures as a batch, of the size of the largest.
 
     Args:
-      crystals: the structures, whose `size_of` is the same.
+      crystals: the structures.
       dtype: of lengths.
+      least: atoms and slots that there is room for in any case.
     """
-    size = size_of(crystals[0])
+    size = tuple(np.max([least, *map(size_of, crystals)], axis=0).tolist())
     stacked = jax.tree.map(lambda *rows: np.stack(rows), *(_padded(one, *size) for one in crystals))
     with np.errstate(over="ignore", invalid="ignore"):
         cell = stacked.surroundings.cell.astype(dtype)
@@ -89,7 +92,8 @@ def _padded(crystal: Crystal, atoms: int, slots: int) -> Crystal:
     )
 
 
-def _size_above(count: int) -> int:
+def size_above(count: int) -> int:
+    """The smallest number of atoms or slots, of those that programs have, that is no less."""
     size = 1
     while size < count:
         size = max(size + 1, int(_STEP * size))

@@ -6,26 +6,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.config.choices import Precision
-from experiments.errors import UsageError
-from experiments.frame_room import MOST_DROPPED, Room
+from experiments.frame_room import Room
 from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.local_elements import (
     Atoms,
-    diagnostics_of,
     drawn,
     frames_in_turn,
     frames_of,
     rows_at,
     side_by_side,
     with_a_weight,
+)
+from experiments.tasks.molecules.local_room import (
+    options_of,
+    refuse_local_overflows,
+    room_of_atoms,
 )
 from experiments.tasks.molecules.networks.element_rounds import outputs_in_turn
 from experiments.tasks.molecules.networks.neighbour_table import (
@@ -35,9 +37,6 @@ from experiments.tasks.molecules.networks.neighbour_table import (
     Surroundings,
 )
 from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential, Property
-
-_AT_A_TIME = 16
-"""Structures whose frames are looked at together."""
 
 _Networks = Callable[[Atoms, Elements], Float[Array, "networks elements"]]
 
@@ -155,61 +154,16 @@ class LocalPotential(Potential):
         self, positions: Array, species: Array, surroundings: Surroundings | None = None
     ) -> Room:
         """What the frames of a molecule have no room for, and would need; of the worst atom."""
-        batch = jax.tree.map(lambda leaf: leaf[None], (positions, species, surroundings))
-        atoms = side_by_side(*batch)
-        found = diagnostics_of(atoms.vectors, self.config.cutoff, **self._options)
-        needed = jnp.concatenate([found.num_choices, found.num_elements[:, None]], axis=1)
-        real = atoms.species > 0
-        return Room(
-            jnp.max(jnp.where(real, found.dropped, 0)),
-            jnp.max(jnp.where(real[:, None], needed, 0), axis=0),
-        )
+        options = options_of(self.config)
+        return room_of_atoms(positions, species, surroundings, self.config.cutoff, **options)
 
     def refuse_overflows(self, label: Callable[[int], str], *molecules: Any) -> None:
-        """Raises a `UsageError` if the frame of an atom has no room.
-
-        Args:
-          label: what a molecule is called in errors.
-          molecules: positions, species and, of crystals, surroundings.
-        """
-        count = len(molecules[0])
-        rows = min(_AT_A_TIME, count)
-        dropped, needed = [], []
-        for start in range(0, count, rows):
-            chosen = np.minimum(np.arange(start, start + rows), count - 1)
-            part = jax.tree.map(lambda array, chosen=chosen: jnp.asarray(array[chosen]), molecules)
-            room = _rooms(self, part)
-            dropped.append(np.asarray(room.dropped))
-            needed.append(np.asarray(room.needed))
-        lost, most = np.concatenate(dropped)[:count], np.max(np.concatenate(needed), axis=0)
-        short = np.flatnonzero(lost > MOST_DROPPED)
-        if not len(short):
-            return
-        worst, config = int(lost.argmax()), self.config
-        *capacity, elements = most.tolist()
-        capacity = [max(pair) for pair in zip(capacity, config.capacity, strict=True)]
-        raise UsageError(
-            "model.max_elements: must have room for the local frame of every atom, got "
-            f"{config.max_elements} with model.capacity={list(config.capacity)}, without room for "
-            f"{100 * lost[worst]:.3g} % of the weight at an atom of {label(worst)} (of {len(short)} "
-            "structures with too little room), so that the output would change with the "
-            f"orientation; model.max_elements={max(elements, config.max_elements)} and "
-            f"model.capacity={capacity} are needed at least, fewer with a higher model.threshold"
-        )
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        config = self.config
-        return {
-            "group": config.group,
-            "capacity": config.capacity,
-            "max_elements": config.max_elements,
-            "threshold": config.threshold,
-        }
+        """Raises a `UsageError` if the frame of an atom has no room, by `local_room`."""
+        refuse_local_overflows(self.config, label, *molecules)
 
     def frame_of(self, atoms: Atoms) -> sf.Frame:
         """The local frame of each atom; padding has no elements of any weight."""
-        frames = functools.partial(frames_of, cutoff=self.config.cutoff, **self._options)
+        frames = functools.partial(frames_of, cutoff=self.config.cutoff, **options_of(self.config))
         frame = frames_in_turn(frames, atoms.vectors)
         return frame._replace(weights=jnp.where(atoms.species[None] > 0, frame.weights, 0))
 
@@ -262,11 +216,6 @@ class LocalCommittee(LocalPotential):
     def one(self) -> Potential:
         """The potential that each of the networks is, of the parameters of one."""
         return LocalPotential(*self._made_of)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _rooms(potential: LocalPotential, molecules: tuple[Any, ...]) -> Room:
-    return jax.vmap(potential.room)(*molecules)
 
 
 def make_potential(

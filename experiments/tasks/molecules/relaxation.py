@@ -1,18 +1,14 @@
 """Relaxation of many molecules at once, each to its own minimum, in one compiled loop."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from experiments.errors import UsageError
-
-_MEMORY = 10
-_SOFTNESS = 1 / 70
-"""Angstrom that an atom gives way for 1 eV/angstrom, until something is known of the curvature."""
+from experiments.tasks.molecules.descent import Descent, advanced, at_start, longest
 
 
 class Relaxed(NamedTuple):
@@ -32,16 +28,6 @@ class Relaxed(NamedTuple):
     max_force: Float[Array, " molecules"]
     steps: Int[Array, " molecules"]
     converged: Bool[Array, " molecules"]
-
-
-class _State(NamedTuple):
-    positions: Float[Array, "atoms 3"]
-    energy: Float[Array, ""]
-    gradient: Float[Array, "atoms 3"]
-    candidate: Float[Array, "atoms 3"]
-    memory: Any
-    steps: Int[Array, ""]
-    failed: Bool[Array, ""]
 
 
 def relax(
@@ -85,10 +71,6 @@ def relax(
 
     Raises:
       UsageError: the arrays do not fit each other, or a number is not positive.
-
-    References:
-      Liu and Nocedal, On the limited memory BFGS method for large scale optimization, Math.
-      Program. 1989, doi:10.1007/BF01589116.
     """
     _check(positions, species)
     for name, value in (("force_tolerance", force_tolerance), ("max_step", max_step)):
@@ -96,63 +78,29 @@ def relax(
             raise UsageError(f"{name} must be positive, got {value!r}")
     if not isinstance(max_steps, jax.core.Tracer) and max_steps < 0:
         raise UsageError(f"max_steps must be at least 0, got {max_steps!r}")
-    lbfgs = optax.scale_by_lbfgs(_MEMORY)
 
     def relax_one(positions: Float[Array, "atoms 3"], species: Int[Array, " atoms"]) -> Relaxed:
         real = (species > 0)[:, None]
         value_and_grad = jax.value_and_grad(energy)
 
-        def evaluate(positions: Float[Array, "atoms 3"]) -> tuple[Array, Array]:
-            value, gradient = value_and_grad(positions, species)
-            return value, jnp.where(real, gradient, 0)
+        def goes_on(descent: Descent) -> Bool[Array, ""]:
+            far = longest(descent.gradient) > force_tolerance
+            return far & (descent.steps < max_steps) & ~descent.failed
 
-        def goes_on(state: _State) -> Bool[Array, ""]:
-            far = _longest(state.gradient) > force_tolerance
-            return far & (state.steps < max_steps) & ~state.failed
+        def step(descent: Descent) -> Descent:
+            there = positions + (descent.travelled + descent.step)
+            value, gradient = value_and_grad(there, species)
+            return advanced(descent, value, jnp.where(real, gradient, 0), max_step)
 
-        def step(state: _State) -> _State:
-            energy_there, gradient_there = evaluate(state.candidate)
-            failed = ~(jnp.isfinite(energy_there) & jnp.all(jnp.isfinite(gradient_there)))
-            # The start is where the molecule is, whatever the energy there.
-            stays = failed & (state.steps >= 0)
-            positions = jnp.where(stays, state.positions, state.candidate)
-            value = jnp.where(stays, state.energy, energy_there)
-            gradient = jnp.where(stays, state.gradient, gradient_there)
-            # Where integers have 64 bits, optax mixes them with its own of 32.
-            with jax.numpy_dtype_promotion("standard"):
-                direction, memory = lbfgs.update(gradient, state.memory, positions)
-            downhill = (jnp.vdot(direction, gradient) > 0) & (state.steps >= 0)
-            direction = jnp.where(downhill, direction, _SOFTNESS * gradient)
-            candidate = positions - direction * jnp.minimum(1, max_step / _longest(direction))
-            steps = jnp.where(stays, state.steps, state.steps + 1)
-            return _State(positions, value, gradient, candidate, memory, steps, failed)
-
-        dtype = positions.dtype
-        memory = jax.tree.map(
-            lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
-            lbfgs.init(positions),
-        )
         # The energy is in the loop alone, before its first step too: it is compiled once.
-        start = _State(
-            positions,
-            jnp.asarray(jnp.inf, jax.eval_shape(energy, positions, species).dtype),
-            jnp.full_like(positions, jnp.inf),
-            positions,
-            memory,
-            jnp.asarray(-1, jnp.int32),
-            jnp.asarray(False),
-        )
+        start = at_start(positions, jax.eval_shape(energy, positions, species).dtype)
         # Under vmap the loop leaves those alone whose own condition no longer holds.
         end = jax.lax.while_loop(goes_on, step, start)
-        force = _longest(end.gradient)
+        force = longest(end.gradient)
         converged = (force <= force_tolerance) & jnp.isfinite(end.energy)
-        return Relaxed(end.positions, end.energy, force, end.steps, converged)
+        return Relaxed(positions + end.travelled, end.energy, force, end.steps, converged)
 
     return jax.vmap(relax_one)(positions, species)
-
-
-def _longest(vectors: Float[Array, "atoms 3"]) -> Float[Array, ""]:
-    return jnp.max(jnp.linalg.norm(vectors, axis=1))
 
 
 def _check(positions: Array, species: Array) -> None:

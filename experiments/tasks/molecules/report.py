@@ -80,6 +80,9 @@ def _compared(
             wanted, found = wanted[real].ravel(), found[real].ravel()
         case _:
             label, unit, error_unit = name, "GPa", "GPa"
+            # What has no volume has none.
+            there = np.any(found != 0, axis=(1, 2))
+            wanted, found = wanted[there], found[there]
             wanted, found = per_unit * wanted.ravel(), per_unit * found.ravel()
             per_unit = 1.0
     return figures.Compared(label, unit, wanted, found, error_unit, per_unit)

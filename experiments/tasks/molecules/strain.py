@@ -33,10 +33,26 @@ def volumes(cells: Float[Array, "*structures 3 3"]) -> Float[Array, "*structures
     return jnp.abs(jnp.sum(cells[..., 0, :] * jnp.cross(cells[..., 1, :], cells[..., 2, :]), -1))
 
 
-def derivatives_of(
+class Slopes(NamedTuple):
+    """How an energy of periodic structures changes.
+
+    Attributes:
+      energy: in eV.
+      gradient: by positions, in eV/Angstrom.
+      strain: by a symmetric strain of positions and cell, in eV: the volume times the stress.
+      others: numbers beside the energy, by their names.
+    """
+
+    energy: Float[Array, " structures"]
+    gradient: Float[Array, "structures atoms 3"]
+    strain: Float[Array, "structures 3 3"]
+    others: dict[str, Array]
+
+
+def slopes_of(
     energies: Callable[..., tuple[Float[Array, " structures"], dict[str, Array]]],
-) -> Callable[..., Derivatives]:
-    """`(positions, species, surroundings)` of a batch to energies, forces and stresses.
+) -> Callable[..., Slopes]:
+    """`(positions, species, surroundings)` of a batch to energies and how they change.
 
     Args:
       energies: of the same, to energies and a dictionary. No structure of a batch has a part in the
@@ -59,15 +75,35 @@ def derivatives_of(
         positions: Float[Array, "structures atoms 3"],
         species: Int[Array, "structures atoms"],
         surroundings: Surroundings,
-    ) -> Derivatives:
+    ) -> Slopes:
         cells = surroundings.cell.astype(positions.dtype)
         surroundings = surroundings._replace(cell=cells)
-        strains = jnp.zeros_like(cells)
-        (slopes, virials), (values, others) = jax.grad(total, argnums=(0, 1), has_aux=True)(
-            positions, strains, species, surroundings
+        (gradient, strain), (values, others) = jax.grad(total, argnums=(0, 1), has_aux=True)(
+            positions, jnp.zeros_like(cells), species, surroundings
         )
-        volume = volumes(cells)[:, None, None]
-        stress = jnp.where(volume > 0, virials / jnp.where(volume > 0, volume, 1), 0)
-        return Derivatives(values, -slopes, stress, others)
+        return Slopes(values, gradient, strain, others)
+
+    return found
+
+
+def derivatives_of(
+    energies: Callable[..., tuple[Float[Array, " structures"], dict[str, Array]]],
+) -> Callable[..., Derivatives]:
+    """`(positions, species, surroundings)` of a batch to energies, forces and stresses.
+
+    Args:
+      energies: as in `slopes_of`.
+    """
+    slopes = slopes_of(energies)
+
+    def found(
+        positions: Float[Array, "structures atoms 3"],
+        species: Int[Array, "structures atoms"],
+        surroundings: Surroundings,
+    ) -> Derivatives:
+        values, gradient, strain, others = slopes(positions, species, surroundings)
+        volume = volumes(surroundings.cell.astype(positions.dtype))[:, None, None]
+        stress = jnp.where(volume > 0, strain / jnp.where(volume > 0, volume, 1), 0)
+        return Derivatives(values, -gradient, stress, others)
 
     return found

@@ -223,9 +223,12 @@ class MoleculesTask(Task):
     def summarized(self, means: Mapping[str, Float[Array, ""]]) -> dict[str, Float[Array, ""]]:
         """The metrics of a split, with roots of mean squares as they are published.
 
-        Of energies these are of an atom, of forces and stresses of a component.
+        Of energies these are of an atom, of forces and stresses of a component; stresses of what
+        has a volume alone.
         """
         found = {name: value for name, value in means.items() if name not in _SQUARES}
+        if "stress_components" in means:
+            found[QUANTITIES["stress"].metric] /= means["stress_components"]
         for name, unit in UNITS_OF_ROOTS.items():
             if f"{name}_square" in means:
                 mean = means[f"{name}_square"] / means.get(f"{name}_components", 1.0)
@@ -317,7 +320,10 @@ class MoleculesTask(Task):
         )
 
 
-_SQUARES = ("energy_square", "forces_square", "forces_components", "stress_square")
+_SQUARES = (
+    *("energy_square", "forces_square", "forces_components"),
+    *("stress_square", "stress_components"),
+)
 
 
 def _squares(predicted: dict[str, Array], batch: Batch) -> dict[str, Float[Array, " molecules"]]:
@@ -332,4 +338,6 @@ def _squares(predicted: dict[str, Array], batch: Batch) -> dict[str, Float[Array
     }
     if "stress" in errors:
         found["stress_square"] = jnp.mean(errors["stress"] ** 2, axis=(1, 2))
+        # Slabs and molecules beside crystals have no volume, and no stress.
+        found["stress_components"] = (volumes(batch["cell"]) > 0).astype(jnp.float32)
     return found

@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from rich.console import Console
 
 from experiments.benchmarks import crystals
-from experiments.benchmarks.crystals import elasticity, growth, phonons, prototypes, space_groups
+from experiments.benchmarks.crystals import (
+    elasticity,
+    growth,
+    phonons,
+    prototypes,
+    space_groups,
+    trained,
+)
+from experiments.errors import UsageError
+from experiments.runs.folder import RunFolder
 
 pytest.importorskip("spglib")
 pytest.importorskip("phonopy")
@@ -22,6 +32,15 @@ class Skewed(EMT):
         self.results["forces"] = self.results["forces"] * [1.1, 1, 1]
         self.results["stress"] = self.results["stress"] * [1.1, 1, 1, 1, 1, 1]
         self.results["stress"][0] += 0.01
+
+
+class Picky(EMT):
+    """Knows single atoms in a cell alone."""
+
+    def calculate(self, atoms, *arguments, **options):
+        if len(atoms) > 1:
+            raise UsageError("too many")
+        super().calculate(atoms, *arguments, **options)
 
 
 FRAMES = {"local": EMT(), "none": Skewed()}
@@ -53,7 +72,51 @@ def test_a_symmetric_energy_keeps_space_groups_and_a_skewed_one_loses_them():
     assert kept.kept and kept.before == 194 and kept.converged and kept.tolerance <= 1e-8
     assert not lost.kept and lost.converged and (lost.tolerance or 1) > 1e-3
     table = space_groups.table_of({name: [one] for name, one in found.items()})
-    assert [row[2] for row in table.rows] == ["1", "0"] and "Cu hcp: 194 to" in table.rows[1][-1]
+    assert [row[3] for row in table.rows] == ["1", "0"] and "Cu hcp: 194 to" in table.rows[1][-1]
+
+
+def test_crystals_of_a_run_have_its_elements_alone_and_come_once():
+    found = prototypes.prototypes_of((14,))
+    assert len(found) > 12 and {*np.concatenate([one.numbers for one in found.values()])} == {14}
+    keys = [(prototypes.space_group(one, 1e-5), len(one)) for one in found.values()]
+    # Of each space group and number of atoms one, as kinds that are another one are left out.
+    assert len({*keys}) == len(keys) and {(225, 1), (227, 2), (229, 1), (223, 8)} <= {*keys}
+    for atoms in found.values():
+        assert atoms.get_volume() / len(atoms) == pytest.approx(bulk("Si").get_volume() / 2)
+    both = prototypes.prototypes_of((29, 79))
+    assert prototypes.space_group(both["AuCu zincblende"], 1e-5) == 216 and "Cu fcc" in both
+    names = prototypes.cubic_elements((8, 14, 22, 42))
+    assert list(names) == ["Si diamond", "Mo bcc"]
+
+
+def test_a_run_relaxes_what_it_can_and_says_what_it_refuses(monkeypatch):
+    cubes = {"Cu fcc": bulk("Cu")} | {"Cu hcp": bulk("Cu", "hcp", a=2.55)}
+    for module in (space_groups, phonons):
+        known = trained.Trained(Picky(), (29,), "local")
+        monkeypatch.setattr(module, "trained", lambda run, known=known: known)
+    monkeypatch.setattr(space_groups, "prototypes_of", lambda elements: cubes)
+    found = space_groups.measure(Console(), RunFolder("it"), None, 50, crystals.Sizes(), 0)
+    kept, refused = found["local"]
+    assert kept.kept and not refused.kept and refused.refused == "too many"
+    [row] = space_groups.table_of(found).rows
+    assert row[:4] == ["local", "2", "1", "1"] and row[-1] == "-"
+    seen = []
+    monkeypatch.setattr(phonons, "splits", lambda atoms, *rest: seen.append(str(atoms.symbols)))
+    phonons.measure(Console(), RunFolder("it"), crystals.Sizes(), 0, 1, 1e-3)
+    assert seen == ["Cu"]
+    known = trained.Trained(Picky(), (8, 22), "local")
+    monkeypatch.setattr(phonons, "trained", lambda run: known)
+    with pytest.raises(UsageError, match="it: must be a potential of an element that is fcc"):
+        phonons.measure(Console(), RunFolder("it"), crystals.Sizes(), 0, 1, 1e-3)
+
+
+def test_the_cube_of_a_lattice_is_made_of_its_vectors():
+    for name in ("Cu", "Mo", "Si", "Po"):
+        atoms = bulk(name)
+        cube = phonons._corners(atoms.cell.array) @ atoms.cell.array
+        np.testing.assert_allclose(cube, cube[0, 0] * np.eye(3), atol=1e-12)
+    with pytest.raises(ValueError, match="cubic lattice"):
+        phonons._corners(bulk("Ti").cell.array)
 
 
 def test_branches_of_symmetric_forces_are_degenerate_and_those_of_skewed_ones_split():

@@ -61,13 +61,14 @@ def stack_snapshots(
       path: the name of the file, for errors.
       read: its snapshots, at least one.
       keys: what the quantities of `Molecules` are called in the snapshots; `None` for nothing.
-      need: those that must be there. The others are read if the first snapshot has them.
+      need: those that must be there, stresses where a snapshot repeats in all three directions.
+        The others are read if the first snapshot has them.
       units: what the caller states, to be checked against what the file declares.
       places: of six components of a stress in its matrix.
 
     Returns:
-      `species`, `positions`, `cells`, `pbc`, and those of `keys` that are there. Warns of stresses
-      that are not among them.
+      `species`, `positions`, `cells`, `pbc`, and those of `keys` that are there, with zeros for
+      stresses that are not. Warns of stresses that are not among them.
 
     Raises:
       DataError: a snapshot lacks what it must have, or has something else than numbers.
@@ -89,6 +90,7 @@ def stack_snapshots(
         "virials": (3, 3),
     }
     pbc = np.array([image.pbc for image in images])
+    of_cells = set(wanted) & {"stresses", "virials"}
     warn_of_unread(path, first, keys, bool(pbc.any()))
     check_declared(str(path), metadata, units, ["positions", *wanted], wanted)
     arrays = {name: np.zeros((count, *shapes[name])) for name in wanted}
@@ -102,10 +104,13 @@ def stack_snapshots(
         species[index, : len(image)] = image.numbers
         positions[index, : len(image)] = image.positions
         for name, key in wanted.items():
+            if name in of_cells and key not in values and not image.pbc.all():
+                continue
             if key not in values:
+                crystal = " that repeats in all three directions" if name in of_cells else ""
                 raise DataError(
-                    f"{location}: {name} must be in every snapshot as {key!r}, got the keys: "
-                    f"{_listed(values)}"
+                    f"{location}: {name} must be in every snapshot{crystal} as {key!r}, got the "
+                    f"keys: {_listed(values)}"
                 )
             where = f"{location}: {name} (key {key!r})"
             if name == "forces":

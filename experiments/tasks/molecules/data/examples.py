@@ -44,7 +44,8 @@ def make_examples(parts: Mapping[str, Part]) -> tuple[dict[str, Arrays], Molecul
       The arrays of each set, as `load_molecules` describes them, and what the training set says.
 
     Raises:
-      DataError: a set has an element that the training set lacks, or a number beyond float32.
+      DataError: a set has an element that the training set lacks, a number beyond float32, or none
+        of the stresses that are to be learnt.
     """
     train = parts["train"].molecules
     elements = np.unique(train.species[train.species > 0])
@@ -67,6 +68,11 @@ def make_examples(parts: Mapping[str, Part]) -> tuple[dict[str, Arrays], Molecul
         if molecules.polarizabilities is not None:
             wanted["polarizability"] = molecules.polarizabilities
         if molecules.stresses is not None:
+            if molecules.pbc is None or not molecules.pbc.all(axis=1).any():
+                raise DataError(
+                    f"{source}: of the snapshots for {split} one at least must repeat in all three "
+                    "directions and so have a stress, got none"
+                )
             wanted["stress"] = molecules.stresses
         if periodic:
             wanted["cell"] = _or_zeros(molecules.cells, (len(species), 3, 3))

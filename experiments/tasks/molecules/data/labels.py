@@ -1,5 +1,6 @@
 """What labels of snapshots must be: finite, symmetric, and of what has them."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,8 +40,39 @@ def refuse_not_finite(
         )
 
 
+def without_stresses_of_others(
+    arrays: Mapping[str, np.ndarray], locations: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Stresses and virials of crystals, and zeros for slabs, wires and molecules beside them.
+
+    These have no volume that a stress would be of; their energies and forces count nevertheless.
+    Warns if they have one.
+
+    Args:
+      arrays: by their names in `Molecules`, with `pbc`.
+      locations: of the snapshots, for errors.
+
+    Returns:
+      The same arrays, of none of which anything is left out where no snapshot is a crystal.
+    """
+    crystals = arrays["pbc"].all(axis=1)
+    found = dict(arrays)
+    if not crystals.any():
+        return found
+    for name in found.keys() & _OF_CELLS:
+        given = ~crystals & np.any(np.nan_to_num(found[name]) != 0, axis=(1, 2))
+        if given.any():
+            warnings.warn(
+                f"{locations[int(np.argmax(given))]}: has {name} though it does not repeat in all "
+                f"three directions ({given.sum()} of {len(given)} snapshots); of those none is learnt",
+                stacklevel=3,
+            )
+        found[name] = np.where(crystals[:, None, None], found[name], 0)
+    return found
+
+
 def refuse_of_other_kind(arrays: Mapping[str, np.ndarray], locations: Sequence[str]) -> None:
-    """Refuses dipoles of periodic snapshots, and stresses of those that are not periodic.
+    """Refuses dipoles of periodic snapshots, and stresses where none is a crystal.
 
     Args:
       arrays: by their names in `Molecules`, with `pbc` where any snapshot is periodic.
@@ -50,9 +82,14 @@ def refuse_of_other_kind(arrays: Mapping[str, np.ndarray], locations: Sequence[s
       DataError: there are such.
     """
     pbc = arrays.get("pbc", np.zeros((len(locations), 3), bool))
+    crystals = pbc.all(axis=1)
     for names, wrong, must in (
         (_OF_MOLECULES, pbc.any(axis=1), "be of molecules, without pbc"),
-        (_OF_CELLS, ~pbc.all(axis=1), "be of cells that repeat in all three directions"),
+        (
+            _OF_CELLS,
+            ~crystals & ~crystals.any(),
+            "be of cells that repeat in all three directions, one of them at least",
+        ),
     ):
         for name in arrays.keys() & names:
             if wrong.any():

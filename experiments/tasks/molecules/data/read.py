@@ -18,6 +18,7 @@ from experiments.tasks.molecules.data.labels import (
     refuse_asymmetric,
     refuse_not_finite,
     refuse_of_other_kind,
+    without_stresses_of_others,
 )
 from experiments.tasks.molecules.data.npz_files import read_arrays
 from experiments.tasks.molecules.data.stream import refuse_options_of_arrays
@@ -41,7 +42,8 @@ class Molecules(NamedTuple):
       cells: lattice vectors in rows, in Angstrom, zeros where there are none; `None` if no snapshot
         is periodic.
       pbc: along which lattice vectors snapshots repeat; `None` if no snapshot is periodic.
-      stresses: in eV/Angstrom^3, positive under tension, if there are any.
+      stresses: in eV/Angstrom^3, positive under tension, if there are any; zeros for what does not
+        repeat in all three directions.
     """
 
     species: Int32[np.ndarray, "snapshots atoms"]
@@ -90,7 +92,7 @@ def read_molecules(
       dipole_key: what the dipole moment is called; `None` leaves it out.
       polarizability_key: what the polarizability, 3 by 3, is called; `None` leaves it out.
       stress_key: what the stress is called, with the sign of ASE, positive under tension, and six
-        components or nine; `None` leaves it out.
+        components or nine; `None` leaves it out. Slabs, wires and molecules need have none.
       virial_key: what the virial, minus the volume times the stress, is called, in place of the
         stress.
       species_key: for `.npz` files, what they call the atomic numbers; `None` for a usual name.
@@ -155,6 +157,7 @@ def read_molecules(
     if "pbc" in arrays and arrays["pbc"].any():
         cells = arrays["cells"] * units.scale("cells")
         arrays["cells"] = checked_cells(cells, arrays["pbc"], locations)
+        arrays = without_stresses_of_others(arrays, locations)
     else:
         arrays.pop("cells", None)
         arrays.pop("pbc", None)
@@ -183,7 +186,11 @@ def _stresses(
     cells: Float64[np.ndarray, "snapshots 3 3"],
     units: Units,
 ) -> Float64[np.ndarray, "snapshots 3 3"]:
-    return -virials if is_per_volume(units.virial) else -virials / volumes(cells)[:, None, None]
+    if is_per_volume(units.virial):
+        return -virials
+    # What has no volume has zeros.
+    volume = volumes(cells)[:, None, None]
+    return -virials / np.where(volume > 0, volume, 1)
 
 
 def _warn_of_duplicates(molecules: Molecules, locations: Sequence[str]) -> None:

@@ -1,11 +1,8 @@
 import copy
 import pickle
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.filters import FrechetCellFilter
@@ -14,18 +11,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from experiments.errors import UsageError
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
-from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.facts import MoleculeFacts
-from experiments.tasks.molecules.local_potential import make_potential
+from tests.helpers.local_crystal import crystal, network
 from tests.helpers.pair_crystal import REACH, PairCrystal, pairs, skewed
-
-
-def crystal(calculator=None, pbc=True) -> Atoms:
-    """Two atoms in a skewed cell that is smaller than the reach."""
-    cell = [[2.6, 0.2, 0], [-0.5, 3.0, 0.1], [0.3, 0.4, 3.3]]
-    atoms = Atoms("SiCu", [[0, 0, 0], [1.3, 1.6, 1.7]], cell=cell, pbc=pbc)
-    atoms.calc = calculator
-    return atoms
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +103,15 @@ def test_one_program_serves_a_walk_and_a_change_of_the_cell_alone_is_noticed():
     assert atoms.get_potential_energy() != energies[-1]
     assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy(atoms))
     assert potential.traces == 1
+    # One for each number of atoms and of slots, whichever come again.
+    doubled = atoms.repeat((1, 1, 2))
+    dense = atoms.copy()
+    dense.set_cell(0.7 * atoms.cell.array, scale_atoms=True)
+    traces = []
+    for other in (doubled, atoms, dense, dense, atoms):
+        atoms.calc.get_potential_energy(other)
+        traces.append(potential.traces)
+    assert traces == [2, 2, 3, 3, 3]
 
 
 @pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING")  # spglib, of itself.
@@ -176,15 +172,7 @@ def test_copies_share_what_is_compiled_and_pickles_have_no_list():
 def test_a_potential_over_local_frames_turns_with_the_crystal_as_a_network_alone_does_not():
     errors = {}
     for frame in ("local", "none"):
-        extra = {"vectors": 2, "max_elements": 12, "capacity": (4, 4)} if frame == "local" else {}
-        config = MoleculesModelConfig(
-            frame=frame, hidden=8, layers=1, radial=3, degree=1, cutoff=REACH, **extra
-        )
-        potential = make_potential(
-            config, MoleculeFacts((14, 29), (0.0, 0.0), 1.0), "energy_forces"
-        )
-        params = jax.tree.map(jnp.float64, potential.init(jax.random.key(0)))
-        calculator = SymmetrizedCalculator.of(potential, params, dtype="float64")
+        calculator = network(frame)
         atoms, turned = crystal(calculator), crystal(calculator)
         turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
         turned.set_cell(atoms.cell.array @ turn.T, scale_atoms=True)

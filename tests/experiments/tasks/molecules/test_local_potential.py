@@ -1,6 +1,7 @@
 """Energies over local frames: exact, smooth, size-consistent, and of crystals."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from ase.build import bulk, make_supercell, molecule, niggli_reduce
 
 import symjax_frames as sf
 from experiments.errors import UsageError
-from experiments.tasks.molecules import local_elements
+from experiments.tasks.molecules import local_elements, local_room
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
@@ -282,12 +283,28 @@ def test_a_line_of_atoms_sees_no_axes_across_it(monkeypatch):
     assert np.ptp(undamped) > 1e-6
 
 
-def test_atoms_whose_frame_has_no_room_are_refused():
-    potential = model(max_elements=4)
-    with pytest.raises(UsageError, match=r"max_elements: must have room .*at an atom of number 1 "):
-        potential.refuse_overflows(
-            lambda index: f"number {index}", *padded([molecules()[n] for n in ("H2O", "CH4")])
-        )
+def test_atoms_whose_frame_has_no_room_are_refused_with_what_has_room():
+    clouds = padded([molecules()[name] for name in ("H2O", "CH4", "octahedron", "cube")])
+
+    tight = model(max_elements=4, capacity=(2, 2))
+    with pytest.raises(UsageError, match="max_elements: must have room") as caught:
+        tight.refuse_overflows(lambda index: f"number {index}", *clouds)
+    text = str(caught.value)
+    assert "at an atom of number 1 " in text and "(of 3 structures" in text
+    elements, *capacity = map(int, re.findall(r"\d+", text[text.index("orientation") :])[:3])
+    model(max_elements=elements, capacity=tuple(capacity)).refuse_overflows(str, *clouds)
+    # Counted among the choices that had room, elements are too few.
+    _, needed = local_room._rooms(tight.config, (2, 2), clouds)
+    assert needed[:, 2].max() < elements
+
+
+def test_atoms_with_too_many_ties_are_told_of_the_threshold(monkeypatch):
+    monkeypatch.setattr(local_room, "MOST_ELEMENTS", 8)
+    clouds = padded([molecules()[name] for name in ("H2O", "CH4", "octahedron", "cube")])
+    with pytest.raises(
+        UsageError, match=r"more than 8 elements are needed.* a higher model.thresh"
+    ):
+        model(max_elements=4, capacity=(2, 2)).refuse_overflows(str, *clouds)
 
 
 def test_one_program_is_exported_for_all_numbers_of_atoms_and_neighbours(of_crystals, monkeypatch):

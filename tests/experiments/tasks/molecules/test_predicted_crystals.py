@@ -62,6 +62,19 @@ def test_energies_forces_and_stresses_are_those_of_the_calculator(tmp_path):
             assert np.abs(atoms.get_stress()).max() > 1e-3 and "cell_ignored" not in atoms.info
 
 
+def test_each_size_of_atoms_and_slots_is_traced_once():
+    potential = PairCrystal()
+    evaluate = Evaluator(potential, 1.0, "float64")
+    first, again = crystals()[:3], crystals()[4:7]
+    sizes = {size_of(crystal_of("it", atoms, atoms.numbers, REACH)) for atoms in (*first, *again)}
+    seen = []
+    # The last is the only one of another size.
+    for structures in (first, again, [first[0]] * 3, again, [crystals()[3]]):
+        evaluate([("it", atoms) for atoms in structures])
+        seen.append(potential.traces)
+    assert len(sizes) == 3 and seen == [3, 3, 3, 3, 4]
+
+
 def test_together_and_alone_are_the_same_and_without_the_cell_is_not(monkeypatch):
     named = [(f"number {index}", atoms) for index, atoms in enumerate(crystals()[:3])]
     one = Evaluator(PairCrystal(), 1.0, "float64")(named)
