@@ -25,11 +25,13 @@ from experiments.training.task import Batch
 BASELINE = "e3x"
 _SAMPLED = {"frame": "pca", "training_average": "sampled"}
 _ROBUST = {"frame": "robust", "max_elements": 20, "threshold": 0.5, "training_average": "sampled"}
+_LOCAL = {"frame": "local", "max_elements": 96, "threshold": 0.5, "training_average": "sampled"}
 _MESSAGES = {"backbone": "message_passing", "degree": 1}
 # As in the configurations of ethanol, where there is one.
 MODELS: dict[str, dict[str, Any]] = {
     "message passing, PCA, sampled": _MESSAGES | _SAMPLED,
     "message passing, robust, sampled": _MESSAGES | _ROBUST,
+    "message passing, local, sampled": _MESSAGES | {"cutoff": 4.0} | _LOCAL,
     "message passing, PCA, full": _MESSAGES | {"frame": "pca"},
     "message passing, augmented": _MESSAGES | {"augmentation": "reflections"},
     "transformer, PCA, sampled": {"backbone": "transformer", **_SAMPLED},
@@ -55,7 +57,8 @@ class Model(NamedTuple):
 
     Attributes:
       parameters: how many it has.
-      elements: of its frame, which it is averaged over in evaluation and dynamics.
+      elements: of its frame, which it is averaged over in evaluation and dynamics; of local frames
+        the most of an atom.
       calls: what is timed, and how many steps or molecules one call is.
     """
 
@@ -87,9 +90,12 @@ def prepared(name: str, folder: Path, options: argparse.Namespace) -> Model:
     test = {key: jnp.asarray(array) for key, array in task.splits["test"].items()}
     calls["evaluation"] = prepare(task.predict, params, test)[0], options.molecules
     calls["dynamics"] = functools.partial(_motion(task, params).run, STEPS), STEPS
-    frame = jax.eval_shape(potential.frame, test["positions"][0], test["species"][0])
+    elements = potential.config.max_elements
+    if potential.reach is None:
+        frame = jax.eval_shape(potential.frame, test["positions"][0], test["species"][0])
+        elements = len(frame.weights)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return Model(count, len(frame.weights), calls)
+    return Model(count, elements, calls)
 
 
 def _task(name: str, folder: Path, options: argparse.Namespace, batch: int) -> MoleculesTask:
