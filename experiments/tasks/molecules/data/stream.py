@@ -4,6 +4,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from lzma import LZMAError
 from pathlib import Path
 
@@ -31,7 +32,7 @@ _SDF = ("sdf", "mol")
 _HEAD = 10_000
 """Bytes that are looked at of a file of another format than those below."""
 # Their text is looked at before ASE reads it.
-_TEXTS = ("xyz", "extxyz", "proteindatabank", *_SDF, *SINGLE)
+_TEXTS = ("proteindatabank", *_SDF, *SINGLE)
 
 
 def stream_snapshots(
@@ -99,6 +100,8 @@ def open_snapshots(
     name = str(Path(path).resolve())
     try:
         kind = _KINDS.get(Path(get_compression(name)[0]).suffix.lower()) or filetype(name)
+        if kind in ("xyz", "extxyz"):
+            return {}, xyz_snapshots(path, partial(open_with_compression, name, "rb"))
         with open_with_compression(name, "rb") as opened:
             content = opened.read(-1 if kind in _TEXTS else _HEAD)
     except (OSError, EOFError, zlib.error, LZMAError, UnknownFileTypeError) as error:
@@ -106,8 +109,6 @@ def open_snapshots(
             f"{path}: must be an intact file of a kind that ASE reads, such as .xyz, .extxyz, .db "
             f"and .traj, or .npz, got one that cannot be read ({error})"
         ) from error
-    if kind in ("xyz", "extxyz"):
-        return {}, xyz_snapshots(path, content)
     text = "\n".join(content.decode("utf-8", errors="replace").splitlines())
     if kind in _SDF:
         return {}, sdf_snapshots(path, text)

@@ -1,0 +1,33 @@
+"""Snapshots of molecules as arrays."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32
+
+
+class Molecules(NamedTuple):
+    """Snapshots of molecules, padded with zeros to one number of atoms.
+
+    Attributes:
+      species: atomic numbers, 0 for padding, which comes last.
+      positions: in Angstrom.
+      energies: in eV, if there are any.
+      forces: in eV/Angstrom, if there are any.
+      dipoles: in elementary charges times Angstrom, if there are any.
+      polarizabilities: as volumes in Angstrom^3, if there are any.
+      cells: lattice vectors in rows, in Angstrom, zeros where there are none; `None` if no snapshot
+        is periodic.
+      pbc: along which lattice vectors snapshots repeat; `None` if no snapshot is periodic.
+      stresses: in eV/Angstrom^3, positive under tension, if there are any.
+    """
+
+    species: Int32[np.ndarray, "snapshots atoms"]
+    positions: Float64[np.ndarray, "snapshots atoms 3"]
+    energies: Float64[np.ndarray, " snapshots"] | None
+    forces: Float64[np.ndarray, "snapshots atoms 3"] | None
+    dipoles: Float64[np.ndarray, "snapshots 3"] | None
+    polarizabilities: Float64[np.ndarray, "snapshots 3 3"] | None = None
+    cells: Float64[np.ndarray, "snapshots 3 3"] | None = None
+    pbc: Bool[np.ndarray, "snapshots 3"] | None = None
+    stresses: Float64[np.ndarray, "snapshots 3 3"] | None = None
