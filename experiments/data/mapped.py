@@ -159,7 +159,7 @@ def write_rows(folder: Path, count: int, windows: Iterable[Mapping[str, np.ndarr
       count: rows in all.
       windows: rows of the same arrays, one part after the other.
     """
-    targets: dict[str, np.ndarray] = {}
+    targets: dict[str, np.memmap] = {}
     start = 0
     for arrays in windows:
         for name, array in arrays.items():

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
 from experiments.tasks.molecules.data.examples import Part
-from experiments.tasks.molecules.data.read import Molecules
+from experiments.tasks.molecules.data.molecules import Molecules
 
 _ROUNDED = 2e-3
 """In Angstrom: what three decimals of coordinates leave of distances."""

@@ -11,7 +11,7 @@ from experiments.data.cache import Arrays
 from experiments.data.checks import finite_single
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.centred import centred
-from experiments.tasks.molecules.data.read import Molecules
+from experiments.tasks.molecules.data.molecules import Molecules
 
 _NOTHING = 1e-6
 """In eV, eV/Angstrom or e*Angstrom: a smaller scale of targets is rounding, and 1 is taken."""

@@ -1,9 +1,11 @@
 """Snapshots of molecules as arrays."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32
+from jaxtyping import Bool, Float64, Int, Int32, Int64
+
+"""Snapshots of molecules as arrays."""
 
 
 class Molecules(NamedTuple):
@@ -31,3 +33,32 @@ class Molecules(NamedTuple):
     cells: Float64[np.ndarray, "snapshots 3 3"] | None = None
     pbc: Bool[np.ndarray, "snapshots 3"] | None = None
     stresses: Float64[np.ndarray, "snapshots 3 3"] | None = None
+
+
+def marks_of(molecules: Molecules) -> Int64[np.ndarray, " snapshots"]:
+    """Numbers that are the same for snapshots of the same atoms, positions and cells.
+
+    They are hashes of 64 bits: two others have the same by chance once in 2**64 pairs.
+    """
+    real, cells = molecules.species > 0, molecules.cells
+    return np.array(
+        [
+            hash(
+                (
+                    species[mask].tobytes(),
+                    positions[mask].tobytes(),
+                    b"" if cells is None else cells[index].tobytes(),
+                )
+            )
+            for index, (species, positions, mask) in enumerate(
+                zip(*molecules[:2], real, strict=True)
+            )
+        ],
+        np.int64,
+    )
+
+
+def snapshots_at(molecules: Molecules, numbers: Int[np.ndarray, " chosen"]) -> Molecules:
+    """Some of the snapshots, in the order of their numbers."""
+    rows: list[Any] = [None if array is None else array[numbers] for array in molecules]
+    return Molecules(*rows)

@@ -15,7 +15,8 @@ from experiments.tasks.molecules.choices import Source, Targets
 from experiments.tasks.molecules.data.alloys import simulate_alloys
 from experiments.tasks.molecules.data.copies import warn_of_copies
 from experiments.tasks.molecules.data.examples import MoleculeFacts, Part, make_examples
-from experiments.tasks.molecules.data.read import Molecules, read_molecules
+from experiments.tasks.molecules.data.molecules import Molecules
+from experiments.tasks.molecules.data.read import read_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
 from experiments.tasks.molecules.data.voigt_order import VOIGT_ORDER
 

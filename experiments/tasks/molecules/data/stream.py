@@ -12,7 +12,7 @@ import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, get_compression, open_with_compression
 
-from experiments.data.npz import DataError, refuse_unreadable
+from experiments.data.npz import DataError, read_npz, refuse_unreadable
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.indexed import INDEXED, indexed_snapshots
 from experiments.tasks.molecules.data.npz_files import read_arrays
@@ -133,7 +133,8 @@ def open_snapshots(
 
 
 def _arrays(path: str | os.PathLike[str], split: str | None, species_key: str | None) -> Snapshots:
-    arrays, defects = read_arrays(path, {}, (), split, stated_units(), species_key)
+    stored = read_npz(path, refuse_objects=False)
+    [(arrays, defects)] = read_arrays(path, stored, {}, (), split, stated_units(), species_key)
     species, positions = arrays["species"], arrays["positions"]
 
     def snapshot(index: int) -> Atoms:
