@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.energies import EnergyAlone
 from experiments.tasks.molecules.local_potential import make_potential
 from experiments.tasks.molecules.networks.basis import envelope

@@ -16,7 +16,7 @@ from experiments.frame_room import MOST_DROPPED, Room
 from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.local_elements import (
     Atoms,
     drawn,

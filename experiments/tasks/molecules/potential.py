@@ -17,7 +17,7 @@ from experiments.frame_room import Room, no_need, refuse_overflows, room_of
 from experiments.tasks.molecules import spread
 from experiments.tasks.molecules.choices import Targets
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.networks.basis import Graph
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings

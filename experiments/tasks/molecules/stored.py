@@ -9,7 +9,7 @@ from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
 from experiments.runs.restore import best_params, load_state, seed_params
 from experiments.tasks.molecules.config import MoleculesConfig
-from experiments.tasks.molecules.data.sets import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.local_potential import make_potential
 from experiments.tasks.molecules.potential import Potential
 
@@ -40,12 +40,7 @@ def load_potential(
         )
     facts = folder.load_facts()
     try:
-        known = MoleculeFacts(
-            tuple(facts["elements"]),
-            tuple(facts["references"]),
-            float(facts["scale"]),
-            tuple(map(tuple, facts["undetermined"])),
-        )
+        known = MoleculeFacts.of(facts)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{folder.facts}: must be that of a run on molecules, got an unfit one: {error!r}"

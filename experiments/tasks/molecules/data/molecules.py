@@ -1,5 +1,6 @@
 """Snapshots of molecules as arrays."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,19 @@ def marks_of(molecules: Molecules) -> Int64[np.ndarray, " snapshots"]:
     )
 
 
-def snapshots_at(molecules: Molecules, numbers: Int[np.ndarray, " chosen"]) -> Molecules:
-    """Some of the snapshots, in the order of their numbers."""
-    rows: list[Any] = [None if array is None else array[numbers] for array in molecules]
+def snapshots_at(
+    molecules: Molecules, need: Collection[str], numbers: Int[np.ndarray, " chosen"]
+) -> Molecules:
+    """Some of the snapshots, in the order of their numbers, with what is needed of them.
+
+    Args:
+      molecules: the snapshots.
+      need: the quantities that are kept, beside atoms, positions and cells.
+      numbers: of the snapshots, from 0.
+    """
+    kept = ("species", "positions", "cells", "pbc", *need)
+    rows: list[Any] = [
+        None if array is None or name not in kept else array[numbers]
+        for name, array in molecules._asdict().items()
+    ]
     return Molecules(*rows)

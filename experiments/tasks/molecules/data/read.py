@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from experiments.tasks.molecules.data.molecules import Molecules, marks_of
 from experiments.tasks.molecules.data.stresses import VOIGT_ORDER
-from experiments.tasks.molecules.data.windows import molecule_windows, wanted_quantities
+from experiments.tasks.molecules.data.windows import Wanted, molecule_windows, wanted_quantities
 
 
 def read_molecules(
@@ -89,6 +89,16 @@ def read_molecules(
         voigt_order=voigt_order,
         need=need,
     )
+    return read_wanted(path, wanted, split, species_key)
+
+
+def read_wanted(
+    path: str | os.PathLike[str],
+    wanted: Wanted,
+    split: str | None = None,
+    species_key: str | None = None,
+) -> Molecules:
+    """What `read_molecules` returns, whose arguments `wanted_quantities` has checked."""
     [(molecules, locations)] = molecule_windows(path, wanted, split, species_key)
     warn_of_duplicates(marks_of(molecules), locations.__getitem__)
     return molecules
@@ -111,5 +121,5 @@ def warn_of_duplicates(
         warnings.warn(
             f"{location(copy)}: has the atoms and positions of snapshot {originals[copy] + 1}; "
             f"{len(copies)} of {len(marks)} snapshots are such copies",
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -112,7 +112,7 @@ def _snapshots(path: str | os.PathLike[str], lines: Lines, whole: bool) -> Snaps
         _check_end(path, list(body.items()), notes)
     if notes:
         more = f" ({len(notes) - 1} more such remarks)" if len(notes) > 1 else ""
-        warnings.warn(notes[0] + more, stacklevel=7)
+        warnings.warn(notes[0] + more, stacklevel=8)
 
 
 def _not_blank(lines: Sequence[str], start: int) -> int:

@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from experiments.errors import UsageError
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.local_potential import make_potential
 from tests.helpers.pair_crystal import REACH, PairCrystal, pairs, skewed
 

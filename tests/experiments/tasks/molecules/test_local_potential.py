@@ -13,7 +13,7 @@ import symjax_frames as sf
 from experiments.errors import UsageError
 from experiments.tasks.molecules import local_elements
 from experiments.tasks.molecules.config import MoleculesModelConfig
-from experiments.tasks.molecules.data.examples import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
 from experiments.tasks.molecules.local_potential import make_potential
 from experiments.tasks.molecules.networks import element_rounds, neighbour_table

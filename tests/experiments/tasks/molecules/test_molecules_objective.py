@@ -9,7 +9,7 @@ import pytest
 import symjax_frames as sf
 from experiments.tasks.molecules import task as molecules
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
-from experiments.tasks.molecules.data.sets import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.potential import Potential
 from tests.helpers.backbones import draw_params, forces_of, jit
 from tests.helpers.networks import promotion

@@ -12,7 +12,7 @@ from experiments import frame_room
 from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
-from experiments.tasks.molecules.data.sets import MoleculeFacts
+from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.diagnostics import consistency_errors, net_torque
 from experiments.tasks.molecules.energies import EnergyAlone, value_and_slope
 from experiments.tasks.molecules.potential import Potential, forces_of_batch
