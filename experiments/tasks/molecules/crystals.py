@@ -13,6 +13,8 @@ from experiments.tasks.molecules.data.neighbour_table import neighbour_tables, w
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
 
 _OF_ATOMS = ("positions", "species", "forces", "senders", "images")
+_AT_A_TIME = 1024
+"""Examples that are looked at together: they may lie in a file."""
 _MOST_BATCHES = 0.9
 """Of the batches, this part has a program without much padding."""
 _MUCH_LESS = 0.8
@@ -73,7 +75,8 @@ def program_sizes(species: Int[np.ndarray, "examples atoms"], batch_size: int) -
       species: 0 for padding.
       batch_size: examples in a batch, of which the largest counts.
     """
-    counts = np.sum(species > 0, axis=1)
+    starts = range(0, len(species), _AT_A_TIME)
+    counts = np.concatenate([np.sum(species[n : n + _AT_A_TIME] > 0, axis=1) for n in starts])
     usual = int(np.quantile(counts, _MOST_BATCHES ** (1 / batch_size), method="higher"))
     whole = species.shape[1]
     return (usual, whole) if usual < _MUCH_LESS * whole else (whole,)

@@ -40,14 +40,14 @@ class Staged(NamedTuple):
         places = np.arange(counts.max())
         real = places < counts[:, None]
         atoms = (first[:, None] + places)[real]
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = dict.fromkeys(("energies", "forces", "dipoles"))
         for name, array in self.arrays.items():
             if name in _OF_ATOMS:
                 found[name] = np.zeros((*real.shape, *array.shape[1:]), array.dtype)
                 found[name][real] = array[atoms]
             else:
                 found[name] = np.array(array[numbers])
-        return Molecules(**dict.fromkeys(("energies", "forces", "dipoles")) | found)
+        return Molecules(**found)
 
 
 def stage(path: str, windows: Iterable[Molecules], need: Collection[str], folder: Path) -> Staged:
