@@ -47,6 +47,11 @@ def kept_files(
     return folder / _FILES
 
 
+def kept_digest(files: Path) -> str:
+    """The digest of files that `kept_files` has given, as it was written when they were made."""
+    return json.loads((files.parent / _MANIFEST).read_text("utf-8"))["digest"]
+
+
 def changed(path: str | os.PathLike[str]) -> list[int]:
     """The size of a file and when it was changed, for `source`."""
     status = os.stat(path)

@@ -107,8 +107,7 @@ class MoleculesDataConfig(DataConfig):
     cache: str = "runs/data"
     """Folder that keeps simulated snapshots, and files that are streamed."""
     streamed: bool = False
-    """Whether training snapshots are read from files while it trains, and take no memory; crystals
-    are not."""
+    """Whether training snapshots are read from files while it trains, and take no memory."""
     num_train: Count = 500
     """Number of training snapshots."""
     num_valid: Count = 100

@@ -48,7 +48,7 @@ def marks_of(molecules: Molecules) -> Int64[np.ndarray, " snapshots"]:
                 (
                     species[mask].tobytes(),
                     positions[mask].tobytes(),
-                    b"" if cells is None else cells[index].tobytes(),
+                    b"" if cells is None or not cells[index].any() else cells[index].tobytes(),
                 )
             )
             for index, (species, positions, mask) in enumerate(

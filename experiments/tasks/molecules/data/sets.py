@@ -112,7 +112,7 @@ def load_molecules(
       steps_between: steps of the simulation from one snapshot to the next.
       cache: the folder that keeps simulated snapshots, and files that are streamed.
       streamed: whether training snapshots of files stay in files that are made of them once, mapped
-        into memory; they must not be periodic.
+        into memory.
 
     Returns:
       `"train"`, `"valid"` and `"test"` to arrays, and what the training set says. The arrays are

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from experiments.errors import UsageError
 from experiments.tasks.molecules.data.molecules import Molecules, marks_of
 from experiments.tasks.molecules.data.read import warn_of_duplicates
 
@@ -18,8 +17,12 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "forces": (3,),
     "dipoles": (3,),
     "polarizabilities": (3, 3),
+    "stresses": (3, 3),
+    "cells": (3, 3),
+    "pbc": (3,),
 }
 """Of an atom, or of a snapshot."""
+_DTYPES: dict[str, type] = {"species": np.int32, "pbc": np.bool_}
 _OF_ATOMS = ("species", "positions", "forces")
 
 
@@ -62,27 +65,22 @@ def stage(path: str, windows: Iterable[Molecules], need: Collection[str], folder
       folder: gets the files; it must be there.
 
     Raises:
-      UsageError: a snapshot is periodic.
       OSError: a file cannot be written.
     """
-    names = [name for name in _SHAPES if name in ("species", "positions", *need)]
-    counts, marks = [], []
+    kept = ("species", "positions", "cells", "pbc", *need)
+    names = [name for name in _SHAPES if name in kept]
+    counts, marks, periodic = [], [], False
     files = {name: (folder / name).open("wb") for name in names}
     try:
-        done = 0
         for molecules in windows:
-            if molecules.pbc is not None:
-                first = done + int(np.argmax(molecules.pbc.any(axis=1))) + 1
-                raise UsageError(
-                    "data.streamed: must be false with periodic structures, whose neighbours are in "
-                    f"memory, got a cell that repeats in {path}: snapshot {first}"
-                )
             real = molecules.species > 0
             counts.append(np.sum(real, axis=1))
             marks.append(marks_of(molecules))
-            done += len(real)
+            periodic |= molecules.pbc is not None
             for name, file in files.items():
                 array = getattr(molecules, name)
+                if array is None:  # Cells of this time, where none is periodic.
+                    array = np.zeros((len(real), *_SHAPES[name]), _dtype(name))
                 (array[real] if name in _OF_ATOMS else array).tofile(file)
     finally:
         for file in files.values():
@@ -91,7 +89,12 @@ def stage(path: str, windows: Iterable[Molecules], need: Collection[str], folder
     ends = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     arrays: dict[str, np.ndarray] = {}
     for name in names:
-        rows = int(ends[-1]) if name in _OF_ATOMS else len(ends) - 1
-        dtype = np.int32 if name == "species" else np.float64
-        arrays[name] = np.memmap(folder / name, dtype, "r", shape=(rows, *_SHAPES[name]))
+        if periodic or name not in ("cells", "pbc"):
+            rows = int(ends[-1]) if name in _OF_ATOMS else len(ends) - 1
+            shape = (rows, *_SHAPES[name])
+            arrays[name] = np.memmap(folder / name, _dtype(name), "r", shape=shape)
     return Staged(arrays, ends)
+
+
+def _dtype(name: str) -> type:
+    return _DTYPES.get(name, np.float64)

@@ -51,7 +51,6 @@ def streamed_molecules(
       cache: the folder in which there is a folder for these files.
 
     Raises:
-      UsageError: a snapshot is periodic.
       DataError: a defect of a source, or a cache folder that cannot be written.
     """
     for path, _ in places.values():
@@ -82,7 +81,7 @@ def streamed_molecules(
             with closing(
                 molecule_windows(*(path, wanted, split, species_key), rows=_ROWS, scratch=members)
             ) as windows:
-                staged = stage(path, (molecules for molecules, _ in windows), wanted.need, own)
+                staged = stage(path, (molecules for molecules, _ in windows), wanted.needed(), own)
             return Pool(len(staged.ends) - 1, staged.at)
 
         parts = drawn(places, read, counts, seed, _ROWS)

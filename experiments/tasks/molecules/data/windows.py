@@ -45,6 +45,10 @@ class Wanted(NamedTuple):
     units: Units
     places: Sequence[tuple[int, int]]
 
+    def needed(self) -> list[str]:
+        """What must be there, by the names of `Molecules`."""
+        return ["stresses" if name == "virials" else name for name in self.need]
+
 
 def wanted_quantities(
     *,

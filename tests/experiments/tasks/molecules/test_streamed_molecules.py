@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from pydantic import ValidationError
 from rich.console import Console
@@ -20,11 +21,10 @@ from rich.console import Console
 from experiments import frame_room
 from experiments.data import mapped
 from experiments.data.npz import DataError
-from experiments.errors import UsageError
 from experiments.runs.folder import RunFolder
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
-from experiments.tasks.molecules.crystals import program_sizes
-from experiments.tasks.molecules.data import ase_files, streamed
+from experiments.tasks.molecules.crystals import program_sizes, with_neighbours
+from experiments.tasks.molecules.data import ase_files, mapped_tables, streamed
 from experiments.tasks.molecules.data import xyz as xyz_files
 from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.data.sets import load_molecules
@@ -127,6 +127,23 @@ def alike(folder):
     return "set.npz"
 
 
+def crystals(folder, molecules=0):
+    draw = np.random.default_rng(2)
+    images = []
+    for index in range(COUNT - molecules):
+        atoms = bulk("Cu", cubic=index % 2 == 0) * (1, 1, 1 + index % 3)
+        atoms.set_cell(atoms.cell * (1 + index / 100), scale_atoms=True)
+        atoms.rattle(0.05, rng=draw)
+        virial = draw.normal(size=(3, 3))
+        atoms.info["virial"] = virial + virial.T
+        forces = draw.normal(size=(len(atoms), 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=draw.normal(), forces=forces)
+        images.append(atoms)
+    # At the end, so that some windows have no cell.
+    ase.io.write(folder / "set.extxyz", images + snapshots(molecules))
+    return "set.extxyz"
+
+
 def loaded(folder, name, *, stay=True, **options):
     data = {"kind": "file", "path": str(folder / name)} | COUNTS
     if stay:
@@ -144,6 +161,8 @@ def loaded(folder, name, *, stay=True, **options):
         (padded, {"targets": "polarizability"}),
         (packed, {"targets": "dipole", "seed": 7}),
         (alike, {"train_split": "train"}),
+        (crystals, {"virial_key": "virial", "voigt_order": "xx yy zz xy yz xz"}),
+        (functools.partial(crystals, molecules=10), {"targets": "energy"}),
     ],
 )
 def test_arrays_and_facts_are_those_from_memory(tmp_path, write, options):
@@ -218,11 +237,6 @@ def test_a_defect_is_the_same_error_and_leaves_nothing(tmp_path):
         in refused(tmp_path, padded(tmp_path), num_train=300)[0]
     )
     assert not list((tmp_path / "cache").iterdir())
-    cell = snapshots(9)
-    cell[7].cell, cell[7].pbc = np.diag([50, 50, 50]), True
-    ase.io.write(tmp_path / "cell.xyz", cell)
-    with pytest.raises(UsageError, match=r"^data.streamed: must be false .* snapshot 8$"):
-        loaded(tmp_path, "cell.xyz", num_train=2)
     with pytest.raises(DataError, match="data.cache must be a folder that can be written"):
         loaded(tmp_path, padded(tmp_path), cache="/dev/null")
     assert not list((tmp_path / "cache").iterdir())
@@ -304,6 +318,38 @@ class Line(str):
 
     def removesuffix(self, suffix):
         return Line(super().removesuffix(suffix))
+
+
+def test_neighbours_of_crystals_are_in_files_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mapped_tables, "_ROWS", ROWS)
+    name = crystals(tmp_path)
+    tasks = []
+    for stay in (True, True, False):
+        capsys.readouterr()
+        data = {"kind": "file", "path": str(tmp_path / name), "targets": "energy"} | COUNTS
+        if stay:
+            data |= {"streamed": True, "cache": str(tmp_path)}
+        model = {"backbone": "message_passing", "frame": "local", "cutoff": 4.0}
+        config = MoleculesConfig(
+            task="molecules",
+            run="unused",
+            data=data,
+            model=model,
+            train={"batch_size": 4, "epochs": 1},
+        )
+        tasks.append(MoleculesTask(config))
+        made = capsys.readouterr().err.count("are looked up into")
+        assert made == (len(tasks) == 1)
+    for task in tasks[:2]:
+        assert all(isinstance(array, np.memmap) for array in task.splits["train"].values())
+        jax.tree.map(np.testing.assert_array_equal, task.splits, tasks[2].splits)
+    counts = np.sum(tasks[2].splits["train"]["images"].any(axis=-1), axis=(1, 2))
+    assert counts.min() > 0 and counts.min() != counts.max()
+    # What it is sensitive to: another cutoff has other neighbours.
+    narrow = config.model.model_copy(update={"cutoff": 3.0})
+    splits, _ = loaded(tmp_path, name, targets="energy")
+    other = with_neighbours(splits, narrow)["train"]["senders"]
+    assert other.shape[2] < tasks[0].splits["train"]["senders"].shape[2]
 
 
 def test_a_run_is_the_same_from_files_and_from_memory(tmp_path):
