@@ -363,8 +363,7 @@ def test_a_run_is_the_same_from_files_and_from_memory(tmp_path):
             task="molecules",
             run=str(tmp_path / f"run_{stay}"),
             data=data,
-            model={"backbone": "point_sum", "hidden": 4, "layers": 1, "frame": "pca"}
-            | {"training_average": "sampled"},
+            model={"backbone": "point_sum", "hidden": 4, "layers": 1},
             train={"epochs": 2, "batch_size": 4, "steps_per_dispatch": 3},
         )
         folder, task = RunFolder(config.run), MoleculesTask(config)
