@@ -371,6 +371,9 @@ def test_a_run_is_the_same_from_files_and_from_memory(tmp_path):
         with folder.training(config):
             states.append(train(config, folder, task, Console(quiet=True)))
     jax.tree.map(np.testing.assert_array_equal, *states)
+    # So one may go on with the other.
+    with RunFolder(tmp_path / "run_True").training(config):
+        pass
 
 
 def test_rooms_and_sizes_are_looked_at_in_parts(monkeypatch):
