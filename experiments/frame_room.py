@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Real
+from jaxtyping import Array, Float, Int, Real
 
 import symjax_frames as sf
 from experiments.config.symmetry import FrameModelConfig
@@ -78,8 +78,8 @@ def refuse_overflows(
     config: FrameModelConfig,
     label: Callable[[int], str],
     points: Float[np.ndarray, "examples points 3"],
-    mask: Bool[np.ndarray, "examples points"] | None = None,
-    attributes: Real[np.ndarray, "examples points"] | None = None,
+    kinds: Int[np.ndarray, "examples points"] | None = None,
+    numbers: Real[np.ndarray, " kinds"] | None = None,
     *,
     robust_closure: Literal["signs", "octahedral"] = "signs",
 ) -> None:
@@ -88,9 +88,9 @@ def refuse_overflows(
     Args:
       config: the model section of a configuration.
       label: what an example is called in errors.
-      points: a cloud of each example.
-      mask: `True` for real points.
-      attributes: numbers that tell the points apart.
+      points: a cloud of each example. Of arrays that are mapped into memory some are read at a time.
+      kinds: of the points, 0 for padding; `None` if all are real and alike.
+      numbers: of each kind, which tell the points apart.
       robust_closure: as in `make_frame`.
 
     Raises:
@@ -102,7 +102,7 @@ def refuse_overflows(
     frame = make_frame(config, robust_closure=robust_closure)
     assert isinstance(frame, functools.partial)
     options = {name: value for name, value in frame.keywords.items() if name != "attributes"}
-    data = points, mask, attributes
+    data = _Data(points, kinds, numbers)
     dropped = _all_dropped(data, tuple(sorted(options.items())))
     short = np.flatnonzero(dropped > MOST_DROPPED)
     if not len(short):
@@ -117,20 +117,34 @@ def refuse_overflows(
     )
 
 
-_Data = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+_Clouds = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 """Points, masks and attributes of many clouds."""
+
+
+class _Data(NamedTuple):
+    """The clouds of all examples."""
+
+    points: np.ndarray
+    kinds: np.ndarray | None
+    numbers: np.ndarray | None
+
+    def at(self, rows: Int[np.ndarray, " some"]) -> _Clouds:
+        """Some of them."""
+        if self.kinds is None or self.numbers is None:
+            return self.points[rows], None, None
+        kinds = self.kinds[rows]
+        return self.points[rows], kinds > 0, self.numbers[kinds]
 
 
 def _all_dropped(data: _Data, options: tuple[tuple[str, Any], ...]) -> Float[np.ndarray, " all"]:
     """The weight that is dropped of every cloud, by one program of a bounded size."""
-    examples, count = data[0].shape[:2]
+    examples, count = data.points.shape[:2]
     rows = min(max(_PAIRS // count**2, 1), _AT_A_TIME)
     dropped = []
     for start in range(0, examples, rows):
         # Always as many, the last ones filled up, or another number would be compiled for.
         chosen = np.minimum(np.arange(start, start + rows), examples - 1)
-        part = jax.tree.map(lambda array, chosen=chosen: array[chosen], data)
-        dropped.append(_dropped(part, options))
+        dropped.append(_dropped(data.at(chosen), options))
     return np.concatenate(dropped)[:examples]
 
 
@@ -147,7 +161,7 @@ def _advice(
     config: FrameModelConfig, options: dict[str, Any], data: _Data, short: Int[np.ndarray, " few"]
 ) -> str:
     """What has room for the examples that have none."""
-    points, mask, attributes = jax.tree.map(lambda array: jnp.asarray(array[short]), data)
+    points, mask, attributes = jax.tree.map(jnp.asarray, data.at(short))
     frame = functools.partial(sf.robust_frame, **options)
     try:
         needed = sf.frame_capacity(frame, points, mask, attributes=attributes, most=MOST_ELEMENTS)

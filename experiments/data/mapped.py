@@ -1,28 +1,25 @@
 """Arrays of `.npz` files as files of their own, which are mapped into memory and read in parts."""
 
 import hashlib
-import itertools
-import json
 import math
 import os
-import shutil
-import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
-from experiments.data.npz import DataError, refuse_unreadable
-from experiments.files import digest_files, write_whole
+from experiments.data.kept import changed, kept_files
+from experiments.data.npz import UNREAD, DataError, read_npz, refuse_unreadable
 
 _FORMAT = 1
 _BLOCK = 2**18
-"""Numbers that are converted at a time."""
-_MANIFEST, _ARRAYS = "manifest.json", "arrays"
+"""Numbers that are converted at a time, and bytes of an array that is small."""
+_NUMBERS = "fiub"
+"""Kinds of dtypes."""
 
 
 class Header(NamedTuple):
@@ -43,9 +40,7 @@ def npz_headers(path: str | os.PathLike[str]) -> dict[str, Header]:
       DataError: the file is missing or unreadable, no `.npz` archive, or has a member that is no
         array of numbers in C order.
     """
-    refuse_unreadable(path, "a readable .npz file")
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: must be an .npz archive, as numpy.savez writes, got another file")
+    _refuse_other(path)
     found = {}
     with _intact(path), zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
@@ -75,13 +70,58 @@ def mapped_npz(
     """
     headers = npz_headers(path)
     whole_path = str(Path(path).resolve())
-    source = {"format": _FORMAT, "path": whole_path, "changed": _changed(path)}
+    source = {"format": _FORMAT, "path": whole_path, "changed": changed(path)}
     key = hashlib.sha256(whole_path.encode()).hexdigest()[:16]
-    folder = Path(cache) / f"{Path(path).stem}-{key}"
-    if not _is_whole(folder, source):
-        with _intact(path):
-            _convert(Path(path), headers, folder, source, check)
-    return {name: np.load(folder / _ARRAYS / f"{name}.npy", mmap_mode="r") for name in headers}
+
+    def convert(files: Path, _: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            for name, header in headers.items():
+                with archive.open(f"{name}.npy") as member:
+                    _header(path, name, member)
+                    blocks = ({name: check(name, block)} for block in _blocks(member, header))
+                    write_rows(files, header.shape[0], blocks)
+
+    with _intact(path):
+        return mapped_arrays(kept_files(Path(cache) / f"{Path(path).stem}-{key}", source, convert))
+
+
+def npz_in_parts(path: str | os.PathLike[str], folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` file, of which large ones are mapped from files that they are put in.
+
+    Args:
+      path: the file.
+      folder: gets the files; it must be there.
+
+    Returns:
+      As `read_npz` without `refuse_objects`; for large text `UNREAD` stands too.
+
+    Raises:
+      DataError: as of `read_npz`, and if a large array is in Fortran order.
+    """
+    _refuse_other(path)
+    large: dict[str, np.ndarray] = {}
+    with _intact(path), zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        for number, member in enumerate(archive.infolist()):
+            name = names[number]
+            if member.file_size <= _BLOCK or not member.filename.endswith(".npy"):
+                continue
+            with archive.open(member) as opened:
+                shape, fortran, dtype = _described(path, name, opened)
+                large[name] = UNREAD
+                if dtype.kind in _NUMBERS:
+                    header = _checked(path, name, shape, fortran, dtype)
+                    blocks = ({str(number): block} for block in _blocks(opened, header))
+                    write_rows(folder, shape[0], blocks)
+                    large[name] = np.load(folder / f"{number}.npy", mmap_mode="r")
+    found = read_npz(path, refuse_objects=False, leave_out=large) | large
+    return {name: found[name] for name in names if name in found}
+
+
+def _refuse_other(path: str | os.PathLike[str]) -> None:
+    refuse_unreadable(path, "a readable .npz file")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: must be an .npz archive, as numpy.savez writes, got another file")
 
 
 @contextmanager
@@ -98,50 +138,11 @@ def _intact(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _changed(path: str | os.PathLike[str]) -> list[int]:
-    status = os.stat(path)
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _is_whole(folder: Path, source: Mapping[str, object]) -> bool:
-    """Whether the files are those of this source, as they were made."""
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return manifest == {"source": dict(source), "digest": digest_files(folder / _ARRAYS)}
-
-
-def _convert(
-    path: Path,
-    headers: Mapping[str, Header],
-    folder: Path,
-    source: Mapping[str, object],
-    check: Callable[[str, np.ndarray], np.ndarray],
-) -> None:
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    arrays = unfinished / _ARRAYS
-    arrays.mkdir(parents=True)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name, header in headers.items():
-                with archive.open(f"{name}.npy") as member:
-                    _header(path, name, member)
-                    blocks = (check(name, block) for block in _blocks(member, header))
-                    _write(arrays / f"{name}.npy", header.shape, blocks)
-        manifest = {"source": dict(source), "digest": digest_files(arrays)}
-        write_whole(unfinished / _MANIFEST, json.dumps(manifest))
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
 def _blocks(member: IO[bytes], header: Header) -> Iterator[np.ndarray]:
     """The rows of an array, some at a time; what is cut off is an error."""
     of_row = math.prod(header.shape[1:])
     rows = max(_BLOCK // max(of_row, 1), 1)
-    for start in range(0, header.shape[0], rows):
+    for start in range(0, max(header.shape[0], 1), rows):
         shape = (min(rows, header.shape[0] - start), *header.shape[1:])
         data = member.read(math.prod(shape) * header.dtype.itemsize)
         yield np.frombuffer(data, header.dtype).reshape(shape)
@@ -150,26 +151,60 @@ def _blocks(member: IO[bytes], header: Header) -> Iterator[np.ndarray]:
         raise ValueError("an array is longer than it says")
 
 
-def _write(path: Path, shape: tuple[int, ...], blocks: Iterator[np.ndarray]) -> None:
-    """Writes blocks of rows as one array."""
-    first = next(blocks, np.zeros((0, *shape[1:]), np.float32))
-    target = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)
+def write_rows(folder: Path, count: int, windows: Iterable[Mapping[str, np.ndarray]]) -> None:
+    """Writes arrays, some rows of each at a time, to files that `mapped_arrays` opens.
+
+    Args:
+      folder: gets a file `NAME.npy` of each.
+      count: rows in all.
+      windows: rows of the same arrays, one part after the other.
+    """
+    targets: dict[str, np.memmap] = {}
     start = 0
-    for block in itertools.chain([first], blocks):
-        target[start : start + len(block)] = block
-        start += len(block)
-    target.flush()
+    for arrays in windows:
+        for name, array in arrays.items():
+            if name not in targets:
+                shape = (count, *array.shape[1:])
+                targets[name] = np.lib.format.open_memmap(
+                    folder / f"{name}.npy", mode="w+", dtype=array.dtype, shape=shape
+                )
+            targets[name][start : start + len(array)] = array
+        start += len(array)
+    for target in targets.values():
+        target.flush()
+
+
+def mapped_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of all files `NAME.npy` in a folder, mapped into memory."""
+    paths = sorted(folder.glob("*.npy"))
+    return {path.stem: np.load(path, mmap_mode="r") for path in paths}
 
 
 def _header(path: str | os.PathLike[str], name: str, member: IO[bytes]) -> Header:
     """Reads the header of an array, after which its values follow."""
+    return _checked(path, name, *_described(path, name, member))
+
+
+def _described(
+    path: str | os.PathLike[str], name: str, member: IO[bytes]
+) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape of an array, whether it is in Fortran order, and its dtype."""
     try:
         major, _ = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read[major > 1](member)
+        return read[major > 1](member)
     except (ValueError, EOFError) as error:
         raise DataError(f"{path}: member {name!r} must be an array, got another file") from error
-    if dtype.hasobject or dtype.kind not in "fiub" or not shape or (fortran and len(shape) > 1):
+
+
+def _checked(
+    path: str | os.PathLike[str],
+    name: str,
+    shape: tuple[int, ...],
+    fortran: bool,
+    dtype: np.dtype,
+) -> Header:
+    if dtype.kind not in _NUMBERS or not shape or (fortran and len(shape) > 1):
         raise DataError(
             f"{path}: array {name!r} must hold numbers of examples in C order to be read in parts, "
             f"got {dtype} of shape {shape}{' in Fortran order' if fortran else ''}"

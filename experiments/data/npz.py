@@ -4,7 +4,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +45,19 @@ UNREAD = np.array(None, dtype=object)
 """Stands for the objects in a file, which are never unpickled: that would run what is in them."""
 
 
-def read_npz(path: str | os.PathLike[str], *, refuse_objects: bool = True) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | os.PathLike[str],
+    *,
+    refuse_objects: bool = True,
+    leave_out: Container[str] = (),
+) -> dict[str, np.ndarray]:
     """Reads every array of a `.npz` file, without ever unpickling an object.
 
     Args:
       path: the file.
       refuse_objects: whether objects, or members that are no arrays, are an error. Otherwise
         `UNREAD` stands for the former, and the latter are left out.
+      leave_out: names of arrays that are not read.
 
     Returns:
       The arrays by name.
@@ -70,7 +76,11 @@ def read_npz(path: str | os.PathLike[str], *, refuse_objects: bool = True) -> di
             )
         # Opened here: where the archive is damaged, NumPy does not close it.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            members = {name: _member(path, archive, name, refuse_objects) for name in archive.files}
+            members = {
+                name: _member(path, archive, name, refuse_objects)
+                for name in archive.files
+                if name not in leave_out
+            }
     except DataError:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:

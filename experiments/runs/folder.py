@@ -21,6 +21,7 @@ from experiments.files import write_whole
 _NEUTRAL = {
     "run",
     "data.cache",
+    "data.streamed",
     "train.checkpoint_every",
     "train.keep",
     "mesh.data",

@@ -9,10 +9,14 @@ from jaxtyping import Int
 from experiments.data.cache import Arrays
 from experiments.errors import UsageError
 from experiments.tasks.molecules.config import MoleculesModelConfig
+from experiments.tasks.molecules.data.mapped_tables import mapped_tables
 from experiments.tasks.molecules.data.neighbour_table import neighbour_tables, with_slots
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
+from experiments.training.feed import is_read_meanwhile
 
 _OF_ATOMS = ("positions", "species", "forces", "senders", "images")
+_AT_A_TIME = 1024
+"""Examples that are looked at together: they may lie in a file."""
 _MOST_BATCHES = 0.9
 """Of the batches, this part has a program without much padding."""
 _MUCH_LESS = 0.8
@@ -28,7 +32,8 @@ def with_neighbours(
       config: the model section of a configuration, which says what an atom sees.
 
     Returns:
-      The sets with `senders` and `images`, in as many slots in each of them, in place of `pbc`.
+      The sets with `senders` and `images`, in as many slots in each of them, in place of `pbc`; of a
+      training set in files they are in files beside it.
 
     Raises:
       UsageError: the model needs a whole molecule.
@@ -48,14 +53,24 @@ def with_neighbours(
             arrays["positions"], arrays["species"], arrays["cell"], arrays["pbc"], config.cutoff
         )
         for split, arrays in splits.items()
+        if not is_read_meanwhile(arrays)
     }
-    slots = max(table["senders"].shape[2] for table in tables.values())
+    slots = max(map(_slots, tables.values()))
+    if "train" not in tables:
+        tables["train"] = mapped_tables(splits["train"], config.cutoff, slots)
+        slots = _slots(tables["train"])
     found = {}
     for split, arrays in splits.items():
-        senders, images = with_slots(**tables[split], slots=slots)
-        kept = {name: array for name, array in arrays.items() if name != "pbc"}
-        found[split] = kept | {"senders": senders, "images": images}
+        table = tables[split]
+        if _slots(table) < slots:
+            senders, images = with_slots(**table, slots=slots)
+            table = {"senders": senders, "images": images}
+        found[split] = {name: array for name, array in arrays.items() if name != "pbc"} | table
     return found
+
+
+def _slots(table: Mapping[str, np.ndarray]) -> int:
+    return table["senders"].shape[2]
 
 
 def inputs_of(batch: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -73,7 +88,8 @@ def program_sizes(species: Int[np.ndarray, "examples atoms"], batch_size: int) -
       species: 0 for padding.
       batch_size: examples in a batch, of which the largest counts.
     """
-    counts = np.sum(species > 0, axis=1)
+    starts = range(0, len(species), _AT_A_TIME)
+    counts = np.concatenate([np.sum(species[n : n + _AT_A_TIME] > 0, axis=1) for n in starts])
     usual = int(np.quantile(counts, _MOST_BATCHES ** (1 / batch_size), method="higher"))
     whole = species.shape[1]
     return (usual, whole) if usual < _MUCH_LESS * whole else (whole,)

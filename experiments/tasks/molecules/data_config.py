@@ -30,11 +30,13 @@ def _is_unit_of(quantity: str) -> Rule:
     return Rule(f"{quantity}_unit", f"be one of {', '.join(unit_names(quantity))}", holds)
 
 
+def _is_default(data: DataConfig, key: str) -> bool:
+    return getattr(data, key) == type(data).model_fields[key].default
+
+
 def _needs_key(key: str, *others: str) -> Rule:
     def holds(data: DataConfig) -> bool:
-        default = type(data).model_fields[key].default
-        named = any(getattr(data, other) is not None for other in others)
-        return named or getattr(data, key) == default
+        return _is_default(data, key) or any(getattr(data, other) is not None for other in others)
 
     return Rule(key, f"be left out without {' or '.join(others)}", holds)
 
@@ -103,7 +105,9 @@ class MoleculesDataConfig(DataConfig):
     steps_between: Count = 200
     """Steps of half a femtosecond from one snapshot of the simulation to the next."""
     cache: str = "runs/data"
-    """Folder that keeps simulated snapshots."""
+    """Folder that keeps simulated snapshots, and files that are streamed."""
+    streamed: bool = False
+    """Whether training snapshots are read from files while it trains, and take no memory."""
     num_train: Count = 500
     """Number of training snapshots."""
     num_valid: Count = 100
@@ -128,7 +132,8 @@ class MoleculesDataConfig(DataConfig):
         "polarizability_unit": _learnt_from_files("polarizability"),
         **dict.fromkeys(_STRESS_KEYS, _learnt_from_files("energy_forces")),
         **dict.fromkeys(("molecule", "steps_between"), _SIMULATION),
-        **dict.fromkeys(("temperature", "cache"), _SIMULATIONS),
+        "temperature": _SIMULATIONS,
+        "streamed": _FILE,
         "elements": {"kind": ["emt"]},
     }
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -147,6 +152,11 @@ class MoleculesDataConfig(DataConfig):
             "path",
             "be a file of molecules with kind 'file'",
             lambda data: data.kind != "file" or data.path is not None,
+        ),
+        Rule(
+            "cache",
+            "be left out with kind 'file' and without streamed",
+            lambda data: data.kind != "file" or data.streamed or _is_default(data, "cache"),
         ),
         *map(
             _is_unit_of,

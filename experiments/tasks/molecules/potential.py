@@ -236,7 +236,7 @@ class Potential:
     ) -> None:
         """Raises a `UsageError` if the frame of a molecule has no room, by `frame_room`."""
         refuse_overflows(
-            *(self.config, label, positions, species > 0, self._numbers[species]),
+            *(self.config, label, positions, species, self._numbers),
             robust_closure=self._closure,
         )
 

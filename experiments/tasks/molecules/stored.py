@@ -40,12 +40,7 @@ def load_potential(
         )
     facts = folder.load_facts()
     try:
-        known = MoleculeFacts(
-            tuple(facts["elements"]),
-            tuple(facts["references"]),
-            float(facts["scale"]),
-            tuple(map(tuple, facts["undetermined"])),
-        )
+        known = MoleculeFacts.of(facts)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{folder.facts}: must be that of a run on molecules, got an unfit one: {error!r}"

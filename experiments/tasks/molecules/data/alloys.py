@@ -15,7 +15,7 @@ from experiments.data.cache import Arrays, announced, cache_path, cached
 from experiments.errors import UsageError
 from experiments.tasks.molecules.choices import EMT_METALS
 from experiments.tasks.molecules.data.langevin import Bath, State, advance
-from experiments.tasks.molecules.data.read import Molecules
+from experiments.tasks.molecules.data.molecules import Molecules
 from experiments.tasks.molecules.data.xtb import Labels
 
 _FORMAT = 1  # To be raised when the meaning or the values of the cached arrays change.

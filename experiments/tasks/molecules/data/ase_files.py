@@ -1,9 +1,10 @@
 """Files that ASE reads: snapshots of any size, as arrays that are padded with zeros."""
 
+import itertools
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -13,74 +14,83 @@ from experiments.data.npz import DataError
 from experiments.tasks.molecules.data.stream import open_snapshots
 from experiments.tasks.molecules.data.stresses import as_matrices, warn_of_unread
 from experiments.tasks.molecules.data.units import Units, check_declared
+from experiments.tasks.molecules.data.xyz import Snapshots
 
 
-class Read(NamedTuple):
-    """The snapshots of a file.
-
-    Attributes:
-      images: the snapshots.
-      locations: of each, for errors.
-      metadata: what the file says of all of them.
-    """
-
-    images: list[Atoms]
-    locations: list[str]
-    metadata: Mapping[str, object]
-
-
-def read_snapshots(path: str | os.PathLike[str]) -> Read:
-    """All snapshots of a file as `stream_snapshots` reads it.
-
-    Raises:
-      DataError: the file cannot be read, or the first defect in it.
-    """
-    images, locations = [], []
-    metadata, snapshots = open_snapshots(path)
-    # Closed here: an error would keep the file open as long as it is known.
-    with closing(snapshots):
-        for location, outcome in snapshots:
-            if isinstance(outcome, DataError):
-                raise outcome
-            images.append(outcome)
-            locations.append(location)
-    return Read(images, locations, metadata)
-
-
-def stack_snapshots(
+def stacked_snapshots(
     path: str | os.PathLike[str],
-    read: Read,
     keys: Mapping[str, str | None],
     need: Collection[str],
     units: Units,
     places: Sequence[tuple[int, int]],
-) -> dict[str, np.ndarray]:
-    """Snapshots as arrays, in the units of the file.
+    rows: int | None = None,
+) -> Generator[tuple[dict[str, np.ndarray], list[str]], None, None]:
+    """Snapshots as arrays, in the units of the file, some at a time.
 
     Args:
-      path: the name of the file, for errors.
-      read: its snapshots, at least one.
+      path: the file, as `stream_snapshots` reads it.
       keys: what the quantities of `Molecules` are called in the snapshots; `None` for nothing.
       need: those that must be there, stresses where a snapshot repeats in all three directions.
         The others are read if the first snapshot has them.
       units: what the caller states, to be checked against what the file declares.
       places: of six components of a stress in its matrix.
+      rows: how many snapshots there are at a time; `None` for all.
 
-    Returns:
+    Yields:
       `species`, `positions`, `cells`, `pbc`, and those of `keys` that are there, with zeros for
-      stresses that are not. Warns of stresses that are not among them.
+      stresses that are not; and the locations of the snapshots, for errors. Warns of stresses
+      that are not among them.
 
     Raises:
-      DataError: a snapshot lacks what it must have, or has something else than numbers.
+      DataError: the file cannot be read, or has no snapshot; a snapshot has a defect, lacks what it
+        must have, or has something else than numbers.
     """
-    images, locations, metadata = read
-    count, atoms = len(images), max(map(len, images))
-    first = _values(images[0])
-    wanted = {
-        name: key
-        for name, key in keys.items()
-        if key is not None and (name in need or key in first)
-    }
+    metadata, snapshots = open_snapshots(path)
+    wanted: dict[str, str] | None = None
+    warned = False
+    # Closed here: an error would keep the file open as long as it is known.
+    with closing(snapshots):
+        while read := _next(snapshots, rows):
+            first = _values(read[0][1])
+            periodic = any(image.pbc.any() for _, image in read)
+            if periodic and not warned:
+                warn_of_unread(path, first, keys, periodic)
+                warned = True
+            if wanted is None:
+                wanted = {
+                    name: key
+                    for name, key in keys.items()
+                    if key is not None and (name in need or key in first)
+                }
+                check_declared(str(path), metadata, units, ["positions", *wanted], wanted)
+            arrays = _stacked(read, wanted, units, places)
+            locations = [location for location, _ in read]
+            # Forgotten here: the next ones are read before the names stand for them.
+            del read, first
+            yield arrays, locations
+            if rows is None:
+                break
+    if wanted is None:
+        raise DataError(f"{path}: must have one snapshot or more, got none")
+
+
+def _next(snapshots: Snapshots, rows: int | None) -> list[tuple[str, Atoms]]:
+    """The next snapshots, or the first defect among them."""
+    read = []
+    for location, outcome in itertools.islice(snapshots, rows):
+        if isinstance(outcome, DataError):
+            raise outcome
+        read.append((location, outcome))
+    return read
+
+
+def _stacked(
+    read: Sequence[tuple[str, Atoms]],
+    wanted: Mapping[str, str],
+    units: Units,
+    places: Sequence[tuple[int, int]],
+) -> dict[str, np.ndarray]:
+    count, atoms = len(read), max(len(image) for _, image in read)
     shapes: dict[str, tuple[int, ...]] = {
         "energies": (),
         "forces": (atoms, 3),
@@ -89,13 +99,10 @@ def stack_snapshots(
         "stresses": (3, 3),
         "virials": (3, 3),
     }
-    pbc = np.array([image.pbc for image in images])
     of_cells = set(wanted) & {"stresses", "virials"}
-    warn_of_unread(path, first, keys, bool(pbc.any()))
-    check_declared(str(path), metadata, units, ["positions", *wanted], wanted)
     arrays = {name: np.zeros((count, *shapes[name])) for name in wanted}
     species, positions = np.zeros((count, atoms), np.int32), np.zeros((count, atoms, 3))
-    for index, (image, location) in enumerate(zip(images, locations, strict=True)):
+    for index, (location, image) in enumerate(read):
         values = _values(image)
         check_declared(location, image.info | values, units, ["positions", *wanted], wanted)
         if len(image) == 0 or np.any((image.numbers < 1) | (image.numbers > 118)):
@@ -119,7 +126,8 @@ def stack_snapshots(
                 [arrays[name][index]] = as_matrices(where, _array(where, values[key])[None], places)
             else:
                 arrays[name][index] = _numbers(where, values[key], shapes[name])
-    cells = np.array([image.cell.array for image in images])
+    cells = np.array([image.cell.array for _, image in read])
+    pbc = np.array([image.pbc for _, image in read])
     return {"species": species, "positions": positions, "cells": cells, "pbc": pbc, **arrays}
 
 

@@ -8,44 +8,64 @@ from jaxtyping import Int
 
 from experiments.data.npz import DataError
 
+_OF_ATOMS = ("positions", "forces", "species", "num_atoms")
 
-def unpacked(
+
+def atom_counts(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Positions, forces and elements with one row a structure, padded with zeros.
+) -> Int[np.ndarray, " snapshots"]:
+    """The number of atoms of each structure.
 
     Args:
       path: the file, for errors.
       arrays: `num_atoms` `(snapshots,)`, `positions` and maybe `forces` `(all atoms, 3)`, `species`
-        `(all atoms,)` or one number for all; others are left as they are.
-
-    Returns:
-      The arrays without `num_atoms`.
+        `(all atoms,)` or one number for all.
 
     Raises:
       DataError: shapes or numbers do not fit.
     """
-    rest = dict(arrays)
-    counts, atoms = _counts(path, rest.pop("num_atoms")), len(rest["positions"])
+    counts, atoms = _counts(path, arrays["num_atoms"]), len(arrays["positions"])
     if counts.sum() != atoms:
         raise DataError(
             f"{path}: num_atoms must sum to the {atoms} atoms that have positions, got "
             f"{counts.sum()}"
         )
-    if rest["species"].size == 1:
-        rest["species"] = np.full(atoms, rest["species"].item())
     for name, shape in (("positions", (atoms, 3)), ("forces", (atoms, 3)), ("species", (atoms,))):
-        if name in rest and rest[name].shape != shape:
+        one = name == "species" and arrays[name].size == 1
+        if name in arrays and arrays[name].shape != shape and not one:
             raise DataError(
                 f"{path}: {name} must have shape {shape}, as num_atoms are those of {atoms} atoms, "
-                f"got {rest[name].shape}"
+                f"got {arrays[name].shape}"
             )
-    # Zero is no element here, and must not be taken for padding.
-    rest["species"] = np.where(rest["species"] == 0, -1, rest["species"])
-    real = np.arange(counts.max()) < counts[:, None]
-    for name in ("positions", "forces", "species"):
-        if name in rest:
-            flat = rest[name]
+    return counts
+
+
+def unpacked(
+    arrays: Mapping[str, np.ndarray], counts: Int[np.ndarray, " snapshots"], chosen: slice
+) -> dict[str, np.ndarray]:
+    """Some structures with one row each of positions, forces and elements, padded with zeros.
+
+    Args:
+      arrays: as of `atom_counts`; others have a row a structure.
+      counts: the number of atoms of each structure.
+      chosen: those that are asked for, without steps.
+
+    Returns:
+      The rows of the arrays, without `num_atoms`.
+    """
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    own = counts[chosen]
+    first = ends[chosen.start]
+    of_atoms = slice(first, first + own.sum())
+    real = np.arange(own.max()) < own[:, None]
+    rest = {name: array[chosen] for name, array in arrays.items() if name not in _OF_ATOMS}
+    for name in _OF_ATOMS[:-1]:
+        if name in arrays:
+            array = arrays[name]
+            flat = np.full(own.sum(), array.item()) if array.size == 1 else array[of_atoms]
+            if name == "species":
+                # Zero is no element here, and must not be taken for padding.
+                flat = np.where(flat == 0, -1, flat)
             rest[name] = np.zeros((*real.shape, *flat.shape[1:]), flat.dtype)
             rest[name][real] = flat
     return rest

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
 from experiments.tasks.molecules.data.examples import Part
-from experiments.tasks.molecules.data.read import Molecules
+from experiments.tasks.molecules.data.molecules import Molecules
 
 _ROUNDED = 2e-3
 """In Angstrom: what three decimals of coordinates leave of distances."""
@@ -28,7 +28,7 @@ def warn_of_copies(split: str, part: Part, train: Part) -> None:
       part: the snapshots.
       train: those that are trained on.
     """
-    copies = sorted(_copies(part.molecules, train.molecules))
+    copies = sorted(_all_copies(part, train))
     if copies:
         copy, original = copies[0]
         same = len({copy for copy, _ in copies})
@@ -39,6 +39,18 @@ def warn_of_copies(split: str, part: Part, train: Part) -> None:
             "copies",
             stacklevel=3,
         )
+
+
+def _all_copies(part: Part, train: Part) -> Iterator[tuple[int, int]]:
+    """The same as `_copies`, of sets that may come some snapshots at a time."""
+    first = 0
+    for molecules in part.windows():
+        start = 0
+        for others in train.windows():
+            for copy, original in _copies(molecules, others):
+                yield first + copy, start + original
+            start += len(others.species)
+        first += len(molecules.species)
 
 
 def _copies(molecules: Molecules, others: Molecules) -> Iterator[tuple[int, int]]:

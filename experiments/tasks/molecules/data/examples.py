@@ -1,23 +1,23 @@
 """Examples for a network: the arrays of the three sets, and what the training set says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Float64, Int
+from jaxtyping import Int
 
 from experiments.data.cache import Arrays
 from experiments.data.checks import finite_single
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.centred import centred
-from experiments.tasks.molecules.data.facts import MoleculeFacts
-from experiments.tasks.molecules.data.read import Molecules
-
-_NOTHING = 1e-6
-"""In eV, eV/Angstrom or e*Angstrom: a smaller scale of targets is rounding, and 1 is taken."""
-_RANK = 1e-9
-"""Singular values of compositions below it, relative to the largest, are rounding."""
+from experiments.tasks.molecules.data.facts import (
+    MoleculeFacts,
+    composition_of,
+    facts_of,
+    survey,
+)
+from experiments.tasks.molecules.data.molecules import Molecules
 
 
 class Part(NamedTuple):
@@ -26,115 +26,134 @@ class Part(NamedTuple):
     Attributes:
       source: a file or the name of a simulated molecule, for errors.
       numbers: of the snapshots in the source, from 0.
-      molecules: the snapshots.
+      molecules: the snapshots; or a function that gives them some at a time, each time anew.
     """
 
     source: str
     numbers: Int[np.ndarray, " snapshots"]
-    molecules: Molecules
+    molecules: Molecules | Callable[[], Iterable[Molecules]]
+
+    def windows(self) -> Iterable[Molecules]:
+        """The snapshots, some at a time, or all at once."""
+        return [self.molecules] if isinstance(self.molecules, Molecules) else self.molecules()
+
+
+class Plan(NamedTuple):
+    """What is the same for the arrays of all three sets.
+
+    Attributes:
+      facts: what the training set says.
+      atoms: of the largest molecule, which all are padded to.
+      periodic: whether any snapshot is.
+    """
+
+    facts: MoleculeFacts
+    atoms: int
+    periodic: bool
 
 
 def make_examples(parts: Mapping[str, Part]) -> tuple[dict[str, Arrays], MoleculeFacts]:
     """Arrays to learn from: centred, above the references, padded to one number of atoms.
 
     Args:
-      parts: `"train"`, `"valid"` and `"test"`.
+      parts: `"train"`, `"valid"` and `"test"`, whose snapshots are all there at once.
 
     Returns:
       The arrays of each set, as `load_molecules` describes them, and what the training set says.
 
     Raises:
-      DataError: a set has an element that the training set lacks, a number beyond float32, or none
-        of the stresses that are to be learnt.
+      DataError: as `plan_examples`, or a number beyond float32.
     """
-    train = parts["train"].molecules
-    elements = np.unique(train.species[train.species > 0])
-    for split, part in parts.items():
-        _refuse_unknown_elements(split, part, elements)
-    facts = _facts(train, elements)
-    atoms = max(int(np.sum(part.molecules.species > 0, axis=1).max()) for part in parts.values())
-    periodic = any(part.molecules.cells is not None for part in parts.values())
+    plan = plan_examples(parts)
     splits = {}
-    for split, (source, _, molecules) in parts.items():
-        species = _padded(molecules.species, atoms)
-        wanted = {"positions": centred(_padded(molecules.positions, atoms), species > 0)}
+    for split, part in parts.items():
+        [splits[split]] = example_windows(part, plan)
+    return splits, plan.facts
+
+
+def plan_examples(parts: Mapping[str, Part]) -> Plan:
+    """What the arrays of the sets have in common, for which each is looked through once.
+
+    Args:
+      parts: `"train"`, `"valid"` and `"test"`.
+
+    Raises:
+      DataError: a set has an element that the training set lacks, or none of the stresses that are
+        to be learnt.
+    """
+    surveys = {split: survey(part.windows()) for split, part in parts.items()}
+    for split, found in surveys.items():
+        if found.stressed == 0:
+            raise DataError(
+                f"{parts[split].source}: of the snapshots for {split} one at least must repeat in "
+                "all three directions and so have a stress, got none"
+            )
+    elements = surveys["train"].elements
+    for split, part in parts.items():
+        if not np.all(np.isin(surveys[split].elements, elements)):
+            _refuse_unknown_elements(split, part, elements)
+    atoms = max(int(found.composition.sum(axis=1).max()) for found in surveys.values())
+    periodic = any(found.periodic for found in surveys.values())
+    return Plan(facts_of(surveys["train"]), atoms, periodic)
+
+
+def example_windows(part: Part, plan: Plan) -> Iterator[Arrays]:
+    """The arrays of a set, some snapshots at a time.
+
+    Args:
+      part: the set.
+      plan: by `plan_examples`.
+
+    Raises:
+      DataError: a number beyond float32.
+    """
+    elements, references = np.array(plan.facts.elements), np.array(plan.facts.references)
+    for molecules in part.windows():
+        species = _padded(molecules.species, plan.atoms)
+        wanted = {"positions": centred(_padded(molecules.positions, plan.atoms), species > 0)}
         if molecules.energies is not None:
-            references = _composition(species, elements) @ np.array(facts.references)
-            wanted["energy"] = molecules.energies - references
+            # A product of matrices rounds a row as the number of rows has it.
+            above = np.sum(composition_of(species, elements) * references, axis=1)
+            wanted["energy"] = molecules.energies - above
         if molecules.forces is not None:
-            wanted["forces"] = _padded(molecules.forces, atoms)
+            wanted["forces"] = _padded(molecules.forces, plan.atoms)
         if molecules.dipoles is not None:
             wanted["dipole"] = molecules.dipoles
         if molecules.polarizabilities is not None:
             wanted["polarizability"] = molecules.polarizabilities
         if molecules.stresses is not None:
-            if molecules.pbc is None or not molecules.pbc.all(axis=1).any():
-                raise DataError(
-                    f"{source}: of the snapshots for {split} one at least must repeat in all three "
-                    "directions and so have a stress, got none"
-                )
             wanted["stress"] = molecules.stresses
-        if periodic:
+        if plan.periodic:
             wanted["cell"] = _or_zeros(molecules.cells, (len(species), 3, 3))
-        arrays = {name: finite_single(source, name, array) for name, array in wanted.items()}
-        if periodic:
+        arrays = {name: finite_single(part.source, name, array) for name, array in wanted.items()}
+        if plan.periodic:
             arrays["pbc"] = _or_zeros(molecules.pbc, (len(species), 3)).astype(bool)
         indices = np.where(species > 0, np.searchsorted(elements, species) + 1, 0)
-        splits[split] = arrays | {"species": indices.astype(np.int32)}
-    return splits, facts
+        yield arrays | {"species": indices.astype(np.int32)}
 
 
 def _refuse_unknown_elements(
     split: str, part: Part, elements: Int[np.ndarray, " elements"]
 ) -> None:
-    species = part.molecules.species
-    unknown = np.argwhere((species > 0) & ~np.isin(species, elements))
-    if len(unknown):
-        snapshot, atom = unknown[0]
-        known = ", ".join(chemical_symbols[number] for number in elements)
-        raise DataError(
-            f"{part.source}: snapshot {part.numbers[snapshot] + 1}, which is for {split}: elements "
-            f"must be those of the training snapshots, {known}, got "
-            f"{chemical_symbols[species[snapshot, atom]]} ({len(np.unique(unknown[:, 0]))} of "
-            f"{len(species)} snapshots have such; a larger num_train may have more elements)"
-        )
-
-
-def _facts(train: Molecules, elements: Int[np.ndarray, " elements"]) -> MoleculeFacts:
-    real = train.species > 0
-    references = np.zeros(len(elements))
-    values, undetermined = np.zeros(1), np.zeros((0, len(elements)))
-    if train.energies is not None:
-        counts = _composition(train.species, elements)
-        references = np.linalg.lstsq(counts, train.energies, rcond=None)[0]
-        # Hundreds of equal rows leave rounding that looks like more of them.
-        distinct = np.unique(counts, axis=0)
-        undetermined = np.eye(len(elements)) - np.linalg.pinv(distinct, rcond=_RANK) @ distinct
-        values = (train.energies - counts @ references) / np.sqrt(np.sum(real, axis=1))
-    if train.forces is not None:
-        values = train.forces[real]
-    if train.dipoles is not None:
-        values = train.dipoles
-    if train.polarizabilities is not None:
-        values = train.polarizabilities
-    scale = float(np.sqrt(np.mean(values**2)))
-    return MoleculeFacts(
-        tuple(elements.tolist()),
-        tuple(references.tolist()),
-        scale if scale > _NOTHING else 1.0,
-        # Zeros that are rounding are none.
-        tuple(map(tuple, np.where(np.abs(undetermined) < _NOTHING, 0.0, undetermined).tolist())),
+    others: list[tuple[int, int]] = []
+    start = 0
+    for molecules in part.windows():
+        species = molecules.species
+        unknown = np.argwhere((species > 0) & ~np.isin(species, elements))
+        others += [(start + int(row), int(species[row, atom])) for row, atom in unknown]
+        start += len(species)
+    snapshot, number = others[0]
+    known = ", ".join(chemical_symbols[number] for number in elements)
+    raise DataError(
+        f"{part.source}: snapshot {part.numbers[snapshot] + 1}, which is for {split}: elements "
+        f"must be those of the training snapshots, {known}, got {chemical_symbols[number]} "
+        f"({len({row for row, _ in others})} of {start} snapshots have such; a larger num_train may "
+        "have more elements)"
     )
 
 
 def _or_zeros(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
     return np.zeros(shape) if array is None else array
-
-
-def _composition(
-    species: Int[np.ndarray, "snapshots atoms"], elements: Int[np.ndarray, " elements"]
-) -> Float64[np.ndarray, "snapshots elements"]:
-    return np.sum(species[..., None] == elements, axis=1, dtype=np.float64)
 
 
 def _padded(array: np.ndarray, atoms: int) -> np.ndarray:

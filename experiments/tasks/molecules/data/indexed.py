@@ -32,31 +32,36 @@ def indexed_snapshots(
       DataError: the file declares another unit of length.
     """
     with ExitStack() as stack:
+        read: Callable[[int], Atoms]
+        places: Sequence[int]
         if kind == "traj":
             # Opened here, because ASE leaves the file open if its header is damaged.
             trajectory = Trajectory(stack.enter_context(open(name, "rb")))
-            reads = [partial(trajectory.__getitem__, index) for index in range(len(trajectory))]
-            metadata = (trajectory.description if reads else None) or {}
+            read, places = trajectory.__getitem__, range(len(trajectory))
+            metadata = (trajectory.description if len(places) else None) or {}
         else:
             database = stack.enter_context(ase.db.connect(name, type=kind, serial=True))
             # With what users store beside the results of calculators.
             read = partial(database.get_atoms, add_additional_information=True)
-            reads = [partial(read, row.id) for row in database.select(columns=["id"])]
+            places = [row.id for row in database.select(columns=["id"])]
             metadata = database.metadata
         if units is not None:
             check_declared(str(path), metadata, units, ["positions"])
-        return metadata, _independent(path, reads, stack.pop_all())
+        return metadata, _independent(path, read, places, stack.pop_all())
 
 
 def _independent(
-    path: str | os.PathLike[str], reads: Sequence[Callable[[], Atoms]], opened: ExitStack
+    path: str | os.PathLike[str],
+    read: Callable[[int], Atoms],
+    places: Sequence[int],
+    opened: ExitStack,
 ) -> Snapshots:
     with opened:
-        for index, read in enumerate(reads, start=1):
+        for index, place in enumerate(places, start=1):
             location = f"{path}: snapshot {index}"
             outcome: Atoms | DataError
             try:
-                outcome = read()
+                outcome = read(place)
             except Exception as error:  # ASE raises whatever its readers meet.
                 outcome = DataError(
                     f"{location}: must be intact, got one that cannot be read "

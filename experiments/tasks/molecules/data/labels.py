@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Bool
 
 from experiments.data.npz import DataError
 
@@ -41,7 +42,9 @@ def refuse_not_finite(
 
 
 def without_stresses_of_others(
-    arrays: Mapping[str, np.ndarray], locations: Sequence[str]
+    arrays: Mapping[str, np.ndarray],
+    crystals: Bool[np.ndarray, " snapshots"],
+    locations: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """Stresses and virials of crystals, and zeros for slabs, wires and molecules beside them.
 
@@ -49,16 +52,14 @@ def without_stresses_of_others(
     Warns if they have one.
 
     Args:
-      arrays: by their names in `Molecules`, with `pbc`.
+      arrays: by their names in `Molecules`.
+      crystals: which snapshots repeat in all three directions.
       locations: of the snapshots, for errors.
 
     Returns:
-      The same arrays, of none of which anything is left out where no snapshot is a crystal.
+      The arrays, with zeros for such stresses and virials.
     """
-    crystals = arrays["pbc"].all(axis=1)
     found = dict(arrays)
-    if not crystals.any():
-        return found
     for name in found.keys() & _OF_CELLS:
         given = ~crystals & np.any(np.nan_to_num(found[name]) != 0, axis=(1, 2))
         if given.any():
@@ -71,12 +72,15 @@ def without_stresses_of_others(
     return found
 
 
-def refuse_of_other_kind(arrays: Mapping[str, np.ndarray], locations: Sequence[str]) -> None:
+def refuse_of_other_kind(
+    arrays: Mapping[str, np.ndarray], locations: Sequence[str], whole: bool
+) -> None:
     """Refuses dipoles of periodic snapshots, and stresses where none is a crystal.
 
     Args:
       arrays: by their names in `Molecules`, with `pbc` where any snapshot is periodic.
       locations: of the snapshots, for errors.
+      whole: whether these are all snapshots; of others a crystal may come later.
 
     Raises:
       DataError: there are such.
@@ -87,7 +91,7 @@ def refuse_of_other_kind(arrays: Mapping[str, np.ndarray], locations: Sequence[s
         (_OF_MOLECULES, pbc.any(axis=1), "be of molecules, without pbc"),
         (
             _OF_CELLS,
-            ~crystals & ~crystals.any(),
+            ~crystals & whole & ~crystals.any(),
             "be of cells that repeat in all three directions, one of them at least",
         ),
     ):

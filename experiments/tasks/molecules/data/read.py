@@ -2,59 +2,14 @@
 
 import os
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32
+from jaxtyping import Int64
 
-from experiments.data.npz import DataError
-from experiments.errors import UsageError
-from experiments.tasks.molecules.data.ase_files import read_snapshots, stack_snapshots
-from experiments.tasks.molecules.data.cells import checked_cells, volumes
-from experiments.tasks.molecules.data.coincident import refuse_coincident
-from experiments.tasks.molecules.data.labels import (
-    refuse_asymmetric,
-    refuse_not_finite,
-    refuse_of_other_kind,
-    without_stresses_of_others,
-)
-from experiments.tasks.molecules.data.npz_files import read_arrays
-from experiments.tasks.molecules.data.stream import refuse_options_of_arrays
-from experiments.tasks.molecules.data.stresses import VOIGT_ORDER, checked_order
-from experiments.tasks.molecules.data.unit_names import is_per_volume
-from experiments.tasks.molecules.data.units import Units, stated_units
-
-_QUANTITIES = ("energies", "forces", "dipoles", "polarizabilities", "stresses", "virials")
-
-
-class Molecules(NamedTuple):
-    """Snapshots of molecules, padded with zeros to one number of atoms.
-
-    Attributes:
-      species: atomic numbers, 0 for padding, which comes last.
-      positions: in Angstrom.
-      energies: in eV, if there are any.
-      forces: in eV/Angstrom, if there are any.
-      dipoles: in elementary charges times Angstrom, if there are any.
-      polarizabilities: as volumes in Angstrom^3, if there are any.
-      cells: lattice vectors in rows, in Angstrom, zeros where there are none; `None` if no snapshot
-        is periodic.
-      pbc: along which lattice vectors snapshots repeat; `None` if no snapshot is periodic.
-      stresses: in eV/Angstrom^3, positive under tension, if there are any; zeros for what does not
-        repeat in all three directions.
-    """
-
-    species: Int32[np.ndarray, "snapshots atoms"]
-    positions: Float64[np.ndarray, "snapshots atoms 3"]
-    energies: Float64[np.ndarray, " snapshots"] | None
-    forces: Float64[np.ndarray, "snapshots atoms 3"] | None
-    dipoles: Float64[np.ndarray, "snapshots 3"] | None
-    polarizabilities: Float64[np.ndarray, "snapshots 3 3"] | None = None
-    cells: Float64[np.ndarray, "snapshots 3 3"] | None = None
-    pbc: Bool[np.ndarray, "snapshots 3"] | None = None
-    stresses: Float64[np.ndarray, "snapshots 3 3"] | None = None
+from experiments.tasks.molecules.data.molecules import Molecules, marks_of
+from experiments.tasks.molecules.data.stresses import VOIGT_ORDER
+from experiments.tasks.molecules.data.windows import Wanted, molecule_windows, wanted_quantities
 
 
 def read_molecules(
@@ -117,94 +72,54 @@ def read_molecules(
       UsageError: an argument that is not allowed.
       DataError: a defect of the file, with its snapshot, and its line if it has one.
     """
-    units = stated_units(
-        energy_unit,
-        length_unit,
-        forces_unit,
-        dipole_unit,
-        polarizability_unit,
-        stress_unit,
-        virial_unit,
+    wanted = wanted_quantities(
+        energy_key=energy_key,
+        forces_key=forces_key,
+        dipole_key=dipole_key,
+        polarizability_key=polarizability_key,
+        stress_key=stress_key,
+        virial_key=virial_key,
+        energy_unit=energy_unit,
+        length_unit=length_unit,
+        forces_unit=forces_unit,
+        dipole_unit=dipole_unit,
+        polarizability_unit=polarizability_unit,
+        stress_unit=stress_unit,
+        virial_unit=virial_unit,
+        voigt_order=voigt_order,
+        need=need,
     )
-    places = checked_order(voigt_order)
-    if stress_key is not None and virial_key is not None:
-        raise UsageError(
-            f"stress_key and virial_key must be at most one, got {stress_key!r} and {virial_key!r}"
-        )
-    if virial_key is not None:
-        need = ["virials" if name == "stresses" else name for name in need]
-    named = energy_key, forces_key, dipole_key, polarizability_key, stress_key, virial_key
-    keys = dict(zip(_QUANTITIES, named, strict=True))
-    for name in need:
-        if keys.get(name) is None:
-            named_keys = [quantity for quantity, key in keys.items() if key is not None]
-            raise UsageError(
-                f"need must be of the quantities whose key is not None, here "
-                f"{', '.join(named_keys) or 'none'}, got {name!r}"
-            )
-    if Path(path).suffix.lower() == ".npz":
-        arrays, defects = read_arrays(path, keys, need, split, units, species_key, places)
-        for defect in defects.values():
-            raise defect
-        locations = [f"{path}: snapshot {index + 1}" for index in range(len(arrays["species"]))]
-    else:
-        refuse_options_of_arrays(path, split, species_key)
-        snapshots = read_snapshots(path)
-        images, locations, _ = snapshots
-        if not images:
-            raise DataError(f"{path}: must have one snapshot or more, got none")
-        arrays = stack_snapshots(path, snapshots, keys, need, units, places)
-    if "pbc" in arrays and arrays["pbc"].any():
-        cells = arrays["cells"] * units.scale("cells")
-        arrays["cells"] = checked_cells(cells, arrays["pbc"], locations)
-        arrays = without_stresses_of_others(arrays, locations)
-    else:
-        arrays.pop("cells", None)
-        arrays.pop("pbc", None)
-    for name in ("positions", *(quantity for quantity in _QUANTITIES if quantity in arrays)):
-        received = arrays[name]
-        with np.errstate(over="ignore"):
-            arrays[name] = received.astype(np.float64) * units.scale(name)
-        refuse_not_finite(locations, name, received, arrays[name])
-    refuse_of_other_kind(arrays, locations)
-    if "virials" in arrays:
-        arrays["stresses"] = _stresses(arrays.pop("virials"), arrays["cells"], units)
-    refuse_asymmetric(arrays, locations)
-    if "stresses" in arrays:
-        arrays["stresses"] = (arrays["stresses"] + np.swapaxes(arrays["stresses"], 1, 2)) / 2
-    species, positions = arrays.pop("species"), arrays.pop("positions")
-    molecules = Molecules(species, positions, *(arrays.get(name) for name in Molecules._fields[2:]))
-    refuse_coincident(
-        molecules.species, molecules.positions, locations, molecules.cells, molecules.pbc
-    )
-    _warn_of_duplicates(molecules, locations)
+    return read_wanted(path, wanted, split, species_key)
+
+
+def read_wanted(
+    path: str | os.PathLike[str],
+    wanted: Wanted,
+    split: str | None = None,
+    species_key: str | None = None,
+) -> Molecules:
+    """What `read_molecules` returns, whose arguments `wanted_quantities` has checked."""
+    [(molecules, locations)] = molecule_windows(path, wanted, split, species_key)
+    warn_of_duplicates(marks_of(molecules), locations.__getitem__)
     return molecules
 
 
-def _stresses(
-    virials: Float64[np.ndarray, "snapshots 3 3"],
-    cells: Float64[np.ndarray, "snapshots 3 3"],
-    units: Units,
-) -> Float64[np.ndarray, "snapshots 3 3"]:
-    if is_per_volume(units.virial):
-        return -virials
-    # What has no volume has zeros.
-    volume = volumes(cells)[:, None, None]
-    return -virials / np.where(volume > 0, volume, 1)
+def warn_of_duplicates(
+    marks: Int64[np.ndarray, " snapshots"], location: Callable[[int], str]
+) -> None:
+    """Warns of snapshots that come twice in a file.
 
-
-def _warn_of_duplicates(molecules: Molecules, locations: Sequence[str]) -> None:
-    seen: dict[bytes, int] = {}
-    copies = []
-    for index, (species, positions) in enumerate(zip(*molecules[:2], strict=True)):
-        cell = b"" if molecules.cells is None else molecules.cells[index].tobytes()
-        original = seen.setdefault(species.tobytes() + positions.tobytes() + cell, index)
-        if original != index:
-            copies.append((index, original))
-    if copies:
-        copy, original = copies[0]
+    Args:
+      marks: of all snapshots, by `marks_of`.
+      location: of a snapshot.
+    """
+    _, first, which = np.unique(marks, return_index=True, return_inverse=True)
+    originals = first[which]
+    copies = np.flatnonzero(originals != np.arange(len(marks)))
+    if len(copies):
+        copy = int(copies[0])
         warnings.warn(
-            f"{locations[copy]}: has the atoms and positions of snapshot {original + 1}; "
-            f"{len(copies)} of {len(locations)} snapshots are such copies",
-            stacklevel=3,
+            f"{location(copy)}: has the atoms and positions of snapshot {originals[copy] + 1}; "
+            f"{len(copies)} of {len(marks)} snapshots are such copies",
+            stacklevel=4,
         )

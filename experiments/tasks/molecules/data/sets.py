@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
 from experiments.data.cache import Arrays
 from experiments.data.checks import check_counts
-from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.choices import Source, Targets
 from experiments.tasks.molecules.data.alloys import simulate_alloys
 from experiments.tasks.molecules.data.copies import warn_of_copies
+from experiments.tasks.molecules.data.draw import Place, Pool, drawn
 from experiments.tasks.molecules.data.examples import Part, make_examples
 from experiments.tasks.molecules.data.facts import MoleculeFacts
-from experiments.tasks.molecules.data.read import Molecules, read_molecules
+from experiments.tasks.molecules.data.molecules import Molecules, snapshots_at
+from experiments.tasks.molecules.data.read import read_wanted
 from experiments.tasks.molecules.data.simulate import simulate_molecule
+from experiments.tasks.molecules.data.streamed import streamed_molecules
 from experiments.tasks.molecules.data.voigt_order import VOIGT_ORDER
+from experiments.tasks.molecules.data.windows import wanted_quantities
 
 _NEEDED: dict[Targets, tuple[str, ...]] = {
     "energy_forces": ("energies", "forces"),
@@ -64,6 +65,7 @@ def load_molecules(
     temperature: float = 500.0,
     steps_between: int = 200,
     cache: str = "runs/data",
+    streamed: bool = False,
 ) -> tuple[dict[str, Arrays], MoleculeFacts]:
     """Three sets of molecules, in eV and Angstrom.
 
@@ -108,7 +110,9 @@ def load_molecules(
       elements: of the alloys, as `simulate_alloys` takes them.
       temperature: of the simulation, in kelvin; of alloys the highest one.
       steps_between: steps of the simulation from one snapshot to the next.
-      cache: the folder that keeps simulated snapshots.
+      cache: the folder that keeps simulated snapshots, and files that are streamed.
+      streamed: whether training snapshots of files stay in files that are made of them once, mapped
+        into memory.
 
     Returns:
       `"train"`, `"valid"` and `"test"` to arrays, and what the training set says. The arrays are
@@ -149,9 +153,7 @@ def load_molecules(
     elif path is None:
         raise UsageError("path must be a file of molecules with kind 'file', got None")
     else:
-        read = partial(
-            read_molecules,
-            species_key=species_key,
+        wanted = wanted_quantities(
             energy_key=energy_key if "energies" in need else None,
             forces_key=forces_key if "forces" in need else None,
             dipole_key=dipole_key if "dipoles" in need else None,
@@ -168,12 +170,21 @@ def load_molecules(
             voigt_order=voigt_order,
             need=need,
         )
-        sources = {
+        places: dict[str, Place] = {
             "train": (path, train_split),
             "valid": (valid_path or path, valid_split or (None if valid_path else train_split)),
             "test": (test_path or path, test_split or (None if test_path else train_split)),
         }
-        parts = _drawn(sources, read, counts, seed, need)
+        if streamed:
+            return streamed_molecules(
+                places, wanted, counts, seed=seed, species_key=species_key, cache=cache
+            )
+
+        def read(path: str, split: str | None) -> Pool:
+            whole = read_wanted(path, wanted, split, species_key)
+            return Pool(len(whole.species), partial(snapshots_at, whole, need))
+
+        parts = drawn(places, read, counts, seed)
         for split in ("valid", "test"):
             warn_of_copies(split, parts[split], parts["train"])
     return make_examples(parts)
@@ -192,48 +203,5 @@ def _blocks(
     parts = {}
     for split, count in counts.items():
         numbers = np.arange(starts[split], starts[split] + count)
-        parts[split] = Part(name, numbers, _snapshots_at(whole, numbers, need))
+        parts[split] = Part(name, numbers, snapshots_at(whole, need, numbers))
     return parts
-
-
-def _drawn(
-    sources: Mapping[str, tuple[str, str | None]],
-    read: Callable[..., Molecules],
-    counts: Mapping[str, int],
-    seed: int,
-    need: Sequence[str],
-) -> dict[str, Part]:
-    same: dict[tuple[Path, str | None], list[str]] = {}
-    for split, (path, end) in sources.items():
-        # Two names of one file are one source, or snapshots to train on would be tested on.
-        same.setdefault((Path(path).resolve(), end), []).append(split)
-    parts = {}
-    for (_, end), splits in same.items():
-        path = sources[splits[0]][0]
-        whole = read(path, split=end)
-        snapshots, asked = len(whole.species), sum(counts[split] for split in splits)
-        name = path if end is None else f"{path}, split {end}"
-        if snapshots < asked:
-            keys = " + ".join(f"num_{split}" for split in splits)
-            values = " + ".join(str(counts[split]) for split in splits)
-            raise DataError(
-                f"{name}: {keys} must be at most {snapshots}, the snapshots there, got {values}"
-            )
-        order = np.random.default_rng(seed).permutation(snapshots)[:asked]
-        ends = np.cumsum([counts[split] for split in splits])[:-1]
-        for split, numbers in zip(splits, np.split(order, ends), strict=True):
-            parts[split] = Part(name, numbers, _snapshots_at(whole, numbers, need))
-    return parts
-
-
-def _snapshots_at(
-    molecules: Molecules, numbers: Int[np.ndarray, " chosen"], need: Sequence[str]
-) -> Molecules:
-    species, positions, *_ = molecules
-    kept = {
-        name: array[numbers]
-        for name, array in molecules._asdict().items()
-        if array is not None and name in (*need, "cells", "pbc")
-    }
-    labels = (kept.get(name) for name in Molecules._fields[2:])
-    return Molecules(species[numbers], positions[numbers], *labels)

@@ -11,8 +11,8 @@ from ase import Atoms, units
 from experiments.data.cache import Arrays, announced, cache_path, cached
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.langevin import Bath, State
+from experiments.tasks.molecules.data.molecules import Molecules
 from experiments.tasks.molecules.data.names import ase_name, molecule_named
-from experiments.tasks.molecules.data.read import Molecules
 from experiments.tasks.molecules.data.trajectory import Trajectory
 from experiments.tasks.molecules.data.xtb import Labels, TightBinding
 

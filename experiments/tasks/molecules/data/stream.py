@@ -4,6 +4,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from lzma import LZMAError
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, get_compression, open_with_compression
 
-from experiments.data.npz import DataError, refuse_unreadable
+from experiments.data.npz import DataError, read_npz, refuse_unreadable
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.indexed import INDEXED, indexed_snapshots
 from experiments.tasks.molecules.data.npz_files import read_arrays
@@ -31,7 +32,7 @@ _SDF = ("sdf", "mol")
 _HEAD = 10_000
 """Bytes that are looked at of a file of another format than those below."""
 # Their text is looked at before ASE reads it.
-_TEXTS = ("xyz", "extxyz", "proteindatabank", *_SDF, *SINGLE)
+_TEXTS = ("proteindatabank", *_SDF, *SINGLE)
 
 
 def stream_snapshots(
@@ -99,6 +100,8 @@ def open_snapshots(
     name = str(Path(path).resolve())
     try:
         kind = _KINDS.get(Path(get_compression(name)[0]).suffix.lower()) or filetype(name)
+        if kind in ("xyz", "extxyz"):
+            return {}, xyz_snapshots(path, partial(open_with_compression, name, "rb"))
         with open_with_compression(name, "rb") as opened:
             content = opened.read(-1 if kind in _TEXTS else _HEAD)
     except (OSError, EOFError, zlib.error, LZMAError, UnknownFileTypeError) as error:
@@ -106,8 +109,6 @@ def open_snapshots(
             f"{path}: must be an intact file of a kind that ASE reads, such as .xyz, .extxyz, .db "
             f"and .traj, or .npz, got one that cannot be read ({error})"
         ) from error
-    if kind in ("xyz", "extxyz"):
-        return {}, xyz_snapshots(path, content)
     text = "\n".join(content.decode("utf-8", errors="replace").splitlines())
     if kind in _SDF:
         return {}, sdf_snapshots(path, text)
@@ -132,7 +133,8 @@ def open_snapshots(
 
 
 def _arrays(path: str | os.PathLike[str], split: str | None, species_key: str | None) -> Snapshots:
-    arrays, defects = read_arrays(path, {}, (), split, stated_units(), species_key)
+    stored = read_npz(path, refuse_objects=False)
+    [(arrays, defects)] = read_arrays(path, stored, {}, (), split, stated_units(), species_key)
     species, positions = arrays["species"], arrays["positions"]
 
     def snapshot(index: int) -> Atoms:

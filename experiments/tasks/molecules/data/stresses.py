@@ -81,5 +81,5 @@ def warn_of_unread(
         warnings.warn(
             f"{path}: has {' and '.join(unread)} which no key reads, so that no stress is learnt "
             f"(to learn it: {'virial' if virial else 'stress'}_key={unread[0]}, with its unit)",
-            stacklevel=4,
+            stacklevel=6,
         )

@@ -4,14 +4,16 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from typing import IO, Any
 
 import ase.io
 from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict
 
 from experiments.data.npz import DataError
+from experiments.tasks.molecules.data.lines import Lines, text_lines
 from experiments.tasks.molecules.data.qm9 import qm9_comment, skip_qm9_lines
 from experiments.tasks.molecules.data.xyz_rows import (
     PLAIN,
@@ -23,12 +25,14 @@ from experiments.tasks.molecules.data.xyz_rows import (
 
 _LONGEST = 100
 """Characters of a line that are shown in an error."""
+_LONGEST_LINE = 2**20
+"""Bytes of the first line that are looked at."""
 
 Snapshots = Generator[tuple[str, Atoms | DataError], None, None]
 """The location of each snapshot, for errors, and the snapshot or what is wrong with it."""
 
 
-def xyz_snapshots(path: str | os.PathLike[str], content: bytes) -> Snapshots:
+def xyz_snapshots(path: str | os.PathLike[str], open_file: Callable[[], IO[bytes]]) -> Snapshots:
     """The snapshots of a file in XYZ or extended XYZ, with the line of each one's comment.
 
     More is understood than ASE reads: exponents of Fortran and Mathematica, a typeset minus, blank
@@ -36,35 +40,46 @@ def xyz_snapshots(path: str | os.PathLike[str], content: bytes) -> Snapshots:
     two lines, comments that are no `key=value` text, and columns of plain XYZ after the
     coordinates, which are dropped.
     Where a number of atoms is wrong, the next snapshot begins with the next line that can only be a
-    number of atoms.
+    number of atoms. The file is read once to the end, and then again, some lines at a time.
 
     Args:
       path: the name of the file, for errors.
-      content: its bytes.
+      open_file: opens it.
 
     Returns:
       For each snapshot its location, and the snapshot or its defect, with the number of the line.
 
     Raises:
       DataError: the file is no text.
+      OSError: it cannot be read, as all other errors that reading may raise.
     """
-    # Further on, as where a disk was full or the power failed, it costs the snapshot that it is in.
-    if b"\0" in content.partition(b"\n")[0]:
-        raise DataError(f"{path}: must be XYZ, which is text in UTF-8, got binary data")
-    # Comments may be in any encoding: an invalid byte is an error only where it matters.
-    lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig", errors="replace"))
-    whole = not lines[-1].strip()
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return _snapshots(path, lines, whole)
+    with open_file() as file:
+        # Further on, as where a disk was full or the power failed, it costs the snapshot it is in.
+        if b"\0" in file.readline(_LONGEST_LINE):
+            raise DataError(f"{path}: must be XYZ, which is text in UTF-8, got binary data")
+    count, line = 0, "\n"
+    for number, line in enumerate(text_lines(open_file), start=1):
+        if line.strip():
+            count = number
+    whole = line.endswith("\n") or not line.strip()
+    return _read_again(path, open_file, count, whole)
 
 
-def _snapshots(path: str | os.PathLike[str], lines: Sequence[str], whole: bool) -> Snapshots:
+def _read_again(
+    path: str | os.PathLike[str], open_file: Callable[[], IO[bytes]], count: int, whole: bool
+) -> Snapshots:
+    # Closed here: an error would keep the file open as long as it is known.
+    with closing(text_lines(open_file)) as lines:
+        yield from _snapshots(path, Lines(lines, count), whole)
+
+
+def _snapshots(path: str | os.PathLike[str], lines: Lines, whole: bool) -> Snapshots:
     notes: list[str] = []
     body: dict[int, str] = {}
     index = 0
     start = _not_blank(lines, 0)
     while start < len(lines):
+        lines.forget(start)
         index += 1
         location = f"{path}: snapshot {index}"
         if index == 1 and is_atom(lines[start]):
@@ -97,16 +112,17 @@ def _snapshots(path: str | os.PathLike[str], lines: Sequence[str], whole: bool) 
         _check_end(path, list(body.items()), notes)
     if notes:
         more = f" ({len(notes) - 1} more such remarks)" if len(notes) > 1 else ""
-        warnings.warn(notes[0] + more, stacklevel=4)
+        warnings.warn(notes[0] + more, stacklevel=8)
 
 
 def _not_blank(lines: Sequence[str], start: int) -> int:
     return next((n for n in range(start, len(lines)) if lines[n].strip()), len(lines))
 
 
-def _next_snapshot(lines: Sequence[str], start: int) -> int:
+def _next_snapshot(lines: Lines, start: int) -> int:
     """The next line that can only be the number of atoms: a comment may be an integer too."""
     for index in range(start, len(lines) - 2):
+        lines.forget(index)
         number = re.fullmatch(r"\s*[1-9]\d{0,8}\s*", lines[index], re.ASCII)
         if number and not is_atom(lines[index + 1]) and is_atom(lines[index + 2]):
             return index

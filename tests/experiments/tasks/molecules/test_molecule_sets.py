@@ -17,8 +17,8 @@ from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data import sets as molecule_sets
 from experiments.tasks.molecules.data import simulate as tight_binding
+from experiments.tasks.molecules.data.molecules import Molecules
 from experiments.tasks.molecules.data.names import COMMON_NAMES
-from experiments.tasks.molecules.data.read import Molecules
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
 from experiments.tasks.molecules.data.xtb import Labels

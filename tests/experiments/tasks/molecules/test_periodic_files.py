@@ -15,7 +15,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
 from experiments.tasks.molecules.data.examples import Part, make_examples
-from experiments.tasks.molecules.data.read import Molecules, read_molecules
+from experiments.tasks.molecules.data.molecules import Molecules
+from experiments.tasks.molecules.data.read import read_molecules
 from experiments.tasks.molecules.data.sets import load_molecules
 from experiments.tasks.molecules.data.stream import stream_snapshots
 from experiments.tasks.molecules.data.stresses import as_matrices, places_of

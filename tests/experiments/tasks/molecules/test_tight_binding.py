@@ -11,7 +11,7 @@ from experiments.tasks.molecules.data import simulate as tight_binding
 from experiments.tasks.molecules.data import trajectory as _trajectory
 from experiments.tasks.molecules.data import xtb
 from experiments.tasks.molecules.data.langevin import Bath, State, advance
-from experiments.tasks.molecules.data.read import Molecules
+from experiments.tasks.molecules.data.molecules import Molecules
 from experiments.tasks.molecules.data.simulate import simulate_molecule
 from experiments.tasks.molecules.data.trajectory import Trajectory
 from experiments.tasks.molecules.data.xtb import Labels, PotentialError, TightBinding

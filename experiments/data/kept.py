@@ -1,0 +1,71 @@
+"""Folders of files that are made once from others, and verified by their digest when they are used."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from experiments.files import digest_files, write_whole
+
+_MANIFEST, _FILES = "manifest.json", "arrays"
+
+
+def kept_files(
+    folder: Path, source: Mapping[str, object], make: Callable[[Path, Path], None]
+) -> Path:
+    """The folder with the files that `make` writes, which it does only if they are not there whole.
+
+    They are made in a folder beside, which takes its name when all of them are written.
+
+    Args:
+      folder: where they are kept.
+      source: everything that they depend on; JSON values.
+      make: writes them into its first argument; the second is a folder for what is needed only
+        meanwhile.
+
+    Raises:
+      OSError: the folder cannot be written.
+    """
+    if not _are_whole(folder, source):
+        unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+        files, scratch = unfinished / _FILES, unfinished / "scratch"
+        try:
+            files.mkdir(parents=True)
+            scratch.mkdir()
+            make(files, scratch)
+            shutil.rmtree(scratch)
+            manifest = {"source": source, "digest": digest_files(files)}
+            write_whole(unfinished / _MANIFEST, json.dumps(manifest))
+            # Another process may have made the same meanwhile, and read it already.
+            if not _are_whole(folder, source):
+                shutil.rmtree(folder, ignore_errors=True)
+                unfinished.replace(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return folder / _FILES
+
+
+def kept_digest(files: Path) -> str:
+    """The digest of files that `kept_files` has given, as it was written when they were made."""
+    return json.loads((files.parent / _MANIFEST).read_text("utf-8"))["digest"]
+
+
+def changed(path: str | os.PathLike[str]) -> list[int]:
+    """The size of a file and when it was changed, for `source`."""
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _are_whole(folder: Path, source: Mapping[str, object]) -> bool:
+    """Whether the files are those of this source, as they were made."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not isinstance(manifest, dict) or manifest.keys() != {"source", "digest"}:
+        return False
+    # Written and read once, as the other is: tuples are lists there.
+    same = manifest["source"] == json.loads(json.dumps(source))
+    return same and manifest["digest"] == digest_files(folder / _FILES)
