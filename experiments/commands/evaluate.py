@@ -28,11 +28,14 @@ def _run(options: argparse.Namespace) -> None:
                 f"as model.hidden=64, or of mesh, got {assignment!r}"
             )
     config = folder.load_config(options.overrides)
+    from experiments.data.summary import summary_of
     from experiments.results.evaluate import evaluate, measure, print_evaluation
     from experiments.runs.restore import load_state
     from experiments.tasks.registry import make_task
 
     task = make_task(config)
+    if config.data.path is not None:
+        folder.check_data(summary_of(task.splits))
     try:
         state = load_state(config, folder, task, task.facts())
     except ExperimentError as error:

@@ -47,10 +47,11 @@ def _run(options: argparse.Namespace) -> None:
 
 def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
     """Trains, evaluates and reports, in every process; only the first one writes and speaks."""
+    from experiments.data.summary import summary_of
     from experiments.files import digest_arrays
     from experiments.results.evaluate import evaluate, print_evaluation, stored_evaluation
     from experiments.tasks.registry import make_task
-    from experiments.training.hosts import any_process, check_same, first_then_others
+    from experiments.training.hosts import any_process, check_same, first_then_others, part
     from experiments.training.train import train
 
     console = make_console(quiet=not first)
@@ -66,8 +67,12 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
     facts = task.facts()
     if facts is not None and first:
         folder.keep_facts(facts)
+    if config.data.path is not None and first:
+        # Of the file of a user, which may be another one the next time.
+        folder.keep_data(summary_of(task.splits))
     state = train(config, folder, task, console)
     print_evaluation(console, evaluate(config, folder, task, state))
+    part()
     if first:
         from experiments.results.report import write_report
 

@@ -1,10 +1,12 @@
 """Folders of files that are made once from others, and verified by their digest when they are used."""
 
+import fcntl
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.files import digest_files, write_whole
@@ -12,12 +14,15 @@ from experiments.files import digest_files, write_whole
 _MANIFEST, _FILES = "manifest.json", "arrays"
 
 
+@contextmanager
 def kept_files(
     folder: Path, source: Mapping[str, object], make: Callable[[Path, Path], None]
-) -> Path:
+) -> Iterator[Path]:
     """The folder with the files that `make` writes, which it does only if they are not there whole.
 
-    They are made in a folder beside, which takes its name when all of them are written.
+    They are made in a folder beside, which takes its name when all of them are written. Other
+    processes wait meanwhile, and until the block ends, in which the files are to be opened: what is
+    open stays as it is when they are made again.
 
     Args:
       folder: where they are kept.
@@ -28,23 +33,45 @@ def kept_files(
     Raises:
       OSError: the folder cannot be written.
     """
-    if not _are_whole(folder, source):
-        unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-        files, scratch = unfinished / _FILES, unfinished / "scratch"
-        try:
-            files.mkdir(parents=True)
-            scratch.mkdir()
-            make(files, scratch)
-            shutil.rmtree(scratch)
-            manifest = {"source": source, "digest": digest_files(files)}
-            write_whole(unfinished / _MANIFEST, json.dumps(manifest))
-            # Another process may have made the same meanwhile, and read it already.
-            if not _are_whole(folder, source):
+    with _alone(folder) as may_write:
+        if not _are_whole(folder, source):
+            if not may_write:
+                raise PermissionError(f"{folder.parent} cannot be written")
+            # Of processes that were killed.
+            for unfinished in folder.parent.glob(f".{folder.name}.*.tmp"):
+                shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+            files, scratch = unfinished / _FILES, unfinished / "scratch"
+            try:
+                files.mkdir(parents=True)
+                scratch.mkdir()
+                make(files, scratch)
+                shutil.rmtree(scratch)
+                manifest = {"source": source, "digest": digest_files(files)}
+                write_whole(unfinished / _MANIFEST, json.dumps(manifest))
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.replace(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return folder / _FILES
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        yield folder / _FILES
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Keeps other processes from what is kept in a folder; whether there may be written."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        # What nobody may write is as it is.
+        yield False
+        return
+    try:
+        # The system releases it when the process ends, however it ends.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield True
+    finally:
+        os.close(lock)
 
 
 def kept_digest(files: Path) -> str:
@@ -53,9 +80,10 @@ def kept_digest(files: Path) -> str:
 
 
 def changed(path: str | os.PathLike[str]) -> list[int]:
-    """The size of a file and when it was changed, for `source`."""
+    """The size of a file, and when its content and what is known of it were changed, for `source`."""
     status = os.stat(path)
-    return [status.st_size, status.st_mtime_ns]
+    # The last is of the system: copies that keep the time of their original do not keep it.
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _are_whole(folder: Path, source: Mapping[str, object]) -> bool:

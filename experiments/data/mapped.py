@@ -4,8 +4,7 @@ import hashlib
 import math
 import os
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -13,7 +12,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from experiments.data.kept import changed, kept_files
-from experiments.data.npz import UNREAD, DataError, read_npz, refuse_unreadable
+from experiments.data.npz import DAMAGES, UNREAD, DataError, read_npz, refuse_unreadable
 
 _FORMAT = 1
 _BLOCK = 2**18
@@ -33,28 +32,36 @@ class Header(NamedTuple):
         return np.broadcast_to(np.zeros((), self.dtype), self.shape)
 
 
-def npz_headers(path: str | os.PathLike[str]) -> dict[str, Header]:
-    """The shapes and dtypes of the arrays of a `.npz` file, without reading them.
+def npz_headers(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, Header | None]:
+    """The shapes and dtypes of some of the arrays of a `.npz` file, without reading them.
+
+    Args:
+      path: the file.
+      names: of the arrays; others have `None`.
 
     Raises:
-      DataError: the file is missing or unreadable, no `.npz` archive, or has a member that is no
-        array of numbers in C order.
+      DataError: the file is missing or unreadable, no `.npz` archive, or one of `names` is no array
+        of numbers in C order.
     """
     _refuse_other(path)
-    found = {}
+    found: dict[str, Header | None] = {}
     with _intact(path), zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                found[name.removesuffix(".npy")] = _header(path, name, member)
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            found[name] = None
+            if name in names:
+                with archive.open(member) as opened:
+                    found[name] = _header(path, name, opened)
     return found
 
 
 def mapped_npz(
     path: str | os.PathLike[str],
     cache: str | os.PathLike[str],
+    names: Sequence[str],
     check: Callable[[str, np.ndarray], np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file, mapped from files that are made of it once.
+    """Arrays of a `.npz` file, mapped from files that are made of it once.
 
     They take no memory until they are read, and then only what is read. The files are verified by
     their digest each time, and made again if `path` has changed since.
@@ -62,27 +69,37 @@ def mapped_npz(
     Args:
       path: the file.
       cache: the folder in which there is a folder for these files.
+      names: of the arrays, which the file must have.
       check: takes the name of an array and a part of it, and returns what is to be stored; it
         raises a `DataError` for what is wrong with it.
 
     Raises:
       DataError: a defect of the file, or a cache folder that cannot be written.
     """
-    headers = npz_headers(path)
+    headers = npz_headers(path, names)
     whole_path = str(Path(path).resolve())
-    source = {"format": _FORMAT, "path": whole_path, "changed": changed(path)}
+    source = {
+        "format": _FORMAT,
+        "path": whole_path,
+        "changed": changed(path),
+        "names": list(names),
+    }
     key = hashlib.sha256(whole_path.encode()).hexdigest()[:16]
 
     def convert(files: Path, _: Path) -> None:
         with zipfile.ZipFile(path) as archive:
-            for name, header in headers.items():
-                with archive.open(f"{name}.npy") as member:
+            members = {member.removesuffix(".npy"): member for member in archive.namelist()}
+            for name in names:
+                header = headers[name]
+                assert header is not None
+                with archive.open(members[name]) as member:
                     _header(path, name, member)
                     blocks = ({name: check(name, block)} for block in _blocks(member, header))
                     write_rows(files, header.shape[0], blocks)
 
-    with _intact(path):
-        return mapped_arrays(kept_files(Path(cache) / f"{Path(path).stem}-{key}", source, convert))
+    folder = Path(cache) / f"{Path(path).stem}-{key}"
+    with _intact(path), kept_files(folder, source, convert) as files:
+        return mapped_arrays(files)
 
 
 def npz_in_parts(path: str | os.PathLike[str], folder: Path) -> dict[str, np.ndarray]:
@@ -131,7 +148,7 @@ def _intact(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGES as error:
         raise DataError(
             f"{path}: must be an intact .npz file, and data.cache a folder that can be written, got "
             f"{error}"

@@ -1,5 +1,6 @@
 """Named arrays in `.npz` files: read with one clear error a defect, written whole or not at all."""
 
+import lzma
 import os
 import stat
 import zipfile
@@ -11,6 +12,12 @@ import numpy as np
 
 from experiments.errors import UsageError
 from experiments.files import replaced_whole
+
+DAMAGES = (
+    *(OSError, EOFError, ValueError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What reading a damaged archive, or one of another kind, may raise."""
 
 
 class DataError(UsageError):
@@ -83,7 +90,7 @@ def read_npz(
             }
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGES as error:
         raise DataError(
             f"{path}: must be an intact .npz file, got one that cannot be read ({error})"
         ) from error

@@ -47,6 +47,7 @@ class RunFolder:
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.md"
         self.facts = self.path / "facts.json"
+        self.data = self.path / "data.json"
 
     def load_config(self, overrides: Sequence[str] = ()) -> Config:
         """Reads the configuration of a run that was started before.
@@ -137,15 +138,39 @@ class RunFolder:
           UsageError: if they differ by more than the rounding in which machines differ: the data
             are not those that the run began with.
         """
-        stored = self.load_facts()
-        if stored.keys() != facts.keys() or not all(
-            np.shape(stored[name]) == np.shape(facts[name])
-            and np.allclose(stored[name], facts[name], rtol=_ROUNDING, atol=_ROUNDING)
-            for name in facts
+        self._refuse_others(self.load_facts(), facts, self.facts)
+
+    def keep_data(self, told: Mapping[str, Any]) -> None:
+        """Stores numbers that tell the data of a run the first time, and compares them later.
+
+        Raises:
+          UsageError: as `check_data`, if something is stored.
+        """
+        if self.data.is_file():
+            self.check_data(told)
+        else:
+            write_whole(self.data, json.dumps(told, indent=2) + "\n")
+
+    def check_data(self, told: Mapping[str, Any]) -> None:
+        """Compares numbers that tell the data with what is stored, if there is anything.
+
+        Raises:
+          UsageError: as of `check_facts`.
+        """
+        if self.data.is_file():
+            self._refuse_others(json.loads(self.data.read_text("utf-8")), told, self.data)
+
+    def _refuse_others(
+        self, stored: Mapping[str, Any], told: Mapping[str, Any], path: Path
+    ) -> None:
+        if stored.keys() != told.keys() or not all(
+            np.shape(stored[name]) == np.shape(told[name])
+            and np.allclose(stored[name], told[name], rtol=_ROUNDING, atol=_ROUNDING)
+            for name in told
         ):
             raise UsageError(
                 f"run: the data must be those that the run in {self.path} began with, got others: "
-                f"its {self.facts.name} differs; take another folder for them"
+                f"its {path.name} differs; take another folder for them"
             )
 
     def load_facts(self) -> dict[str, Any]:

@@ -14,17 +14,20 @@ import numpy as np
 from experiments.errors import ExperimentError, UsageError
 
 _LAUNCHERS = (
-    ("srun", "SLURM_NTASKS", "SLURM_PROCID"),
-    ("Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ("MPICH", "PMI_SIZE", "PMI_RANK"),
+    ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_RANK", "PMI_SIZE", "PMI_RANK"),
 )
-"""Who starts processes, and where it says how many there are, and which of them this one is."""
+"""Variables of srun, Open MPI and MPICH: one that they alone set, how many processes there are, and
+which of them this one is. A script that runs before srun has some of them too."""
+_FOUND_BY_JAX = 2
+"""Of these launchers, whose coordinator JAX finds."""
 _START = 45
 """Seconds in which all processes must have started."""
 _SILENCE = 30
 """Seconds after which a process that is not heard of is taken for dead."""
-_END = 3600
-"""Seconds that processes wait at the end for the first one, which writes the report."""
+_END = 300
+"""Seconds that processes wait for each other when they part."""
 _OF_OTHERS = ("gloo", "nccl", "coordination", "heartbeat", "connection reset", "socket closed")
 """What errors of an exchange with other processes say."""
 
@@ -63,14 +66,14 @@ def find_launch(
     Raises:
       UsageError: if the arguments do not fit together, or something is missing.
     """
-    told = next(
-        (
-            (int(environment[size]), int(environment[rank]))
-            for _, size, rank in _LAUNCHERS
-            if environment.get(size, "").isdigit() and environment.get(rank, "").isdigit()
-        ),
-        None,
-    )
+    started = [
+        (int(environment[size]), int(environment[rank]), number < _FOUND_BY_JAX)
+        for number, (mark, size, rank) in enumerate(_LAUNCHERS)
+        if mark in environment
+        and environment.get(size, "").isdigit()
+        and environment.get(rank, "").isdigit()
+    ]
+    told = started[0] if started else None
     if coordinator == "auto":
         if processes is not None or process is not None:
             raise UsageError(
@@ -84,8 +87,14 @@ def find_launch(
                 "first process, got none"
             )
         on_pod = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-        several = on_pod or (told is not None and told[0] > 1)
-        return Launch(None, None, None) if several else None
+        if told is None or told[0] == 1:
+            return Launch(None, None, None) if on_pod else None
+        if not told[2]:
+            raise UsageError(
+                f"--coordinator must be HOST:PORT of the first of the {told[0]} processes that "
+                "PMI_SIZE tells of, got none"
+            )
+        return Launch(None, None, None)
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise UsageError(f"--coordinator must be HOST:PORT or auto, got {coordinator!r}")
@@ -98,7 +107,7 @@ def find_launch(
                 "--processes and --process must be given with --coordinator where nothing in the "
                 f"environment tells them ({variables}), got neither"
             )
-        processes, process = told
+        processes, process, _ = told
     if processes < 1 or not 0 <= process < processes:
         raise UsageError(
             f"--process must be from 0 to {processes - 1}, one less than --processes, got {process}"
@@ -125,7 +134,7 @@ def joined(launch: Launch | None) -> Iterator[bool]:
         _initialize(launch)
         yield is_first()
     except BaseException as error:
-        code = getattr(error, "exit_code", 1)
+        code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
         # Handlers run last in, first out: that of JAX would wait for the others, and they for this.
         atexit.register(_exit_at_once, code)
         if _is_of_others(error):
@@ -142,6 +151,17 @@ def is_first() -> bool:
     import jax
 
     return jax.process_index() == 0
+
+
+def part() -> None:
+    """Leaves the other processes, when nothing is left to do together; it waits for all of them.
+
+    What this process does then does not depend on them.
+    """
+    import jax
+
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
 
 
 def any_process(flag: bool) -> bool:

@@ -139,9 +139,10 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
                 if first:
                     checkpoints.save(step, saved)
             if stopping:
+                others = ", in all processes as before" if jax.process_count() > 1 else ""
                 raise InterruptedRunError(
-                    f"stopped at step {step} of {config.num_steps}, which is saved; to continue: "
-                    f"python -m experiments train {folder.config}"
+                    f"stopped at step {step} of {config.num_steps}, which is saved; to continue"
+                    f"{others}: python -m experiments train {folder.config}"
                 )
     return jax.device_put(unpack(jax.device_get(state)))
 

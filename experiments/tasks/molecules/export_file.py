@@ -66,10 +66,17 @@ def unpacked(
             f"{_sha256(body).decode()!r} of its {len(content)} bytes: it was cut off or altered"
         )
     line, _, joined = body.partition(b"\n")
-    head, parts, start = json.loads(line), {}, 0
-    for name, size in head["parts"].items():
-        parts[name] = joined[start : start + size]
-        start += size
+    parts, start = {}, 0
+    try:
+        head = json.loads(line)
+        for name, size in head["parts"].items():
+            parts[name] = joined[start : start + size]
+            start += size
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: must have a head in JSON that names its parts, got one that cannot be read "
+            f"({type(error).__name__}: {error})"
+        ) from None
     return head, parts
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from experiments.data.cache import Arrays, cached
 from experiments.data.checks import check_counts, check_names, finite_single
 from experiments.data.mapped import mapped_npz, npz_headers
-from experiments.data.npz import DataError, read_npz
+from experiments.data.npz import UNREAD, DataError, read_npz
 from experiments.errors import UsageError
 from experiments.tasks.nbody.charged import (
     SNAPSHOTS,
@@ -106,11 +106,12 @@ def _read(
     path: str | os.PathLike[str], counts: dict[str, int], mapped: str | os.PathLike[str] | None
 ) -> dict[str, Arrays]:
     """The splits of a file; if `mapped` is a folder, those to train on from files in it."""
+    names = [f"{field}_{split}" for split in counts for field in _FIELDS]
     if mapped is None:
         arrays = read_npz(path)
     else:
-        arrays = {name: header.stand_in() for name, header in npz_headers(path).items()}
-    names = [f"{field}_{split}" for split in counts for field in _FIELDS]
+        headers = npz_headers(path, names).items()
+        arrays = {name: UNREAD if told is None else told.stand_in() for name, told in headers}
     check_names(path, arrays, names)
     for name in names:
         _check_type(path, name, arrays[name])
@@ -125,7 +126,7 @@ def _read(
                 f"{examples}"
             )
     if mapped is not None:
-        arrays = mapped_npz(path, mapped, partial(finite_single, path))
+        arrays = mapped_npz(path, mapped, names, partial(finite_single, path))
     for split, count in counts.items():
         for field in _FIELDS:
             part = arrays[f"{field}_{split}"][:count]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import zipfile
 
 import jax
 import numpy as np
@@ -86,6 +87,9 @@ def test_dispatches_go_on_from_any_step(path, tmp_path):
     assert dispatches(config, 6) == []
 
 
+NAMES = ("position_train", "charge_train")
+
+
 def whole(name, array):
     return array
 
@@ -93,40 +97,61 @@ def whole(name, array):
 def test_files_are_made_again_when_the_source_or_they_have_changed(path, tmp_path):
     source = tmp_path / "bodies.npz"
     source.write_bytes(path.read_bytes())
-    first = mapped_npz(source, tmp_path / "cache", whole)
+    first = mapped_npz(source, tmp_path / "cache", NAMES, whole)
     assert isinstance(first["charge_train"], np.memmap)
-    folder = next((tmp_path / "cache").iterdir())
+    (folder,) = (made for made in (tmp_path / "cache").iterdir() if made.is_dir())
 
     def stamp():
         return (folder / "manifest.json").stat().st_mtime_ns
 
     before = stamp()
-    mapped_npz(source, tmp_path / "cache", whole)
+    mapped_npz(source, tmp_path / "cache", NAMES, whole)
     assert stamp() == before
     target = folder / "arrays" / "position_train.npy"
     target.write_bytes(target.read_bytes()[:-1] + b"x")
-    again = mapped_npz(source, tmp_path / "cache", whole)
+    again = mapped_npz(source, tmp_path / "cache", NAMES, whole)
     assert stamp() != before
     with np.load(source) as arrays:
         np.testing.assert_array_equal(again["position_train"], arrays["position_train"])
-    before = stamp()
-    os.utime(source, ns=(1, 1))
-    mapped_npz(source, tmp_path / "cache", whole)
-    assert stamp() != before
+    # Another one with the size and the time of the first.
+    status = source.stat()
+    with np.load(path) as arrays:
+        np.savez(source, **dict(arrays) | {"position_train": arrays["position_train"] + 1})
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert source.stat().st_size == status.st_size
+    other = mapped_npz(source, tmp_path / "cache", NAMES, whole)
+    np.testing.assert_array_equal(other["position_train"], again["position_train"] + 1)
+
+
+def test_other_members_of_an_archive_are_not_unpacked(path, tmp_path):
+    source = tmp_path / "bodies.npz"
+    source.write_bytes(path.read_bytes())
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("../../escaped.npy", b"anything")
+        archive.writestr("notes.txt", "of the author")
+    task = NBody(configure(source, tmp_path / "deep" / "er"))
+    assert is_read_meanwhile(task.splits["train"])
+    assert not list(tmp_path.rglob("escaped*"))
+    # What is left of a conversion that was killed goes.
+    (folder,) = (made for made in (tmp_path / "deep" / "er").iterdir() if made.is_dir())
+    (left := folder.with_name(f".{folder.name}.1.tmp")).mkdir()
+    (folder / "manifest.json").unlink()
+    NBody(configure(source, tmp_path / "deep" / "er"))
+    assert not left.exists()
 
 
 def test_defects_of_a_file_are_told(path, tmp_path):
     cut_off = tmp_path / "cut.npz"
     content = bytearray(path.read_bytes())
-    content[2000] ^= 255
+    content[500] ^= 255
     cut_off.write_bytes(content)
     with pytest.raises(DataError, match="must be an intact .npz file"):
-        mapped_npz(cut_off, tmp_path / "cache", whole)
+        mapped_npz(cut_off, tmp_path / "cache", NAMES, whole)
     assert not (tmp_path / "cache").exists()
     turned = tmp_path / "turned.npz"
     np.savez(turned, a=np.asfortranarray(np.ones((2, 3))))
     with pytest.raises(DataError, match="in Fortran order"):
-        mapped_npz(turned, tmp_path / "cache", whole)
+        mapped_npz(turned, tmp_path / "cache", ["a"], whole)
     not_finite = tmp_path / "nan.npz"
     with np.load(path) as arrays:
         np.savez(not_finite, **dict(arrays) | {"target_train": np.full((12, 5, 3), np.nan)})

@@ -126,7 +126,9 @@ def test_a_coordinator_that_is_not_there_is_told():
     assert len(found.stderr.splitlines()) == 1
 
 
-SLURM = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
+BATCH = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
+SLURM = BATCH | {"SLURM_STEP_NODELIST": "node[1-4]"}
+MPICH = {"PMI_SIZE": "3", "PMI_RANK": "2"}
 OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}
 
 
@@ -135,11 +137,13 @@ OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}
     [
         ((None, None, None), {}, None),
         ((None, None, None), {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, None),
-        # Of `salloc` alone, which has started no processes.
-        ((None, None, None), {"SLURM_NTASKS": "4"}, None),
+        # Of a script that may call srun, which has started no processes yet.
+        ((None, None, None), BATCH, None),
         ((None, None, None), SLURM, Launch(None, None, None)),
         ((None, None, None), OPEN_MPI, Launch(None, None, None)),
         (("host:1234", None, None), OPEN_MPI, Launch("host:1234", 2, 1)),
+        (("host:1234", None, None), MPICH, Launch("host:1234", 3, 2)),
+        ((None, None, None), {"TPU_WORKER_HOSTNAMES": "a,b"}, Launch(None, None, None)),
         (("host:1234", 8, 3), SLURM, Launch("host:1234", 8, 3)),
         (("host:1234", 1, 0), {}, None),
         (("auto", None, None), {}, Launch(None, None, None)),
@@ -162,5 +166,7 @@ def test_how_processes_find_each_other(given, environment, expected):
     ],
 )
 def test_mistakes_of_several_processes_are_told(given, told):
+    with pytest.raises(UsageError, match="first of the 3 processes that PMI_SIZE tells of"):
+        find_launch(None, None, None, MPICH)
     with pytest.raises(UsageError, match=told):
         find_launch(*given, {})

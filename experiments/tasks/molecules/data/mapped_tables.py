@@ -65,7 +65,8 @@ def mapped_tables(arrays: Mapping[str, np.ndarray], cutoff: float, slots: int) -
         write_rows(tables, len(positions), windows())
 
     try:
-        return mapped_arrays(kept_files(folder, source, make))
+        with kept_files(folder, source, make) as tables:
+            return mapped_arrays(tables)
     except OSError as error:
         raise DataError(
             f"{folder}: data.cache must be a folder that can be written, with room for the "

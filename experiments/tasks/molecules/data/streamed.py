@@ -94,13 +94,14 @@ def streamed_molecules(
         (files / _FACTS).write_text(json.dumps(plan.facts._asdict()), "utf-8")
 
     try:
-        files = kept_files(folder, source, make)
+        with kept_files(folder, source, make) as files:
+            splits = {split: mapped_arrays(files / split) for split in counts}
+            facts = MoleculeFacts.of(json.loads((files / _FACTS).read_text("utf-8")))
     except OSError as error:
         raise DataError(
             f"{cache}: data.cache must be a folder that can be written, with room for the training "
             f"set, got {error}"
         ) from error
-    splits = {split: mapped_arrays(files / split) for split in counts}
     for split in counts.keys() - {"train"}:
         splits[split] = {name: np.array(array) for name, array in splits[split].items()}
-    return splits, MoleculeFacts.of(json.loads((files / _FACTS).read_text("utf-8")))
+    return splits, facts
