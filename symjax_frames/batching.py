@@ -60,7 +60,7 @@ def batch_average[**P, R](
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
       >>> energy = lambda x: jnp.sum(jnp.sin(x + 1))
-      >>> clouds = jax.random.normal(jax.random.key(0), (10, 5, 3))
+      >>> clouds = jax.random.normal(jax.random.key(0), (10, 5, 2))
       >>> needed = sf.batch_capacity(sf.robust_frame, clouds)
       >>> energies = sf.batch_average(
       ...     energy, sf.robust_frame, in_actions=sf.points, out_actions=None, capacity=needed

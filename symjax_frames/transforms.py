@@ -183,9 +183,10 @@ def group_average[**P, R](
     1.8e-3 with `fields(order=3)`, and 0.3 on noise; 5e-2 and 1.2 without the average.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> corner = lambda x: jnp.exp(x[0, 0])
-      >>> invariant = sf.group_average(corner, sf.cyclic(4), in_actions=sf.vectors, out_actions=None)
+      >>> law = dict(in_actions=sf.vectors, out_actions=None)
+      >>> invariant = jax.jit(sf.group_average(corner, sf.cyclic(4), **law))
       >>> square = jnp.array([[1.0, 2.0]])
       >>> bool(jnp.isclose(invariant(square), invariant(square[:, ::-1] * jnp.array([[-1.0, 1.0]]))))
       True

@@ -47,10 +47,10 @@ def fields(
     elements of `octahedral()`, with and without inversion, are exact.
 
     Example:
-      >>> import jax.numpy as jnp, numpy as np, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> image = jnp.arange(9.0).reshape(3, 3, 1)
       >>> quarter_turn = sf.Isometry(*(leaf[1] for leaf in sf.cyclic(4).cast(jnp.float32)))
-      >>> bool(jnp.all(sf.images.push(quarter_turn, image) == jnp.rot90(image)))
+      >>> bool(jnp.all(jax.jit(sf.images.push)(quarter_turn, image) == jnp.rot90(image)))
       True
       >>> flow = sf.fields(sf.vectors)  # two channels, the x and y of a vector
       >>> masks = sf.fields(channel_axes=0, order=0)  # boolean or integer labels, no channel axis

@@ -40,12 +40,15 @@ def correlate(
     output.
 
     Example:
-      >>> import jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from symjax_frames.correlation import correlate, kernels
       >>> image, kernel = jnp.arange(16.0).reshape(4, 4, 1), jnp.arange(9.0).reshape(3, 3, 1, 1)
       >>> turn = sf.Isometry(jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.zeros(2))
-      >>> turned = correlate(sf.images.push(turn, image), kernels.push(turn, kernel))
-      >>> bool(jnp.allclose(turned, sf.images.push(turn, correlate(image, kernel))))
+      >>> @jax.jit
+      ... def both(image, kernel):
+      ...     turned = correlate(sf.images.push(turn, image), kernels.push(turn, kernel))
+      ...     return turned, sf.images.push(turn, correlate(image, kernel))
+      >>> bool(jnp.allclose(*both(image, kernel)))
       True
 
     Args:

@@ -88,11 +88,10 @@ def group_correlate(
     `fields(regular(group), channel_axes=2)`.
 
     Example:
-      >>> import jax, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from symjax_frames.correlation import group_correlate
-      >>> features = jax.random.normal(jax.random.key(0), (2, 8, 8, 4, 3))
-      >>> kernel = jax.random.normal(jax.random.key(1), (4, 3, 3, 3, 5))
-      >>> group_correlate(features, kernel, sf.cyclic(4)).shape
+      >>> features, kernel = jnp.ones((2, 8, 8, 4, 3)), jnp.ones((4, 3, 3, 3, 5))
+      >>> jax.jit(group_correlate, static_argnums=2)(features, kernel, sf.cyclic(4)).shape
       (2, 8, 8, 4, 5)
 
     Args:

@@ -55,7 +55,7 @@ def frame_capacity(
 
     Example:
       >>> import functools, jax, symjax_frames as sf
-      >>> clouds = jax.random.normal(jax.random.key(0), (100, 9, 3))
+      >>> clouds = jax.random.normal(jax.random.key(0), (100, 9, 2))
       >>> needed = sf.frame_capacity(sf.robust_frame, clouds)
       >>> frame = functools.partial(sf.robust_frame, **needed._asdict())
       >>> dropped = jax.jit(jax.vmap(lambda cloud: sf.frame_diagnostics(frame, cloud).dropped))

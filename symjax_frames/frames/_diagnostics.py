@@ -54,16 +54,16 @@ def frame_diagnostics(
 
     Example:
       >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
-      >>> cube = jnp.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
-      >>> tight = functools.partial(sf.robust_frame, max_elements=24)
+      >>> square = jnp.array([[x, y] for x in (-1.0, 1) for y in (-1.0, 1)])
+      >>> tight = functools.partial(sf.robust_frame, max_elements=4)
       >>> diagnose = jax.jit(sf.frame_diagnostics, static_argnums=0)
-      >>> fit = diagnose(tight, cube)
+      >>> fit = diagnose(tight, square)
       >>> int(fit.num_elements), round(float(fit.dropped), 6), float(fit.margin)
-      (48, 0.5, 1.0)
-      >>> bool(diagnose(sf.pca_frame, cube).margin < 1e-5)
+      (8, 0.5, 1.0)
+      >>> bool(diagnose(sf.pca_frame, square).margin < 1e-5)
       True
-      >>> halves = lambda points: sf.pca_frame(points)._replace(weights=jnp.ones(8) / 16)
-      >>> float(diagnose(halves, cube).total_weight)  # not the weights of a frame
+      >>> halves = lambda points: sf.pca_frame(points)._replace(weights=jnp.ones(4) / 8)
+      >>> float(diagnose(halves, square).total_weight)  # not the weights of a frame
       0.5
 
     Args:

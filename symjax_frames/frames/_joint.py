@@ -52,8 +52,8 @@ def joint_cloud(
       >>> law = dict(in_actions=(sf.points, sf.vectors), out_actions=None, frame_argnums=(0, 1))
       >>> flux = lambda points, normals: jnp.sum(jnp.sin(1 + points) * normals)
       >>> average = jax.jit(sf.frame_average(flux, frame, **law))
-      >>> line, normals = jnp.outer(jnp.arange(4.0), jnp.ones(3)), jnp.eye(4, 3)
-      >>> turn = sf.orthogonal(3).draw(jax.random.key(0), float)
+      >>> line, normals = jnp.outer(jnp.arange(4.0), jnp.ones(2)), jnp.eye(4, 2)
+      >>> turn = sf.orthogonal(2).draw(jax.random.key(0), float)
       >>> turned = sf.points.push(turn, line), sf.vectors.push(turn, normals)
       >>> bool(jnp.isclose(average(*turned), average(line, normals), atol=1e-5))
       True

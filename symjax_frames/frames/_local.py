@@ -71,7 +71,7 @@ def local_frames(
     elements of different nodes with the same index are unrelated.
 
     Example:
-      >>> import jax, jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, numpy as np, symjax_frames as sf
       >>> def layer(points, senders, receivers):
       ...     vectors = points[senders] - points[receivers]
       ...     frame = sf.local_frames(vectors, receivers, 5, 4.0, max_elements=8)
@@ -84,9 +84,9 @@ def local_frames(
       ...         forces, lambda vectors: frame, in_actions=edges, out_actions=nodes
       ...     )
       ...     return forces(vectors)
-      >>> points = jax.random.normal(jax.random.key(0), (5, 3))
-      >>> jax.jit(layer)(points, *jnp.nonzero(~jnp.eye(5, dtype=bool))).shape
-      (5, 3)
+      >>> points = jax.random.normal(jax.random.key(0), (5, 2))
+      >>> jax.jit(layer)(points, *np.nonzero(~np.eye(5, dtype=bool))).shape
+      (5, 2)
 
     Args:
       vectors: from the node at which each edge ends to the neighbour at which it starts, one per
@@ -171,9 +171,9 @@ def local_diagnostics(
     may be called in a jitted step.
 
     Example:
-      >>> import functools, jax, jax.numpy as jnp, symjax_frames as sf
-      >>> square = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-      >>> senders, receivers = jnp.nonzero(~jnp.eye(4, dtype=bool))
+      >>> import functools, jax, numpy as np, symjax_frames as sf
+      >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+      >>> senders, receivers = np.nonzero(~np.eye(4, dtype=bool))
       >>> diagnose = functools.partial(
       ...     sf.frames.local_diagnostics, num_nodes=4, cutoff=1.2, max_elements=2
       ... )

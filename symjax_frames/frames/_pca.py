@@ -39,7 +39,7 @@ def pca_frame(
 
     Example:
       >>> import jax, symjax_frames as sf
-      >>> frame = sf.pca_frame(jax.random.normal(jax.random.key(0), (5, 3)))
+      >>> frame = jax.jit(sf.pca_frame)(jax.random.normal(jax.random.key(0), (5, 3)))
       >>> frame.elements.linear.shape, frame.elements.shift.shape, frame.weights.shape
       ((8, 3, 3), (8, 3), (8,))
 

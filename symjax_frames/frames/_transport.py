@@ -41,7 +41,7 @@ def transport(
     give `features[senders]` to the next average with the action `packed(action, receivers)`.
 
     Example:
-      >>> import jax, jax.numpy as jnp, symjax_frames as sf
+      >>> import jax, jax.numpy as jnp, numpy as np, symjax_frames as sf
       >>> @jax.jit
       ... def layer(points, senders, receivers):
       ...     vectors = points[senders] - points[receivers]
@@ -49,9 +49,9 @@ def transport(
       ...     pull = jax.vmap(sf.packed(sf.vectors, jnp.arange(5)).pull, in_axes=(0, None))
       ...     hidden = jnp.sin(pull(frame.elements, points) + 1)
       ...     return sf.frames.transport(hidden, frame, senders, receivers, sf.vectors)
-      >>> points = jax.random.normal(jax.random.key(0), (5, 3))
-      >>> layer(points, *jnp.nonzero(~jnp.eye(5, dtype=bool))).shape
-      (8, 20, 3)
+      >>> points = jax.random.normal(jax.random.key(0), (5, 2))
+      >>> layer(points, *np.nonzero(~np.eye(5, dtype=bool))).shape
+      (8, 20, 2)
 
     Args:
       features: of every node in each of its elements, as a function vmapped over

@@ -126,9 +126,9 @@ def averaged(
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
       >>> from flax import nnx
       >>> from symjax_frames import nn
-      >>> dense = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+      >>> dense = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
       >>> model = nn.averaged(dense, sf.pca_frame, in_actions=sf.points, out_actions=sf.points)
-      >>> points = jax.random.normal(jax.random.key(0), (5, 3))
+      >>> points = jax.random.normal(jax.random.key(0), (5, 2))
       >>> loss = lambda model: jnp.sum(model(points) ** 2)
       >>> gradient = nnx.jit(nnx.grad(loss))(model)
       >>> bool(jnp.any(gradient.module.kernel[...] != 0))

@@ -89,8 +89,8 @@ def assert_equivariant(
       >>> odd = sf.frame_average(
       ...     lambda x: jnp.sum(jnp.tanh(x)), sf.pca_frame, in_actions=sf.points, out_actions=None
       ... )
-      >>> law = dict(group=sf.euclidean(3), in_actions=sf.points, out_actions=None)
-      >>> cloud = jax.random.normal(jax.random.key(0), (5, 3))
+      >>> law = dict(group=sf.euclidean(2), in_actions=sf.points, out_actions=None)
+      >>> cloud = jax.random.normal(jax.random.key(0), (5, 2))
       >>> assert_equivariant(odd, cloud, key=jax.random.key(1), **law)
 
     Args:

@@ -2,18 +2,17 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax_frames.testing import generic_cloud
-
-_compiled = jax.jit(generic_cloud, static_argnames=("count", "dim", "gap"))
-
 
 def draw_cloud(seed, count, dim, gap=0.2):
-    """A cloud of a known simple spectrum, in float64; compiled once for each shape."""
-    return np.asarray(_compiled(jax.random.key(seed), count, dim, gap=gap))
+    """A cloud of a known simple spectrum, as `generic_cloud`, in NumPy, which compiles nothing."""
+    draws = np.random.default_rng(seed)
+    columns = np.linalg.qr(np.column_stack([np.ones(count), draws.normal(size=(count, dim))]))[0]
+    axes = np.linalg.qr(draws.normal(size=(dim, dim)))[0]
+    spread = np.sqrt(1 - gap * np.arange(dim))
+    return (columns[:, 1:] * spread) @ axes.T + draws.normal(size=(1, dim))
 
 
 def padded(clouds, dtype, count):

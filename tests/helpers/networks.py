@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from symjax_frames import nn
-from symjax_frames.testing import generic_cloud
+from tests.helpers.clouds import draw_cloud
 
 NODE_FEATURES, EDGE_FEATURES, HIDDEN = 2, 1, 8
 BOTH_FORMS = ["MessagePassing", "PointGNN", "EGNN"]
@@ -25,16 +25,12 @@ class Inputs(NamedTuple):
     edges: np.ndarray
 
 
-_cloud = jax.jit(generic_cloud, static_argnames=("count", "dim"))
-
-
 def draw_inputs(seed, count=4, dim=3, dtype=np.float32):
     """A generic cloud with random velocities, node features and dense edge features."""
     rng = np.random.default_rng(seed)
     shapes = (count, dim), (count, NODE_FEATURES), (count, count, EDGE_FEATURES)
     rest = [rng.normal(size=shape).astype(dtype) for shape in shapes]
-    points = np.asarray(_cloud(jax.random.key(seed), count=count, dim=dim), dtype)
-    return Inputs(points, *rest)
+    return Inputs(draw_cloud(seed, count, dim).astype(dtype), *rest)
 
 
 def draw_network(name, seed, dim=3, dtype=np.float32, layers=2, **options):

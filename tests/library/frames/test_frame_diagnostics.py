@@ -47,12 +47,14 @@ def test_capacity_that_is_too_small_is_told():
             np.testing.assert_array_equal(found.num_choices[:2], [[8, 3], [4, 2]])
             assert weights.shape == (3, 48)
     # Attributes may be bound for all clouds or given for each.
-    marks = jnp.arange(POINTS)
-    marked = functools.partial(sf.robust_frame, attributes=marks)
-    by_cloud = jnp.broadcast_to(marks, x.shape[:2])
-    given = sf.frame_capacity(sf.robust_frame, x, masks, attributes=by_cloud)
-    assert sf.frame_capacity(marked, x, masks) == given
-    assert given.max_elements < 48
+    marks = np.arange(POINTS)
+    marked = functools.partial(sf.robust_frame, attributes=jnp.asarray(marks))
+    by_cloud = jnp.asarray(np.broadcast_to(marks, (1, POINTS)))
+    # Of the square, in its plane.
+    square = x[1:2, :, :2], masks[1:2]
+    given = sf.frame_capacity(sf.robust_frame, *square, attributes=by_cloud)
+    assert sf.frame_capacity(marked, *square) == given
+    assert given.max_elements < 8
     # The cube needs more than the most, and no other cloud.
     with pytest.raises(ValueError, match=r"points\[0\] needs at least 48 elements, most=47: "):
         sf.frame_capacity(sf.robust_frame, x, masks, most=47)

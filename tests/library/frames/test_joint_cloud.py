@@ -56,7 +56,7 @@ def test_a_joint_frame_is_exact_where_that_of_the_points_is_not():
             )
         return found
 
-    found = run(orbit, np.stack([v, *turned]))
+    found = jax.device_get(run(orbit, np.stack([v, *turned])))
     for name, (joint, alone) in found.items():
         error = lambda values: np.max(np.abs(values[1:] - values[:1]), axis=0)
         assert np.max(error(joint)) < 1e-11, name
@@ -83,7 +83,7 @@ def test_the_ends_of_vectors_are_points_of_the_cloud():
     rng = np.random.default_rng(0)
     x, v, cell = rng.normal(size=(5, 3)) + 4, rng.normal(size=(5, 3)), 9 * np.eye(3)
     mask = np.arange(5) < 4
-    found = ends(np.where(mask[:, None], x, 1e6), v, mask, cell)
+    found = jax.device_get(ends(np.where(mask[:, None], x, 1e6), v, mask, cell))
     real, centroid = x[:4], x[:4].mean(axis=0)
     size = np.sqrt(np.mean(np.sum((real - centroid) ** 2, axis=1)))
     scale = size / np.sqrt(np.mean(np.sum(v[:4] ** 2, axis=1)))

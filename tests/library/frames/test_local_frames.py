@@ -9,12 +9,12 @@ import pytest
 
 import symjax_frames as sf
 from symjax_frames.testing import hard_clouds
+from tests.helpers.clouds import draw_motions
 
 CUTOFF = 5.0
 OPTIONS = {"max_neighbours": 11, "max_elements": 24}
 NAMES = ["generic", "planar", "water", "carbon dioxide", "asymmetric line"]
 NAMES += ["methane", "ammonia", "square", "octahedron", "one point", "twins", "all points equal"]
-GROUPS = {"E": sf.euclidean(3), "SE": sf.special_euclidean(3)}
 
 
 def clouds():
@@ -115,12 +115,9 @@ def changes(average, g, points, senders, receivers):
 
 
 @pytest.mark.parametrize(("group", "dtype"), [("E", "float64"), ("SE", "float32")])
-def test_local_average_is_equivariant_in_every_neighbourhood(keys, group, dtype):
+def test_local_average_is_equivariant_in_every_neighbourhood(group, dtype):
     points, senders, receivers, home = graph(NAMES, dtype)
-    g = GROUPS[group].draw(next(keys), points.dtype)
-    if group == "E":
-        # Improper for certain.
-        g = g._replace(linear=g.linear * -jnp.sign(jnp.linalg.det(g.linear)))
+    g = motion(group, 3, dtype)
 
     @jax.jit
     def run(points, g):
@@ -144,6 +141,11 @@ def test_local_average_is_equivariant_in_every_neighbourhood(keys, group, dtype)
     assert mirror > 1e-3 if group == "SE" else mirror < bound
 
 
+def motion(group, dim, dtype=float):
+    """An isometry, improper if the group has such."""
+    return sf.Isometry(*(jnp.asarray(leaf[1], dtype) for leaf in draw_motions(group, dim, 2)))
+
+
 def pentagon():
     """A node at the centre of five others, with edges between all."""
     angles = 2 * np.pi * np.arange(5) / 5
@@ -153,9 +155,9 @@ def pentagon():
     return jnp.asarray(points), jnp.asarray(senders), jnp.asarray(receivers)
 
 
-def test_plane_has_local_frames_too(keys):
+def test_plane_has_local_frames_too():
     points, senders, receivers = pentagon()
-    g = sf.euclidean(2).draw(next(keys), float)
+    g = motion("E", 2)
 
     @jax.jit
     def run(points):
@@ -163,7 +165,7 @@ def test_plane_has_local_frames_too(keys):
         ours = functools.partial(local_average, max_neighbours=None)
         return [changes(fn, g, points, senders, receivers)[0] for fn in (ours, pca_average)]
 
-    ours, pca = run(points)
+    ours, pca = jax.device_get(run(points))
     assert np.max(ours) < 3e3 * np.finfo(float).eps
     assert pca[0] > 1e-3
 
@@ -267,8 +269,8 @@ def energy(points, senders, receivers, mask, cutoff=CUTOFF, **options):
 
 
 def test_gradients_equal_central_differences():
-    points, *rest = stack(SIX)
-    along = jnp.asarray(np.random.default_rng(4).normal(size=points.shape))
+    points, *rest = map(np.asarray, stack(SIX))
+    along = np.random.default_rng(4).normal(size=points.shape)
 
     @jax.jit
     @jax.vmap
@@ -278,8 +280,8 @@ def test_gradients_equal_central_differences():
         return {"energy": value, "gradient": gradient, "slope": slope, "bend": bend}
 
     step = 1e-5
-    around = jnp.concatenate([points, points + step * along, points - step * along])
-    found = derivatives(around, *(jnp.concatenate([each] * 3) for each in (along, *rest)))
+    around = np.concatenate([points, points + step * along, points - step * along])
+    found = derivatives(around, *(np.concatenate([each] * 3) for each in (along, *rest)))
     found = {name: np.split(each, 3) for name, each in jax.device_get(found).items()}
     energies, gradients = (
         (found[name][1] - found[name][2]) / (2 * step) for name in ("energy", "gradient")
@@ -341,11 +343,11 @@ def test_padding_edges_change_nothing_bit_for_bit(single):
 
 
 @pytest.mark.fast
-def test_transport_is_invariant_and_equals_push_and_pull(keys):
-    points, senders, receivers, _ = map(jnp.asarray, six("generic"))
-    velocities = jax.random.normal(next(keys), (6, 3))
-    weight = jax.random.normal(next(keys), (3, 3))
-    g = sf.euclidean(3).draw(next(keys), float)
+def test_transport_is_invariant_and_equals_push_and_pull():
+    points, senders, receivers, _ = six("generic")
+    senders, receivers, draws = *map(jnp.asarray, (senders, receivers)), np.random.default_rng(0)
+    velocities, weight = draws.normal(size=(6, 3)), jnp.asarray(draws.normal(size=(3, 3)))
+    motions = draw_motions("E", 3, 2)
     nodes = sf.packed(sf.vectors, jnp.arange(6))
     edges = sf.packed(sf.vectors, receivers)
 
@@ -376,16 +378,18 @@ def test_transport_is_invariant_and_equals_push_and_pull(keys):
             "averaged": jnp.sum(frame.weights * own[..., 0], axis=0)[senders],
         }
 
-    found = run(
-        jnp.stack([points, sf.points.push(g, points)]),
-        jnp.stack([velocities, sf.vectors.push(g, velocities)]),
+    found = jax.device_get(
+        run(
+            np.stack([points, motions.move(points)[1]]),
+            np.stack([velocities, motions.move(velocities, shifts=False)[1]]),
+        )
     )
     change = {name: np.max(np.abs(found[name][0] - found[name][1])) for name in found}
     # Products of three sums of six messages, and weights of slope 20.
     assert change["transported"] < 1e4 * np.finfo(float).eps
     assert change["gathered"] > 1e-2
     np.testing.assert_allclose(found["exact"], found["direct"], atol=1e-14)
-    averaged = jnp.broadcast_to(found["averaged"][:, None], found["numbers"].shape)
+    averaged = np.broadcast_to(found["averaged"][:, None], found["numbers"].shape)
     np.testing.assert_allclose(found["numbers"], averaged, atol=1e-14)
 
 
@@ -407,17 +411,17 @@ def test_transport_between_single_elements_is_their_relative_one(keys):
 
 
 def test_diagnostics_tell_what_does_not_fit():
-    points, senders, receivers, home = graph(["octahedron", "generic", "one point"])
+    points, *ends, home = map(np.asarray, graph(["octahedron", "generic", "one point"]))
+    vectors, receivers = points[ends[0]] - points[ends[1]], jnp.asarray(ends[1])
     diagnose = functools.partial(
-        *(sf.frames.local_diagnostics, points[senders] - points[receivers], receivers),
-        *(len(points), CUTOFF),
+        sf.frames.local_diagnostics, jnp.asarray(vectors), receivers, len(points), CUTOFF
     )
 
     @jax.jit
     def run():
         return diagnose(max_neighbours=5), diagnose(max_neighbours=3, max_elements=2)
 
-    enough, tight = run()
+    enough, tight = jax.device_get(run())
     assert (
         enough.num_neighbours.tolist() == tight.num_neighbours.tolist() == [5] * 6 + [4] * 5 + [0]
     )

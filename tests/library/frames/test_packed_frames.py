@@ -18,7 +18,7 @@ from tests.helpers.clouds import draw_cloud
 SQUARE = np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
 IDS = np.array([0, 0, 0, 0, 1, 3, 3, 3, 3, 3, 4])
 REAL = np.arange(11) < 9
-POINTS = np.concatenate([SQUARE, [[2.0, 3]], draw_cloud(0, 4, 2), [[5.0, 1]] * 2])
+POINTS = np.concatenate([SQUARE, [[2.0, 3]], draw_cloud(1, 4, 2), [[5.0, 1]] * 2])
 KINDS = np.array([1.0, 2, 1, 2, 1, 1, 3, 2, 1, 9, 9])
 WEIGHT = np.random.default_rng(0).normal(size=(2, 2))
 GRAPHS = 4

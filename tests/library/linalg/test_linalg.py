@@ -365,14 +365,18 @@ def test_safe_norm_is_flat_at_zero():
     def total(norm):
         return lambda x: jnp.sum(norm(x, axis=-1))
 
-    for function in (total(safe_norm), lambda x: jnp.sum(safe_normalize(x))):
-        pushed = jax.jit(lambda x, f=function: jax.jvp(jax.grad(f), (x,), (x + 1,)))
-        first, second = pushed(zero)
-        np.testing.assert_array_equal(first, zero)
-        np.testing.assert_array_equal(second, zero)
-    np.testing.assert_array_equal(safe_norm(zero), zero[:, 0])
-    np.testing.assert_array_equal(safe_normalize(zero), zero)
-    assert np.all(np.isnan(jax.grad(total(jnp.linalg.norm))(zero)))
+    @jax.jit
+    def run(x):
+        smooth = total(safe_norm), lambda x: jnp.sum(safe_normalize(x))
+        pushed = [jax.jvp(jax.grad(function), (x,), (x + 1,)) for function in smooth]
+        usual = jax.grad(total(jnp.linalg.norm))(x)
+        return pushed, safe_norm(x), safe_normalize(x), usual
+
+    pushed, norm, unit, usual = run(zero)
+    np.testing.assert_array_equal(np.stack(pushed), np.zeros((2, 2, 2, 3)))
+    np.testing.assert_array_equal(norm, zero[:, 0])
+    np.testing.assert_array_equal(unit, zero)
+    assert np.all(np.isnan(usual))
 
 
 def test_safe_norm_second_derivative():

@@ -30,7 +30,7 @@ def stack(items):
 )
 def test_packed_graphs_equal_dense_ones(name):
     counts, size, dtype = (4, 1, 3), 4, np.float64
-    network = draw_network(name, 0, dtype=dtype)
+    network = draw_network(name, 0, dtype=dtype, layers=1)
     clouds = [draw_inputs(seed, size, dtype=dtype) for seed in range(3)]
     masks = np.stack([np.arange(size) < count for count in counts])
     run = value_and_gradients

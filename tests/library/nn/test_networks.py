@@ -109,7 +109,7 @@ def test_untrained_point_gnn_moves_points_by_their_velocities():
     [(2, np.float64), pytest.param(3, np.float32, marks=pytest.mark.fast)],
 )
 def test_egnn_is_equivariant_by_construction(dim, dtype):
-    network = draw_network("EGNN", 0, dim, dtype)
+    network = draw_network("EGNN", 0, dim, dtype, layers=1)
     inputs = draw_inputs(0, 5, dim, dtype)
 
     # Features that turn with the cloud are not invariant.
@@ -128,7 +128,7 @@ def test_egnn_is_equivariant_by_construction(dim, dtype):
     [(3, "E", np.float32), pytest.param(2, "SE", np.float64, marks=pytest.mark.fast)],
 )
 def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
-    network = draw_network("LayerwiseGNN", 0, dim, dtype, group=group)
+    network = draw_network("LayerwiseGNN", 0, dim, dtype, layers=1, group=group)
     inputs = draw_inputs(0, 5, dim, dtype)
     features = np.random.default_rng(0).normal(size=(5, 4, dim)).astype(dtype)
     linear = draw_motions("O", dim, 1).linear[0].astype(dtype)
