@@ -213,9 +213,8 @@ def test_only_the_smooth_form_is_continuous_where_a_moment_changes_sign():
 
 
 def test_gradient_is_the_central_difference():
-    # In the plane, which compiles in half the time: derivatives in space are those of PCA frames.
-    x, _ = skewed_cloud(2)
-    direction, weight = np.split(np.random.default_rng(1).normal(size=(8, 2)), [6])
+    x, _ = skewed_cloud()
+    direction, weight = np.split(np.random.default_rng(1).normal(size=(9, 3)), [6])
     fn = backbone(jnp.asarray(weight))
     mask = jnp.ones(6, bool)
 
@@ -258,8 +257,8 @@ def test_gradient_is_the_central_difference():
 
 
 def test_padding_changes_no_bit():
-    x, mask = np.asarray(skewed_cloud(2)[0]), np.arange(9) < 6
-    weight = np.arange(4.0).reshape(1, 2, 2)
+    x, mask = np.asarray(skewed_cloud()[0]), np.arange(9) < 6
+    weight = np.arange(9.0).reshape(1, 3, 3)
 
     @jax.jit
     def run(x, mask):
@@ -271,8 +270,8 @@ def test_padding_changes_no_bit():
         slope, frames = jax.grad(total, has_aux=True)(x)
         return frames, slope, canonical_margin(x, mask)
 
-    noise = np.random.default_rng(1).normal(size=(3, 2))
-    fills = [np.zeros((3, 2)), np.full((3, 2), 1e30), noise]
+    noise = np.random.default_rng(1).normal(size=(3, 3))
+    fills = [np.zeros((3, 3)), np.full((3, 3), 1e30), noise]
     results = [run(np.concatenate([x, fill]), mask) for fill in fills]
     for other in results[1:]:
         chex.assert_trees_all_equal(results[0], other)

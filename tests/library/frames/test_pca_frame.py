@@ -235,10 +235,9 @@ def test_impossible_closures_are_refused():
 def test_packed_equals_each_graph_alone():
     sizes = [5, 3, 7]
     rng = np.random.default_rng(0)
-    # In the plane, which compiles in half the time.
-    nodes = np.concatenate([draw_cloud(n, n + 1, 2)[:n] for n in sizes] + [rng.normal(size=(2, 2))])
+    nodes = np.concatenate([draw_cloud(n, n + 1, 3)[:n] for n in sizes] + [rng.normal(size=(2, 3))])
     segment_ids = np.repeat(np.arange(4), [*sizes, 2])
-    charge, weight = rng.normal(size=len(nodes)), jnp.asarray(rng.normal(size=(2, 2)))
+    charge, weight = rng.normal(size=len(nodes)), jnp.asarray(rng.normal(size=(3, 3)))
 
     def backbone(x, charge, segment_ids, graphs):
         h = jnp.sin(x @ weight + 0.5) * charge[:, None]
@@ -296,7 +295,7 @@ def test_packed_equals_each_graph_alone():
         np.testing.assert_allclose(together["slope"][part], each["slope"][graph, :size], atol=1e-10)
     # What the padding holds changes no bit of the real graphs.
     assert not np.any(together["slope"][-2:])
-    other = packed(np.concatenate([nodes[:-2], np.full((2, 2), 1e10)]), charge, segment_ids)
+    other = packed(np.concatenate([nodes[:-2], np.full((2, 3), 1e10)]), charge, segment_ids)
     np.testing.assert_array_equal(other["moved"][:-2], together["moved"][:-2])
     # One graph for all nodes is another function: the packing matters.
     merged = packed(nodes, charge, np.zeros_like(segment_ids))
