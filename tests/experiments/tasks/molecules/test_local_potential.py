@@ -94,9 +94,7 @@ def test_energies_of_what_is_far_apart_add_up(energies):
     found, _ = energies(*padded([water, carbon, both]))
     assert abs(found[2] - found[0] - found[1]) < 1e3 * EPS * abs(found[2])
     # A frame of all atoms turns both molecules with the way from one to the other.
-    frame = {"frame": "robust", "threshold": 0.6, "max_elements": 48, "capacity": (8, 8)}
-    config = MoleculesModelConfig(**SIZES, **frame)
-    potential = make_potential(config, FACTS, "energy_forces")
+    potential = model(frame="pca")
     of_all = jit(potential.energies(draw_params(potential)))
     found = of_all(*padded([water, carbon, both]))
     assert abs(found[2] - found[0] - found[1]) > 1e-3
@@ -224,13 +222,13 @@ def test_nothing_jumps_when_an_atom_comes_into_sight(of_crystals):
     """An atom on its way from outside of the cutoff of all others to the middle of it."""
     atoms = molecule("CH3OH")
     first = atoms.positions[0]
-    along = np.linspace(1.1, 0.82, 112)[:, None] * CUTOFF * np.array([0.0, 1.0, 0.0])
+    along = np.linspace(1.1, 0.82, 56)[:, None] * CUTOFF * np.array([0.0, 1.0, 0.0])
     paths = [Atoms("CH3OHH", [*atoms.positions, first + end]) for end in along]
 
     def jumps(cutoff):
         """The largest steps of the forces, of all points and of every fourth one."""
         found = []
-        for start in range(0, 112, 7):
+        for start in range(0, 56, 7):
             part = periodic(paths[start : start + 7], cutoff)
             found.append(of_crystals(*part).forces)
         forces = np.concatenate(found)
