@@ -83,7 +83,7 @@ def measure(config: Config, task: Task, state: State) -> dict[str, Any]:
         "seeds": list(config.train.seeds),
         "step": int(state.step[0]),
         "steps": config.num_steps,
-        "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.best)),
+        "parameters": state.parameters,
         "best_step": state.best_step.tolist(),
         "valid": state.best_metric.tolist(),
         "test": test,

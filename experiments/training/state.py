@@ -1,5 +1,6 @@
 """Everything that a run carries from one step to the next, as one pytree."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,6 +39,11 @@ class State(NamedTuple):
     def evaluated(self) -> PyTree[Array]:
         """The weights that are evaluated: their moving average if there is one."""
         return self.params if self.average is None else self.average
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights of one seed, from shapes alone: an index would compile a program."""
+        return sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(self.params))
 
 
 def map_seeds(task: Task, fn: Callable[..., Any], *args: PyTree) -> Any:

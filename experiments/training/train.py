@@ -91,9 +91,8 @@ def train(config: Config, folder: RunFolder, task: Task, console: Console) -> St
     unpack = packed.unpack
     plan = dispatches(config, step)
     dispatch, validation = make_programs(config, task, packed, mesh)
-    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
     console.print(
-        f"{config.model.description}: {parameters:,} parameters, {len(settings.seeds)} seeds, "
+        f"{config.model.description}: {state.parameters:,} parameters, {len(settings.seeds)} seeds, "
         f"{config.num_steps} steps, {'continuing at step ' + str(step) if step else 'from scratch'}",
         soft_wrap=True,
         highlight=False,

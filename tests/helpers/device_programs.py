@@ -20,8 +20,8 @@ def programs(config, task):
     mesh = make_mesh(config.mesh)
     optimizer = make_optimizer(config.train, config.num_steps)
     seeds = jnp.asarray(config.train.seeds, jnp.int32)
-    state = jax.vmap(lambda seed: initial_state(task, optimizer, True, seed))(seeds)
-    state, packed = packed_state(state, mesh)
+    start = jax.vmap(lambda seed: initial_state(task, optimizer, True, seed))
+    state, packed = packed_state(jax.jit(start)(seeds), mesh)
     examples = on_devices(dict(task.splits["train"]), mesh)
     chunks = cut(task.splits["valid"], config.train.evaluation_batch_size, mesh)
     return make_programs(config, task, packed, mesh), state, examples, chunks
@@ -35,12 +35,18 @@ def exchanges(compiled):
 
 def outcome(config, task):
     """The weights after two steps, their losses and the metrics of a validation; the programs."""
-    (dispatch, validation), state, examples, chunks = programs(config, task)
+    (dispatch, validation), *inputs = programs(config, task)
+    state, examples, chunks = inputs
     steps = dispatch.lower(state, examples, 2).compile()
     validate = validation.lower(state, chunks).compile()
+    return run(steps, validate, *inputs), steps, validate
+
+
+def run(steps, validate, state, examples, chunks):
+    """The weights after two steps, their losses and the metrics of a validation."""
     state, trace = steps(state, examples)
     state, _, metrics = validate(state, chunks)
-    return jax.device_get((state.average, trace.loss, metrics)), steps, validate
+    return jax.device_get((state.average, trace.loss, metrics))
 
 
 def alike(one, other, rtol):

@@ -3,7 +3,7 @@
 import functools
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from ase import Atoms
 
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
@@ -29,5 +29,6 @@ def network(frame: str) -> SymmetrizedCalculator:
         frame=frame, hidden=8, layers=1, radial=3, degree=1, cutoff=REACH, **extra
     )
     potential = make_potential(config, MoleculeFacts((14, 29), (0.0, 0.0), 1.0), "energy_forces")
-    params = jax.tree.map(jnp.float64, potential.init(jax.random.key(0)))
+    # In one program; outside of jit the initialisers are dozens.
+    params = jax.tree.map(np.float64, jax.jit(potential.init)(jax.random.key(0)))
     return SymmetrizedCalculator.of(potential, params, dtype="float64")

@@ -44,7 +44,8 @@ def configure(path, folder, *, streamed=True, mesh=None, **train):
         task="nbody",
         run=str(folder / "run"),
         data={"path": str(path), "cache": str(folder), "streamed": streamed} | counts,
-        model={"hidden": 4, "layers": 1, "frame": "pca", "training_average": "sampled"},
+        # Random, without a frame to compile.
+        model={"hidden": 4, "layers": 1, "augmentation": "rotations"},
         train={"epochs": 3, "batch_size": 4, "loss": "l1", "seeds": (0, 1), "steps_per_dispatch": 3}
         | train,
         mesh=mesh or {"data": 1},

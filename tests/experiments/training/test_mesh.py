@@ -20,7 +20,8 @@ from experiments.tasks.nbody.task import NBody
 from experiments.training.mesh import OF_EXAMPLES, make_mesh, on_devices
 from experiments.training.progress import TrainingProgress
 from experiments.training.train import train
-from tests.helpers.device_programs import alike, exchanges, outcome, programs
+from tests.experiments.tasks.digits.conftest import two_convolutions
+from tests.helpers.device_programs import alike, exchanges, outcome, programs, run
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def alone(bodies):
     return outcome(config, NBody(config))
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])
 def test_bodies_move_alike_on_any_number_of_devices(bodies, alone, devices):
     # Eight devices leave two of them with examples that do not count.
     config = nbody(bodies, mesh={"data": devices})
@@ -71,8 +72,10 @@ def test_bodies_move_alike_on_any_number_of_devices(bodies, alone, devices):
 
 
 def test_the_comparison_sees_another_draw(bodies, alone):
+    numbers, steps, validate = alone
     config = nbody(bodies, mesh={"data": 1}, seeds=(0, 2))
-    assert not alike(outcome(config, NBody(config))[0], alone[0], 1e-5)
+    _, *inputs = programs(config, NBody(config))
+    assert not alike(run(steps, validate, *inputs), numbers, 1e-5)
 
 
 def test_the_count_sees_examples_that_are_gathered():
@@ -108,15 +111,19 @@ def test_digits_are_learnt_alike_on_two_devices(tmp_path):
             train={"epochs": 2, "batch_size": 5, "seeds": (0,), "evaluation_batch_size": 4},
             mesh={"data": devices},
         )
-        found.append(outcome(config, Digits(config)))
+        with two_convolutions():
+            found.append(outcome(config, Digits(config)))
     (one, *_), (two, steps, _) = found
     assert alike(two, one, 1e-4)
     assert [kind for kind, _ in exchanges(steps)] == ["all-reduce"] * len(exchanges(steps))
 
 
 def test_a_run_goes_on_bit_for_bit_and_is_evaluated_on_its_mesh(bodies, tmp_path, monkeypatch):
+    # Random as well, and without a frame to compile.
+    model = {"augmentation": "rotations"}
+
     def trained(name, stop=None):
-        config = nbody(bodies, tmp_path / name, mesh={"data": 2}, steps_per_dispatch=1)
+        config = nbody(bodies, tmp_path / name, model, {"data": 2}, steps_per_dispatch=1)
         folder, task = RunFolder(config.run), NBody(config)
         with folder.training(config):
             if stop is not None:
@@ -133,6 +140,8 @@ def test_a_run_goes_on_bit_for_bit_and_is_evaluated_on_its_mesh(bodies, tmp_path
     config, task, state = trained("whole")
     _, _, again = trained("stopped", stop)
     jax.tree.map(np.testing.assert_array_equal, again, state)
+    # Errors of symmetry are measured on one device, and take longest to compile.
+    monkeypatch.setattr(task, "equivariance", lambda *unused: {})
     elsewhere = config.model_copy(update={"mesh": MeshConfig(data=1)})
     one, two = (measure(config, task, state)["test"]["mse"] for config in (elsewhere, config))
     np.testing.assert_allclose(two, one, rtol=1e-5)
