@@ -59,7 +59,7 @@ def alone(bodies):
     return outcome(config, NBody(config))
 
 
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [2, 4, 8])
 def test_bodies_move_alike_on_any_number_of_devices(bodies, alone, devices):
     # Eight devices leave two of them with examples that do not count.
     config = nbody(bodies, mesh={"data": devices})
