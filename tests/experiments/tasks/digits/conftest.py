@@ -26,6 +26,7 @@ def shallow():
 
 
 @pytest.fixture(scope="module")
-def shallow_throughout():
+def shallow_throughout(optimized):
+    # Without most optimisations, XLA computes other slopes of some kernels on CPUs, and even NaN.
     with two_convolutions():
         yield

@@ -208,6 +208,7 @@ train:
 def train_until_killed(config: str) -> None:
     # As in the process of the tests, which could not go on with its checkpoints otherwise.
     importlib.import_module("tests.conftest")
+    jax.config.update("jax_disable_most_optimizations", False)
     with two_convolutions():
         kill_while("metrics 2 0.0")
         main(["train", config])
