@@ -65,7 +65,7 @@ def make(folder, kind, model, **settings):
     entry = task_entry(kind)
     values = {"task": kind, "run": str(folder / "run"), "data": data, "model": model}
     settings = {"epochs": 1, "batch_size": 6, "seeds": [0]} | settings
-    config = entry.config.model_validate(values | {"train": settings})
+    config = entry.config.model_validate(values | {"train": settings, "mesh": {"data": 1}})
     return config, entry.make(config)
 
 

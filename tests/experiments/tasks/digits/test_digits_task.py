@@ -202,6 +202,7 @@ train:
   learning_rate: 0.01
   steps_per_dispatch: 1
   evaluation_batch_size: 4
+mesh: {{data: 1}}
 """
 
 

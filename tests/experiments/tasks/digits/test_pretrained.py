@@ -42,7 +42,8 @@ def configure(tmp_path_factory, shallow_throughout):
         train = {"epochs": 1, "batch_size": 15, "learning_rate": 0.01, "weight_decay": 0.1}
         train |= {"steps_per_dispatch": 1, "seeds": (0,), "evaluation_batch_size": 10, "ema": 0.5}
         run = str(folder / name)
-        return DigitsConfig(task="digits", run=run, data=data, model=model, train=train)
+        mesh = {"data": 1}
+        return DigitsConfig(task="digits", run=run, data=data, model=model, train=train, mesh=mesh)
 
     return configure
 

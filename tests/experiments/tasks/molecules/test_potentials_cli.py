@@ -1,6 +1,7 @@
 """The command line with molecules, from a file to predictions that need it no more."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -58,7 +59,18 @@ train:
   evaluation_batch_size: 4
   checkpoint_every: 2
   keep: 2
+mesh: {{data: 1}}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Predictions on one device as well: for several, programs are compiled that others test."""
+    with pytest.MonkeyPatch.context() as patch:
+        # By its name: an attribute of the package is the command.
+        module = importlib.import_module("experiments.tasks.molecules.predict")
+        patch.setattr(module, "make_mesh", lambda config: None)
+        yield
 
 
 def shaken(draw: np.random.Generator, name: str) -> Atoms:

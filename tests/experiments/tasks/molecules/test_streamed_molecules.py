@@ -367,6 +367,7 @@ def test_a_run_is_the_same_from_files_and_from_memory(tmp_path):
             data=data,
             model={"backbone": "point_sum", "hidden": 4, "layers": 1},
             train={"epochs": 2, "batch_size": 4, "steps_per_dispatch": 3},
+            mesh={"data": 1},
         )
         folder, task = RunFolder(config.run), MoleculesTask(config)
         assert is_read_meanwhile(task.splits["train"]) == stay
