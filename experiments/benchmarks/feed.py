@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        # Without the warm-up, which is longer than some epochs.
         sizes = {"epochs": 1 + options.epochs, "evaluate_every": 1, "checkpoint_every": 1}
+        sizes["warmup_steps"] = 0
         counts = {"num_train": options.examples, "num_valid": 100, "num_test": 1}
         overrides = [
             *(f"train.{key}={value}" for key, value in sizes.items()),
