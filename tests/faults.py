@@ -151,10 +151,10 @@ FAULTS = (
         ("tests/library/test_batch_average.py",),
     ),
     Fault(
-        "the parts of a batch are added, and not averaged",
+        "parts of a batch count as batches",
         "experiments/training/steps.py",
-        "return jax.tree.map(lambda leaf: leaf / gradient_parts, sums)",
-        "return sums",
+        "return jnp.sum(jnp.where(counted, losses, 0)) / batch_size",
+        "return jnp.sum(jnp.where(counted, losses, 0)) / len(losses)",
         ("tests/experiments/training/test_train.py",),
     ),
     Fault(
@@ -209,8 +209,8 @@ FAULTS = (
     Fault(
         "the loss of forces lacks the energy",
         "experiments/tasks/molecules/task.py",
-        'return mean + settings.energy_weight * penalty((energy - example["energy"])[None])',
-        "return mean",
+        "losses += settings.energy_weight * penalty(errors[:, None])",
+        "losses += 0 * penalty(errors[:, None])",
         ("tests/experiments/tasks/molecules/test_molecules_objective.py",),
     ),
     Fault(
