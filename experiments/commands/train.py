@@ -51,7 +51,12 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
     from experiments.files import digest_arrays
     from experiments.results.evaluate import evaluate, print_evaluation, stored_evaluation
     from experiments.tasks.registry import make_task
-    from experiments.training.hosts import any_process, check_same, first_then_others, part
+    from experiments.training.hosts import (
+        any_process,
+        check_same,
+        first_then_others,
+        leave_others,
+    )
     from experiments.training.train import train
 
     console = make_console(quiet=not first)
@@ -72,7 +77,7 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
         folder.keep_data(summary_of(task.splits))
     state = train(config, folder, task, console)
     print_evaluation(console, evaluate(config, folder, task, state))
-    part()
+    leave_others()
     if first:
         from experiments.results.report import write_report
 

@@ -14,14 +14,13 @@ import numpy as np
 from experiments.errors import ExperimentError, UsageError
 
 _LAUNCHERS = (
-    ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID"),
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ("PMI_RANK", "PMI_SIZE", "PMI_RANK"),
+    ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", True),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", True),
+    ("PMI_RANK", "PMI_SIZE", "PMI_RANK", False),
 )
-"""Variables of srun, Open MPI and MPICH: one that they alone set, how many processes there are, and
-which of them this one is. A script that runs before srun has some of them too."""
-_FOUND_BY_JAX = 2
-"""Of these launchers, whose coordinator JAX finds."""
+"""Of srun, Open MPI and MPICH: a variable that they alone set, as a script that runs before srun has
+some of the others, those of the number of processes and of which one this is, and whether JAX finds
+the coordinator."""
 _START = 45
 """Seconds in which all processes must have started."""
 _SILENCE = 30
@@ -67,8 +66,8 @@ def find_launch(
       UsageError: if the arguments do not fit together, or something is missing.
     """
     started = [
-        (int(environment[size]), int(environment[rank]), number < _FOUND_BY_JAX)
-        for number, (mark, size, rank) in enumerate(_LAUNCHERS)
+        (int(environment[size]), int(environment[rank]), found)
+        for mark, size, rank, found in _LAUNCHERS
         if mark in environment
         and environment.get(size, "").isdigit()
         and environment.get(rank, "").isdigit()
@@ -102,7 +101,7 @@ def find_launch(
         raise UsageError("--processes and --process must be given together, got one of them")
     if processes is None or process is None:
         if told is None:
-            variables = " or ".join(f"{size} and {rank}" for _, size, rank in _LAUNCHERS)
+            variables = " or ".join(f"{size} and {rank}" for _, size, rank, _ in _LAUNCHERS)
             raise UsageError(
                 "--processes and --process must be given with --coordinator where nothing in the "
                 f"environment tells them ({variables}), got neither"
@@ -153,7 +152,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def part() -> None:
+def leave_others() -> None:
     """Leaves the other processes, when nothing is left to do together; it waits for all of them.
 
     What this process does then does not depend on them.

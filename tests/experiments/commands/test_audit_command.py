@@ -10,6 +10,7 @@ from experiments.results import audit
 from experiments.tasks.nbody.task import NBody
 from experiments.training.task import Task
 from symjax_frames.testing import generic_cloud
+from tests.helpers.bodies import write_bodies
 
 MODULE = """\
 import jax
@@ -96,13 +97,7 @@ def test_mistakes_are_one_message_and_code_two(module, one_cloud, capsys, target
 
 
 def test_a_model_of_charged_bodies_is_audited_on_its_test_systems(tmp_path, capsys, monkeypatch):
-    draw = np.random.default_rng(0)
-    arrays = {}
-    for split in ("train", "valid", "test"):
-        for name in ("position", "velocity", "target"):
-            arrays[f"{name}_{split}"] = draw.normal(size=(6, 5, 3)).astype(np.float32)
-        arrays[f"charge_{split}"] = draw.choice([-1.0, 1.0], size=(6, 5)).astype(np.float32)
-    np.savez(tmp_path / "bodies.npz", **arrays)
+    write_bodies(tmp_path / "bodies.npz", 6)
     run = tmp_path / "run"
     config = tmp_path / "linear.yaml"
     config.write_text(

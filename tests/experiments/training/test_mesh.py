@@ -21,21 +21,14 @@ from experiments.training.mesh import OF_EXAMPLES, make_mesh, on_devices
 from experiments.training.progress import TrainingProgress
 from experiments.training.train import train
 from tests.experiments.tasks.digits.conftest import two_convolutions
+from tests.helpers.bodies import write_bodies
 from tests.helpers.device_programs import alike, exchanges, outcome, programs, run
 
 
 @pytest.fixture(scope="module")
 def bodies(tmp_path_factory):
     """A file of twelve systems a split."""
-    draw = np.random.default_rng(0)
-    arrays = {}
-    for split in ("train", "valid", "test"):
-        for name in ("position", "velocity", "target"):
-            arrays[f"{name}_{split}"] = draw.normal(size=(12, 5, 3)).astype(np.float32)
-        arrays[f"charge_{split}"] = draw.choice([-1.0, 1.0], size=(12, 5)).astype(np.float32)
-    path = tmp_path_factory.mktemp("data") / "bodies.npz"
-    np.savez(path, **arrays)
-    return path
+    return write_bodies(tmp_path_factory.mktemp("data") / "bodies.npz", 12)
 
 
 def nbody(bodies, run="unused", model=None, mesh=None, **train):

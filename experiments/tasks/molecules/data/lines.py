@@ -35,7 +35,7 @@ class Lines(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        """The lines from the last that `forget` was told on."""
+        """Lines, none of them before the last index that `forget` was given."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(self._count))]
         if not self._first <= index < self._count:

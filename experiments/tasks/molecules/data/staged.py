@@ -31,15 +31,15 @@ class Staged(NamedTuple):
 
     Attributes:
       arrays: by the names of `Molecules`, a row an atom or a snapshot, mapped into memory.
-      ends: where the atoms of each snapshot begin, and at the end their number.
+      offsets: where the atoms of each snapshot begin, and at the end their number.
     """
 
     arrays: dict[str, np.ndarray]
-    ends: Int[np.ndarray, " snapshots_and_one"]
+    offsets: Int[np.ndarray, " snapshots_and_one"]
 
     def at(self, numbers: Int[np.ndarray, " chosen"]) -> Molecules:
         """Some of the snapshots, in the order of their numbers, padded to the largest of them."""
-        first, counts = self.ends[numbers], self.ends[numbers + 1] - self.ends[numbers]
+        first, counts = self.offsets[numbers], self.offsets[numbers + 1] - self.offsets[numbers]
         places = np.arange(counts.max())
         real = places < counts[:, None]
         atoms = (first[:, None] + places)[real]
@@ -86,14 +86,14 @@ def stage(path: str, windows: Iterable[Molecules], need: Collection[str], folder
         for file in files.values():
             file.close()
     warn_of_duplicates(np.concatenate(marks), lambda index: f"{path}: snapshot {index + 1}")
-    ends = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     arrays: dict[str, np.ndarray] = {}
     for name in names:
         if periodic or name not in ("cells", "pbc"):
-            rows = int(ends[-1]) if name in _OF_ATOMS else len(ends) - 1
+            rows = int(offsets[-1]) if name in _OF_ATOMS else len(offsets) - 1
             shape = (rows, *_SHAPES[name])
             arrays[name] = np.memmap(folder / name, _dtype(name), "r", shape=shape)
-    return Staged(arrays, ends)
+    return Staged(arrays, offsets)
 
 
 def _dtype(name: str) -> type:

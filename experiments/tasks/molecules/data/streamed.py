@@ -82,7 +82,7 @@ def streamed_molecules(
                 molecule_windows(*(path, wanted, split, species_key), rows=_ROWS, scratch=members)
             ) as windows:
                 staged = stage(path, (molecules for molecules, _ in windows), wanted.needed(), own)
-            return Pool(len(staged.ends) - 1, staged.at)
+            return Pool(len(staged.offsets) - 1, staged.at)
 
         parts = drawn(places, read, counts, seed, _ROWS)
         for split in ("valid", "test"):

@@ -12,6 +12,7 @@ from experiments.tasks.nbody.config import NBodyConfig
 from experiments.tasks.nbody.model import ACTIONS
 from experiments.tasks.nbody.task import NBody
 from symjax_frames.testing import equivariance_error
+from tests.helpers.bodies import write_bodies
 
 MODELS = {
     "averaged": {"frame": "pca"},
@@ -27,14 +28,7 @@ MODELS = {
 @pytest.fixture(scope="module")
 def make(tmp_path_factory):
     """Makes a task by the name of its model, on twelve systems a split in the format of a user."""
-    draw = np.random.default_rng(0)
-    arrays = {}
-    for split in ("train", "valid", "test"):
-        for name in ("position", "velocity", "target"):
-            arrays[f"{name}_{split}"] = draw.normal(size=(12, 5, 3)).astype(np.float32)
-        arrays[f"charge_{split}"] = draw.choice([-1.0, 1.0], size=(12, 5)).astype(np.float32)
-    path = tmp_path_factory.mktemp("data") / "bodies.npz"
-    np.savez(path, **arrays)
+    path = write_bodies(tmp_path_factory.mktemp("data") / "bodies.npz", 12)
 
     # The same task each time, so that what is compiled of it is compiled once.
     @functools.cache
