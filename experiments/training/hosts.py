@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.errors import ExperimentError, UsageError
+from experiments.training.watched import watch
 
 _LAUNCHERS = (
     ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", True),
@@ -29,6 +30,10 @@ _END = 300
 """Seconds that processes wait for each other when they part."""
 _OF_OTHERS = ("gloo", "nccl", "coordination", "heartbeat", "connection reset", "socket closed")
 """What errors of an exchange with other processes say."""
+_LOST = (
+    "another process of this run has ended, and so does this one; what was saved is kept, and the "
+    "run goes on from there when all are started again"
+)
 
 
 class Launch(NamedTuple):
@@ -129,6 +134,7 @@ def joined(launch: Launch | None) -> Iterator[bool]:
     if launch is None:
         yield True
         return
+    watch(_LOST)
     try:
         _initialize(launch)
         yield is_first()
@@ -137,11 +143,7 @@ def joined(launch: Launch | None) -> Iterator[bool]:
         # Handlers run last in, first out: that of JAX would wait for the others, and they for this.
         atexit.register(_exit_at_once, code)
         if _is_of_others(error):
-            raise ExperimentError(
-                "another process of this run has ended, and so does this one; what was saved is "
-                "kept, and the run goes on from there when all are started again "
-                f"({' '.join(str(error).split())[:200]})"
-            ) from error
+            raise ExperimentError(f"{_LOST} ({' '.join(str(error).split())[:200]})") from error
         raise
 
 

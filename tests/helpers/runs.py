@@ -13,6 +13,8 @@ def result(folder: Path) -> tuple[list[dict], dict[str, bytes]]:
     records = [json.loads(line) for line in lines]
     for record in records:
         del record["seconds"]
-    newest = max(path for path in (folder / "run" / "checkpoints").iterdir() if path.is_dir())
+    # Not what a killed process has left half written.
+    folders = (path for path in (folder / "run" / "checkpoints").iterdir() if path.is_dir())
+    newest = max(path for path in folders if path.name.isdigit())
     arrays = ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(newest)
     return records, {name: np.asarray(array).tobytes() for name, array in arrays.items()}
