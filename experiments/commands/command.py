@@ -4,8 +4,12 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.compilation_cache import use_compilation_cache
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from experiments.config import Config
 
 # The modules of commands import no more than this: JAX and Orbax take seconds to load, and so wait
 # until a command is known to make sense.
@@ -34,3 +38,9 @@ def make_console(quiet: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(quiet=quiet)
+
+
+def use_cache_of(config: "Config", options: argparse.Namespace) -> None:
+    """Keeps compiled programs where the configuration says, unless the command line says it too."""
+    if config.compilation_cache is not None and options.compilation_cache is None:
+        use_compilation_cache(config.compilation_cache)

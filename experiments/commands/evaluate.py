@@ -2,7 +2,7 @@
 
 import argparse
 
-from experiments.commands.command import Command, make_console
+from experiments.commands.command import Command, make_console, use_cache_of
 from experiments.errors import ExperimentError, UsageError
 
 
@@ -28,6 +28,7 @@ def _run(options: argparse.Namespace) -> None:
                 f"as model.hidden=64, or of mesh, got {assignment!r}"
             )
     config = folder.load_config(options.overrides)
+    use_cache_of(config, options)
     from experiments.data.summary import summary_of
     from experiments.results.evaluate import evaluate, measure, print_evaluation
     from experiments.runs.restore import load_state

@@ -4,7 +4,7 @@ import argparse
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from experiments.commands.command import Command, make_console
+from experiments.commands.command import Command, make_console, use_cache_of
 
 if TYPE_CHECKING:
     from experiments.config import Config
@@ -36,6 +36,7 @@ def _run(options: argparse.Namespace) -> None:
     from experiments.training.hosts import check_same, find_launch, joined
 
     config = load_config(options.config, options.overrides)
+    use_cache_of(config, options)
     folder = RunFolder(config.run)
     launch = find_launch(options.coordinator, options.processes, options.process)
     with joined(launch) as first:

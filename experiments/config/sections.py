@@ -168,6 +168,8 @@ class Config(Section):
     """The optimisation and its bookkeeping."""
     mesh: MeshConfig = MeshConfig()
     """The devices, as a mesh of two axes."""
+    compilation_cache: str | None = None
+    """Folder that keeps compiled programs, or '' for none; by default that of the command line."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -26,6 +26,7 @@ _NEUTRAL = {
     "train.keep",
     "mesh.data",
     "mesh.frame",
+    "compilation_cache",
 }
 
 _ROUNDING = 1e-7

@@ -70,3 +70,19 @@ def test_the_command_line_takes_the_folder(capsys, tmp_path):
     (tmp_path / "file").touch()
     assert main([f"--compilation-cache={tmp_path / 'file'}", "benchmark"]) == 0
     assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_a_configuration_names_the_folder_unless_the_command_line_does(tmp_path):
+    config = tmp_path / "linear.yaml"
+    config.write_text(
+        "task: nbody\nmodel: {backbone: linear}\ntrain: {epochs: 1}\n"
+        f"compilation_cache: {tmp_path / 'mine'}\n"
+    )
+    # It ends before anything is computed, on a file that is not there.
+    command = ["train", str(config), f"run={tmp_path / 'run'}", f"data.path={tmp_path / 'none'}"]
+    assert main(command) == 2
+    assert getattr(jax.config, _OPTIONS[0]) == str(tmp_path / "mine")
+    assert main([*command, "compilation_cache=''"]) == 2
+    assert getattr(jax.config, _OPTIONS[0]) is None
+    assert main([f"--compilation-cache={tmp_path / 'named'}", *command]) == 2
+    assert getattr(jax.config, _OPTIONS[0]) == str(tmp_path / "named")
