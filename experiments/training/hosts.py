@@ -6,12 +6,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.errors import ExperimentError, UsageError
+from experiments.errors import DivergedError, ExperimentError, InterruptedRunError, UsageError
 from experiments.training.watched import watch
 
 _LAUNCHERS = (
@@ -123,7 +123,8 @@ def find_launch(
 def joined(launch: Launch | None) -> Iterator[bool]:
     """Joins the processes of a run; does nothing for one process, not even import JAX.
 
-    A process that leaves it with an error ends at once, and so do all others, which cannot go on.
+    A process that leaves it with an error ends at once, and so do all others, which cannot go on. A
+    run that was interrupted, or has diverged, is so in all of them, which part first.
 
     Yields:
       Whether this process is the first one, which alone writes.
@@ -142,6 +143,10 @@ def joined(launch: Launch | None) -> Iterator[bool]:
         code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
         # Handlers run last in, first out: that of JAX would wait for the others, and they for this.
         atexit.register(_exit_at_once, code)
+        if isinstance(error, InterruptedRunError | DivergedError):
+            # Otherwise the first to end would end the others, before they have saved or said it.
+            with suppress(RuntimeError, ValueError):
+                leave_others()
         if _is_of_others(error):
             raise ExperimentError(f"{_LOST} ({' '.join(str(error).split())[:200]})") from error
         raise
@@ -207,6 +212,7 @@ def check_same(name: str, value: Callable[[], Any]) -> None:
     digests = _of_all(np.frombuffer(digest, np.uint8))
     different = np.flatnonzero(np.any(digests != digests[0], axis=1))
     if len(different):
+        leave_others()
         raise UsageError(
             f"{name} must be the same in all {len(digests)} processes, got another one in process "
             f"{different[0]} than in process 0"

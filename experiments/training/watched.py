@@ -18,12 +18,12 @@ def watch(lost: str) -> None:
     """Goes on in a new process, whose errors this one passes on, and as which it ends.
 
     JAX aborts a process, whatever it does, when another one is lost, and prints a page about its
-    inside. That page is left out, and the exit code is 1. All else is as without it: signals are
-    handed on, and each of the two processes ends with the other. It does nothing where processes
-    cannot be forked, and must be called before there are threads.
+    inside. That page is left out, and the exit code of an abort is 1. All else is as without it:
+    signals are handed on, and each of the two processes ends with the other. It does nothing where
+    processes cannot be forked, and must be called before there are threads.
 
     Args:
-      lost: what is printed instead of the page.
+      lost: what is printed instead of the page, where nothing behind it says what is wrong.
     """
     if not hasattr(os, "fork"):
         return
@@ -70,11 +70,13 @@ def _end_as(child: int, errors: int, lost: str) -> None:
     # Whatever the other process has started may keep the pipe open.
     reader.join(_PATIENCE)
     code = os.waitstatus_to_exitcode(status)
-    if held and code == -signal.SIGABRT:
-        _write(f"error: {lost}\n".encode())
-        os._exit(1)
-    for line in held:
+    # The process may have said by itself, behind the page, what it ends with.
+    own = [line for line in held if line.startswith(b"error: ")]
+    aborted = held and code == -signal.SIGABRT
+    for line in own or ([f"error: {lost}\n".encode()] if aborted else held):
         _write(line)
+    if aborted:
+        os._exit(1)
     if code < 0:
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)

@@ -33,6 +33,12 @@ def test_the_page_of_an_abort_becomes_one_line():
     assert found.stderr == "one\nerror: lost\n"
 
 
+@pytest.mark.parametrize(("end", "code"), [("sys.exit(2)", 2), ("os.abort()", 1)])
+def test_what_a_process_says_behind_the_page_is_what_is_told(end, code):
+    found = run(SAYS + PAGE + "print('error: why', file=sys.stderr, flush=True); " + end)
+    assert (found.returncode, found.stderr) == (code, "one\nerror: why\n")
+
+
 @pytest.mark.parametrize(
     ("end", "code"),
     [
@@ -113,3 +119,43 @@ def test_a_process_that_computes_ends_with_one_line_when_the_first_is_lost():
     assert (first.returncode, other.returncode) == (-signal.SIGKILL, 1)
     lines = [line for line in told.splitlines() if "[Gloo]" not in line]
     assert len(lines) == 1 and "another process of this run has ended" in lines[0], told
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("raise InterruptedRunError('stopped')", 130, "stopped"),
+        ("hosts.check_same('it', lambda: process)", 2, "it must be the same in all"),
+    ],
+)
+def test_processes_that_end_together_part_before(end, code, told):
+    port = free_port()
+    program = (
+        "import atexit, sys, time\n"
+        "from experiments.errors import InterruptedRunError, UsageError\n"
+        "from experiments.training import hosts\n"
+        "process = int(sys.argv[1])\n"
+        "try:\n"
+        f"    with hosts.joined(hosts.Launch('localhost:{port}', 2, process)):\n"
+        "        hosts.any_process(False)\n"
+        "        gathered = hosts._of_all\n"
+        "        def late(array):\n"
+        "            found = gathered(array)\n"
+        "            time.sleep(0.5 * process)\n"
+        "            return found\n"
+        "        hosts._of_all = late\n"
+        "        hosts.any_process(False)\n"
+        f"        {end}\n"
+        "except (InterruptedRunError, UsageError) as error:\n"
+        "    print(error, file=sys.stderr)\n"
+        "    sys.exit(error.exit_code)\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(process)], stderr=subprocess.PIPE, text=True
+        )
+        for process in range(2)
+    ]
+    said = [process.communicate(timeout=60)[1] for process in started]
+    assert started[1].returncode == code and told in said[1], said
+    assert "Terminating" not in said[1]
