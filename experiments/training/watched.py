@@ -59,6 +59,15 @@ def _end_as(child: int, errors: int, lost: str) -> None:
         del frame
         os.kill(child, number)
 
+    def pause(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        os.kill(child, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        # From here on it goes on, as with `fg`.
+        os.kill(child, signal.SIGCONT)
+
+    if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, pause)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         # One that is ignored, as SIGHUP under nohup, is ignored by both.
         if signal.getsignal(number) != signal.SIG_IGN:

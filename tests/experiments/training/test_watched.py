@@ -1,6 +1,5 @@
 """A process that others have left alone ends with one line, whatever JAX prints."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -71,6 +70,24 @@ def test_signals_reach_it_once():
         assert seen.wait(timeout=30) == 11
 
 
+def test_what_is_stopped_at_a_terminal_is_stopped_and_goes_on():
+    program = "print(os.getpid(), flush=True); sys.stdin.readline(); print('read')"
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHED + program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as seen:
+        assert seen.stdin is not None and seen.stdout is not None
+        watched = int(seen.stdout.readline())
+        assert _state(watched) != "T"
+        seen.send_signal(signal.SIGTSTP)
+        _wait_until(lambda: _state(watched) == _state(seen.pid) == "T")
+        seen.send_signal(signal.SIGCONT)
+        _wait_until(lambda: "T" not in (_state(watched), _state(seen.pid)))
+        assert seen.communicate("\n", timeout=30)[0] == "read\n" and seen.returncode == 0
+
+
 def test_it_ends_with_the_process_that_watches():
     program = "print(os.getpid(), flush=True); time.sleep(60)"
     with subprocess.Popen(
@@ -81,20 +98,24 @@ def test_it_ends_with_the_process_that_watches():
         seen.kill()
         # The end of its output: nobody holds it any more.
         assert seen.stdout.read() == b""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and _exists(watched):
-        time.sleep(0.01)
-    assert not _exists(watched)
-
-
-def _exists(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
     # One whose parent has not asked for its end yet has ended all the same.
-    with open(f"/proc/{process}/stat") as stat:
-        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    _wait_until(lambda: _state(watched) in (None, "Z"))
+
+
+def _wait_until(holds):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not holds():
+        time.sleep(0.01)
+    assert holds()
+
+
+def _state(process):
+    """The letter that the system has for what a process does, or `None` if there is none."""
+    try:
+        with open(f"/proc/{process}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def test_a_process_that_computes_ends_with_one_line_when_the_first_is_lost():
