@@ -33,7 +33,10 @@ def _run(options: argparse.Namespace) -> None:
     from experiments.results.evaluate import evaluate, measure, print_evaluation
     from experiments.runs.restore import load_state
     from experiments.tasks.registry import make_task
+    from experiments.training.mesh import make_mesh
 
+    # Before data are read or made, which can take minutes.
+    make_mesh(config.mesh)
     task = make_task(config)
     if config.data.path is not None:
         folder.check_data(summary_of(task.splits))

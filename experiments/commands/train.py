@@ -58,6 +58,7 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
         first_then_others,
         leave_others,
     )
+    from experiments.training.mesh import make_mesh
     from experiments.training.train import train
 
     console = make_console(quiet=not first)
@@ -68,6 +69,8 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
         if result is not None:
             print_evaluation(console, result)
         return
+    # Before data are made, which can take minutes.
+    make_mesh(config.mesh)
     task = first_then_others(first, lambda: make_task(config))
     check_same("the data", lambda: {name: digest_arrays(task.splits[name]) for name in task.splits})
     facts = task.facts()

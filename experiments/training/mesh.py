@@ -48,7 +48,7 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
             hint = "; JAX_NUM_CPU_DEVICES=N in the environment makes N of the processor"
         raise UsageError(
             f"mesh must have {bound} as many places as there are devices, which are {there}, got "
-            f"data {shape[0]} times frame {shape[1]}{hint}"
+            f"data {shape[0]} times frame {shape[1]}{hint}; mesh.data=null mesh.frame=1 takes them all"
         )
     if size == 1:
         return None

@@ -162,6 +162,20 @@ def test_a_task_that_cannot_be_built_is_one_message(config, capsys, monkeypatch,
     assert capsys.readouterr().err == "error: data.path: there is no data\n"
 
 
+def test_a_mesh_that_does_not_fit_is_told_before_data_are_made(
+    trained, config, capsys, monkeypatch, tmp_path
+):
+    def made(config):
+        raise ValueError("data are made")
+
+    monkeypatch.setattr(toy_task, "ENTRY", toy_task.ENTRY._replace(make=made))
+    commands = (["train", str(config), f"run={tmp_path}"], ["evaluate", str(trained)])
+    for mesh, told in (("mesh.data=999", "takes them all"), ("mesh.data=1", "data are made")):
+        for command in commands:
+            assert main([*command, mesh]) == 2
+            assert told in capsys.readouterr().err
+
+
 def test_a_diverged_run_is_code_three(config, capsys, tmp_path):
     # So large a step overflows float32 at once.
     arguments = [f"run={tmp_path}", "train.learning_rate=1.0e+38", "train.warmup_steps=0"]
