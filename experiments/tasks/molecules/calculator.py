@@ -145,9 +145,14 @@ class SymmetrizedCalculator(Calculator):
           dtype: what positions are handed over in.
 
         Raises:
-          UsageError: as above.
+          UsageError: as above, and if there are parameters for one that was exported.
         """
         if isinstance(potential, ExportedPotential):
+            if params is not None:
+                raise UsageError(
+                    "params must be left out with an exported potential, which has its own, got "
+                    f"{type(params).__name__}"
+                )
             made = cls(
                 potential,
                 species_of=potential.species_of,

@@ -119,6 +119,9 @@ def test_other_weights_are_another_potential(of_molecules):
     assert abs(other.get_potential_energy(atoms) - energy) > 1e-3 * abs(
         energy - FACTS.reference([6, 8])
     )
+    # Those of another run would otherwise be taken for used.
+    with pytest.raises(UsageError, match="params must be left out with an exported potential"):
+        SymmetrizedCalculator.of(potential, {"weight": np.ones(2)})
 
 
 def test_programs_that_this_jax_cannot_read_are_said_to_be_that(of_molecules):
