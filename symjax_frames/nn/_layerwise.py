@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -14,6 +13,7 @@ from symjax_frames.frames import pca_frame
 from symjax_frames.groups import signs
 from symjax_frames.nn._graph import CompleteGraph, OtherNodes, without_diagonal, without_padding
 from symjax_frames.nn._message import MessagePassing
+from symjax_frames.nn._motion import EXACT, Motion
 from symjax_frames.nn._sign_average import sign_average
 from symjax_frames.transforms import frame_average
 
@@ -50,7 +50,15 @@ class LayerwiseGNN(nnx.Module):
     Each layer is an unconstrained function of their coordinates, made equivariant by
     `frame_average` over a frame of the features of all nodes; the output moves the points by their
     velocities and by a mixture of the last features. Layers see no distances but those given as
-    edge features.
+    edge features, as in the paper.
+
+    With `moving`, points move from layer to layer, as those of a `PointGNN`. With $d = x_i - x_j$,
+    $r = \sqrt{|d|^2 + softening^2}$, the radial velocity $u = (v_i - v_j) \cdot d / r$ and edge
+    features $e$, a layer sees the invariants $[r, u, e, e / r, e u, e u / r]$ of each edge; its
+    features begin with a mixture of $[x_i, v_i, \sum_j e\, d / r, \sum_j e\, d / r^2]$ added; and
+    they move $v_i \leftarrow v_i + A h_i$, $x_i \leftarrow x_i + v_i / layers + B h_i$. So
+    interactions that depend on distances, such as forces between charges, need not be learnt from
+    those at the start.
 
     Args:
       dim: the number of axes of a point.
@@ -64,6 +72,8 @@ class LayerwiseGNN(nnx.Module):
         `group="O"` or `"SO"`: `pca_frame`, `robust_frame`, or a `functools.partial` of one, such as
         `functools.partial(robust_frame, max_elements=16)`. Over `pca_frame` itself the average is
         computed in closed form, for fewer products, to rounding as over any other function.
+      moving: whether each layer sees the points where the layers before have moved them.
+      softening: with `moving`, the length below which distances do not shrink further, positive.
       rngs: where the parameters are drawn from.
 
     Raises:
@@ -94,6 +104,8 @@ class LayerwiseGNN(nnx.Module):
         layers: int = 4,
         group: str = "E",
         frame: Callable[..., Frame] = pca_frame,
+        moving: bool = False,
+        softening: float = 0.01,
         rngs: nnx.Rngs,
     ):
         check_positive("dim", dim)
@@ -104,16 +116,21 @@ class LayerwiseGNN(nnx.Module):
         if group not in ("E", "SE"):
             raise ValueError(f"group must be 'E' or 'SE', got {group!r}")
         check_callable("frame", frame)
-        invariants = (node_features, edge_features)
+        if not softening > 0:
+            raise ValueError(f"softening must be a positive length, got {softening!r}")
+        invariants = (node_features, Motion.invariants(edge_features) if moving else edge_features)
         self.sizes = (dim, node_features, edge_features)
-        # Both act on vectors outside of any frame: products that accelerators round would not turn
-        # with them.
-        exact = {"use_bias": False, "precision": jax.lax.Precision.HIGHEST, "rngs": rngs}
-        self.lift = nnx.Linear(2, channels, **exact)
+        self.lift = nnx.Linear(2, channels, **EXACT, rngs=rngs)
         self.layers = nnx.List(
             [_Layer(channels, dim, invariants, hidden, rngs) for _ in range(layers)]
         )
-        self.lower = nnx.Linear(channels, 1, **exact)
+        if moving:
+            self.motions = nnx.List(
+                [Motion(channels, edge_features, softening, rngs=rngs) for _ in range(layers)]
+            )
+        else:
+            self.lower = nnx.Linear(channels, 1, **EXACT, rngs=rngs)
+        self.moving = moving
         # Features are differences of points: translations are gone, rotations are left to average.
         self.group = "O" if group == "E" else "SO"
         self.frame = frame
@@ -137,13 +154,32 @@ class LayerwiseGNN(nnx.Module):
         real = graph.mask[:, None]
         count = jnp.maximum(jnp.sum(graph.mask.astype(points.dtype)), 1)
         centroid = jnp.sum(points / count, axis=0, keepdims=True)
-        pair = jnp.stack([jnp.where(real, points - centroid, 0), velocities], axis=-1)
-        features = jnp.swapaxes(self.lift(pair), 1, 2)
+        centred = jnp.where(real, points - centroid, 0)
+        features = jnp.swapaxes(self.lift(jnp.stack([centred, velocities], axis=-1)), 1, 2)
         others, edges = OtherNodes(graph.mask), without_diagonal(edges)
+        if self.moving:
+            moved = self._moved(centred, velocities, features, nodes, edges, others)
+            return jnp.where(real, centroid + moved, 0)
         for layer in self.layers:
             features = self._average(layer, features, nodes, edges, others)
         change = self.lower(jnp.swapaxes(features, 1, 2))[..., 0]
         return jnp.where(real, points + velocities + change, 0)
+
+    def _moved(
+        self,
+        points: Float[Array, "nodes dim"],
+        velocities: Float[Array, "nodes dim"],
+        features: Float[Array, "nodes channels dim"],
+        nodes: Float[Array, "nodes node_features"],
+        edges: Float[Array, "others nodes edge_features"],
+        graph: OtherNodes,
+    ) -> Float[Array, "nodes dim"]:
+        """The centred points after all layers, each of which moves them."""
+        for layer, motion in zip(self.layers, self.motions, strict=True):
+            invariants, mixed = motion.seen(points, velocities, edges, graph)
+            features = self._average(layer, features + mixed, nodes, invariants, graph)
+            points, velocities = motion.moved(points, velocities, features, 1 / len(self.layers))
+        return points
 
     def _average(
         self, layer: _Layer, features: Array, nodes: Array, edges: Array, graph: OtherNodes

@@ -13,7 +13,8 @@ from tests.helpers.clouds import draw_cloud
 NODE_FEATURES, EDGE_FEATURES, HIDDEN = 2, 1, 8
 BOTH_FORMS = ["MessagePassing", "PointGNN", "EGNN"]
 FORMS = [(name, form) for name in BOTH_FORMS for form in ("dense", "packed")]
-FORMS += [("LayerwiseGNN", "dense")]
+MOVING = "LayerwiseGNN, moving"
+FORMS += [("LayerwiseGNN", "dense"), (MOVING, "dense")]
 # Epsilons of rounding: sums of a few dozen terms in another order, in a network four maps deep.
 FEW = 200
 
@@ -48,6 +49,9 @@ def draw_network(name, seed, dim=3, dtype=np.float32, layers=2, **options):
                 return nn.EGNN(*features, layers=layers, **sizes)
             case "LayerwiseGNN":
                 return nn.LayerwiseGNN(dim, *features, channels=4, layers=layers, **sizes)
+            case "LayerwiseGNN, moving":
+                sizes |= {"channels": 4, "layers": layers, "moving": True}
+                return nn.LayerwiseGNN(dim, *features, **sizes)
 
     # Drawn with NumPy: compiling the initialisers would take longer than many of the tests.
     leaves, tree = jax.tree.flatten(nnx.eval_shape(build))

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from experiments.config.choices import GroupName, RegressionLoss
-from experiments.config.rules import Rule
+from experiments.config.rules import ReadWith, Rule
 from experiments.config.sections import Config, Count, DataConfig, Seed, TrainConfig
 from experiments.config.symmetry import FrameModelConfig
 
@@ -46,6 +46,13 @@ class NBodyModelConfig(FrameModelConfig):
     """Number of message-passing layers."""
     group: GroupName = "E"
     """The group that the frame, or the layers of `layerwise_gnn`, are equivariant to."""
+    moving: bool = False
+    """Whether the points move from layer to layer of `layerwise_gnn`, as those of `gnn` do."""
+
+    read_with: ClassVar[ReadWith] = {
+        **FrameModelConfig.read_with,
+        "moving": {"backbone": ["layerwise_gnn"]},
+    }
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *FrameModelConfig.rules,
@@ -64,7 +71,8 @@ class NBodyModelConfig(FrameModelConfig):
     @property
     def description(self) -> str:
         """The model in a few words."""
-        return ", ".join([self.backbone, *self.frame_words])
+        moving = ["moving points"] if self.moving else []
+        return ", ".join([self.backbone, *moving, *self.frame_words])
 
 
 class NBodyTrainConfig(TrainConfig):

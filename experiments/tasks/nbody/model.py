@@ -38,7 +38,14 @@ class Network(nnx.Module):
                 self.backbone = nn.EGNN(0, 1, hidden=hidden, layers=layers, rngs=rngs)
             case "layerwise_gnn":
                 self.backbone = nn.LayerwiseGNN(
-                    3, 0, 2, hidden=hidden, layers=layers, group=config.group, rngs=rngs
+                    3,
+                    0,
+                    1 if config.moving else 2,
+                    hidden=hidden,
+                    layers=layers,
+                    group=config.group,
+                    moving=config.moving,
+                    rngs=rngs,
                 )
             case "linear":
                 self.backbone = _Linear()
@@ -54,7 +61,7 @@ class Network(nnx.Module):
         products = (charge[:, None] * charge[None, :])[..., None]
         graph = nn.CompleteGraph(jnp.ones(count, bool))
         nodes = jnp.zeros((count, 0), position.dtype)
-        if isinstance(self.backbone, nn.LayerwiseGNN):
+        if isinstance(self.backbone, nn.LayerwiseGNN) and not self.backbone.moving:
             # Its layers see features, not points: the distances are given as edge features.
             difference = position[:, None] - position[None, :]
             squared = jnp.sum(difference**2, axis=-1, keepdims=True)

@@ -114,7 +114,7 @@ def value_and_derivatives(network, inputs, graph):
 def test_padding_and_degenerate_inputs_do_no_harm(name, form):
     """One program for all cases: padding changes not one bit, and no derivative becomes a NaN."""
     # The plane is enough for the frames of LayerwiseGNN, which take the longest to compile.
-    size, dim = 5, 2 if name == "LayerwiseGNN" else 3
+    size, dim = 5, 2 if name.startswith("LayerwiseGNN") else 3
     network, inputs = draw_network(name, 0, dim, layers=1), draw_inputs(0, size, dim)
 
     def evaluate(inputs, mask):

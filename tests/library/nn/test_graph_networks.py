@@ -118,6 +118,7 @@ RNGS = nnx.Rngs(0)
         (lambda: nn.LayerwiseGNN(3, 1, 1, channels=0, rngs=RNGS), "channels must be a positive"),
         (lambda: nn.LayerwiseGNN(3, 1, 1, hidden=0, rngs=RNGS), "hidden must be a positive"),
         (lambda: nn.LayerwiseGNN(3, 1, 1, layers=0, rngs=RNGS), "layers must be a positive"),
+        (lambda: nn.LayerwiseGNN(3, 1, 1, softening=0, rngs=RNGS), "softening must be a positive"),
         (
             lambda: nn.LayerwiseGNN(3, 1, 1, group="O", rngs=RNGS),
             "group must be 'E' or 'SE', got 'O'",

@@ -11,6 +11,7 @@ from symjax_frames import nn
 from symjax_frames.testing import hard_clouds
 from tests.helpers.clouds import Motions, draw_motions
 from tests.helpers.networks import (
+    MOVING,
     apply,
     complete,
     draw_inputs,
@@ -124,19 +125,25 @@ def test_egnn_is_equivariant_by_construction(dim, dtype):
 
 
 @pytest.mark.parametrize(
-    ("dim", "group", "dtype"),
-    [(3, "E", np.float32), pytest.param(2, "SE", np.float64, marks=pytest.mark.fast)],
+    ("name", "dim", "group", "dtype"),
+    [
+        ("LayerwiseGNN", 3, "E", np.float32),
+        pytest.param("LayerwiseGNN", 2, "SE", np.float64, marks=pytest.mark.fast),
+        (MOVING, 2, "E", np.float64),
+        (MOVING, 2, "SE", np.float64),
+    ],
 )
-def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
-    network = draw_network("LayerwiseGNN", 0, dim, dtype, layers=1, group=group)
+def test_layerwise_gnn_is_equivariant_by_its_averages(name, dim, group, dtype):
+    network = draw_network(name, 0, dim, dtype, 2 if name == MOVING else 1, group=group)
     inputs = draw_inputs(0, 5, dim, dtype)
+    edges = np.ones((5, 5, network.layers[0].exchange.edge.in_features), dtype)
     features = np.random.default_rng(0).normal(size=(5, 4, dim)).astype(dtype)
     linear = draw_motions("O", dim, 1).linear[0].astype(dtype)
 
     @jax.jit
     @jax.vmap
     def layer(features):
-        return network.layers[0](features, *map(jnp.asarray, inputs[2:]), complete(5))
+        return network.layers[0](features, *map(jnp.asarray, (inputs.nodes, edges)), complete(5))
 
     with promotion(dtype):
         errors = violations(
@@ -145,6 +152,28 @@ def test_layerwise_gnn_is_equivariant_by_its_averages(dim, group, dtype):
         here, there = layer(np.stack([features, features @ linear.T]))
     check_group(errors["whole"], group, dtype)
     assert relative(there, here @ linear.T) > 1e-2
+
+
+def test_moving_points_follow_their_formula():
+    inputs, network = draw_inputs(0, 4, 2, np.float64), draw_network(MOVING, 0, 2, np.float64, 1)
+    # A layer that changes no features, after which the points move by what it has seen of them.
+    update = network.layers[0].exchange.update
+    update.kernel, update.bias = jax.tree.map(np.zeros_like, (update.kernel, update.bias))
+    with promotion(np.float64):
+        moved = jax.jit(apply)(network, inputs, complete(4))
+
+    points, velocities = inputs.points - inputs.points.mean(axis=0), inputs.velocities
+    difference = points[:, None] - points[None]
+    distance = np.sqrt(np.sum(difference**2, axis=-1, keepdims=True) + 0.01**2)
+    edges = inputs.edges * (1 - np.eye(4))[..., None]
+    pulls = [np.sum(edges * difference / distance**power, axis=1) for power in (1, 2)]
+    lift, (motion,) = np.asarray(network.lift.kernel[...]), network.motions
+    mix, move = (np.asarray(linear.kernel[...]) for linear in (motion.mix, motion.move))
+    features = np.stack([points, velocities], axis=-1) @ lift
+    features = features + np.stack([points, velocities, *pulls], axis=-1) @ mix
+    kick, drift = np.moveaxis(features @ move, -1, 0)
+    np.testing.assert_allclose(moved, inputs.points + velocities + kick + drift, rtol=1e-12)
+    assert relative(np.asarray(moved), inputs.points + velocities + drift) > 1e-2
 
 
 def test_signs_in_closed_form_equal_the_average_over_the_elements():
