@@ -40,7 +40,7 @@ class Network(nnx.Module):
                 self.backbone = nn.LayerwiseGNN(
                     3,
                     0,
-                    1 if config.moving else 2,
+                    2,
                     hidden=hidden,
                     layers=layers,
                     group=config.group,
@@ -61,7 +61,7 @@ class Network(nnx.Module):
         products = (charge[:, None] * charge[None, :])[..., None]
         graph = nn.CompleteGraph(jnp.ones(count, bool))
         nodes = jnp.zeros((count, 0), position.dtype)
-        if isinstance(self.backbone, nn.LayerwiseGNN) and not self.backbone.moving:
+        if isinstance(self.backbone, nn.LayerwiseGNN):
             # Its layers see features, not points: the distances are given as edge features.
             difference = position[:, None] - position[None, :]
             squared = jnp.sum(difference**2, axis=-1, keepdims=True)
