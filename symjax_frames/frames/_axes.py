@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symjax_frames.frames._smooth import squared_lengths
-from symjax_frames.frames._unrolled import dot, repeated, settled
+from symjax_frames._unrolled import dot, repeated, settled
 
 
 def _product(left: Array, right: Array) -> Array:

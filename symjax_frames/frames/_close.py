@@ -67,7 +67,10 @@ def close(
     if group.dim != dim:
         raise ValueError(f"group {group} acts in {group.dim} dimensions, the frame has {dim}")
     steps = jnp.asarray(matrices, linear.dtype).reshape(1, order, *[1] * len(graphs), dim, dim)
-    product = multiply(linear[:, None], steps)
+    if (matrices * np.eye(dim) == matrices).all():
+        product = linear[:, None] * jnp.diagonal(steps, axis1=-2, axis2=-1)[..., None, :]
+    else:
+        product = multiply(linear[:, None], steps)
     elements = Isometry(
         product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)
     )

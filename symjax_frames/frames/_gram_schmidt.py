@@ -19,7 +19,7 @@ from symjax_frames.frames._closure import cosets_of
 from symjax_frames.frames._ranks import Ranking
 from symjax_frames.frames._select import assign, pick, split
 from symjax_frames.frames._smooth import inverse, smooth_step, squared_lengths, steep_step
-from symjax_frames.frames._unrolled import dot, settled
+from symjax_frames._unrolled import dot, settled
 from symjax_frames.groups import Group
 
 _FLAT = 0.05

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from symjax_frames._matrices import at_least_float32
+from symjax_frames._unrolled import copies, largest, settled, total
 from symjax_frames.frames._checks import GroupName
 from symjax_frames.linalg import power_of_two
 
@@ -42,12 +43,13 @@ class Reduction(NamedTuple):
     spread: Callable[[Array], Array]
 
 
-WHOLE = Reduction(
-    total=lambda rows: jnp.sum(rows, axis=0),
-    largest=lambda rows: jnp.max(rows, axis=0),
-    spread=lambda value: value[None],
-)
-"""All rows are one cloud."""
+def one_cloud(count: int) -> Reduction:
+    """All of `count` rows are one cloud."""
+    return Reduction(
+        total=lambda rows: total(rows, 0),
+        largest=lambda rows: largest(rows, 0),
+        spread=lambda value: copies(value, count, 0),
+    )
 
 
 def by_segment(segment_ids: Int[Array, " nodes"], num_segments: int) -> Reduction:
@@ -64,13 +66,15 @@ def moments_of(
     points: Float[Array, "points dim"],
     mask: Array | None,
     group: GroupName,
-    clouds: Reduction = WHOLE,
+    clouds: Reduction | None = None,
 ) -> Moments:
     """The moments of one cloud, or of all clouds of a packed batch, without the padding.
 
     They have at least 32 bits: frames of coordinates of 16 bits are as exact as those of others.
     """
     points = at_least_float32(points)
+    num_points, dim = points.shape
+    clouds = one_cloud(num_points) if clouds is None else clouds
     real = jnp.ones(points.shape[:1], bool) if mask is None else mask
     row = real[:, None]
     count = jnp.maximum(clouds.total(real.astype(points.dtype)), 1)
@@ -78,11 +82,12 @@ def moments_of(
     centroid = clouds.total(kept / clouds.spread(count)[:, None])
     if group in ("O", "SO"):
         centroid = jnp.zeros_like(centroid)
+    centroid = settled(centroid)
     arms = jnp.where(row, points - clouds.spread(centroid), 0)
     # The axes do not depend on the size of the cloud; its square could overflow.
-    scale = power_of_two(clouds.largest(jnp.max(jnp.abs(arms), axis=1)))
+    scale = power_of_two(clouds.largest(largest(jnp.abs(jax.lax.stop_gradient(arms)), 1)))
     arms = arms / clouds.spread(scale)[:, None]
-    covariance = clouds.total(arms[:, :, None] * arms[:, None, :])
+    covariance = settled(clouds.total(copies(arms, dim, 2) * copies(arms, dim, 1)))
     return Moments(centroid, covariance, arms, scale)
 
 

@@ -14,7 +14,7 @@ from symjax_frames.frames._moments import moments_of, rounding_floor
 from symjax_frames.frames._overflow import OnOverflow, check_on_overflow, robust_weights
 from symjax_frames.frames._ranks import ranking_of_crowd
 from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
-from symjax_frames.frames._unrolled import total
+from symjax_frames._unrolled import total
 from symjax_frames.linalg import power_of_two
 
 

@@ -11,7 +11,7 @@ from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax_frames._checks import is_integer
-from symjax_frames.frames._unrolled import copies, is_short, settled
+from symjax_frames._unrolled import copies, is_short, settled
 
 _PLACES = 20
 """Bits of a place where their number is not known: for a million points."""

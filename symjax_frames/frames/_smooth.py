@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from symjax_frames.frames._unrolled import dot
+from symjax_frames._unrolled import dot
 
 _SHARPNESS = 8
 """Exponent of the smooth maximum times the width of the step: so sharp that few points share it."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symjax_frames._matrices import at_least_float32, multiply
+from symjax_frames._unrolled import largest, settled
 from symjax_frames.linalg._closed_form import eigh_2x2, eigh_3x3
 from symjax_frames.linalg._safe import power_of_two
 
@@ -101,7 +102,8 @@ def eigh(
 def _at_any_scale(matrix: Float[Array, "*batch dim dim"]) -> tuple[Array, Array]:
     """`eigh` of a matrix that is not symmetric to the bit, of any size and of few digits too."""
     given, matrix = matrix.dtype, at_least_float32(matrix)
-    scale = power_of_two(jnp.max(jnp.abs(matrix), axis=(-2, -1)))[..., None]
+    sizes = jnp.abs(jax.lax.stop_gradient(matrix))
+    scale = settled(power_of_two(largest(largest(sizes, -1), -1)))[..., None]
     scaled = matrix / scale[..., None]
     values, vectors = _decompose((scaled + jnp.swapaxes(scaled, -1, -2)) / 2)
     return (scale * values).astype(given), vectors.astype(given)
