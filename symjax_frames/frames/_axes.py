@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from symjax_frames.frames._smooth import squared_lengths
 from symjax_frames._unrolled import dot, repeated, settled
+from symjax_frames.frames._smooth import squared_lengths
 
 
 def _product(left: Array, right: Array) -> Array:

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from symjax_frames._unrolled import copies, dot, settled
 from symjax_frames.frames._axes import squared_areas
 from symjax_frames.frames._ranks import Ranking
 from symjax_frames.frames._select import few, largest, ordering_keys, pick, total_before
 from symjax_frames.frames._smooth import inverse, smooth_maximum, steep_step
-from symjax_frames._unrolled import copies, dot, settled
 
 _constant = jax.lax.stop_gradient
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from symjax_frames.frames._smooth import inverse
 from symjax_frames._unrolled import settled
+from symjax_frames.frames._smooth import inverse
 from symjax_frames.groups import Group
 
 

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from symjax_frames._unrolled import dot, settled
 from symjax_frames.frames._axes import orthonormal, squared_areas
 from symjax_frames.frames._choices import choose_heads, choose_tails
 from symjax_frames.frames._closure import cosets_of
 from symjax_frames.frames._ranks import Ranking
 from symjax_frames.frames._select import assign, pick, split
 from symjax_frames.frames._smooth import inverse, smooth_step, squared_lengths, steep_step
-from symjax_frames._unrolled import dot, settled
 from symjax_frames.groups import Group
 
 _FLAT = 0.05

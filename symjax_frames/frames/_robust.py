@@ -8,13 +8,13 @@ from symjax_frames._checks import check_cloud, describe, is_integer
 from symjax_frames._matrices import at_least_float32
 from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
+from symjax_frames._unrolled import total
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._gram_schmidt import Bases, make_bases
 from symjax_frames.frames._moments import moments_of, rounding_floor
 from symjax_frames.frames._overflow import OnOverflow, check_on_overflow, robust_weights
 from symjax_frames.frames._ranks import ranking_of_crowd
 from symjax_frames.frames._robust_options import Closure, RobustGroup, check_options
-from symjax_frames._unrolled import total
 from symjax_frames.linalg import power_of_two
 
 
