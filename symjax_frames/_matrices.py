@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
+from symjax_frames._unrolled import repeated, total
+
 
 def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`x` itself, or in float32 if it has 16 bits, which LAPACK does not know."""
@@ -24,8 +26,9 @@ def apply(
     dim = linear.shape[-1]
     if dim > 3:
         return jnp.einsum("ij,...j->...i", linear, x, precision=Precision.HIGHEST)
-    rows = [[linear[i, j] * x[..., j] for j in range(dim)] for i in range(dim)]
-    return jnp.stack([sum(terms[1:], terms[0]) for terms in rows], axis=-1)
+    for axis, size in enumerate(x.shape[:-1]):
+        linear = repeated(linear, size, axis)
+    return total(linear * repeated(x, dim, x.ndim - 1), x.ndim)
 
 
 @jax.jit
@@ -36,8 +39,8 @@ def multiply(
     dim = left.shape[-1]
     if dim > 3:
         return jnp.einsum("...ij,...jk->...ik", left, right, precision=Precision.HIGHEST)
-    terms = [left[..., :, j, None] * right[..., j, None, :] for j in range(dim)]
-    return sum(terms[1:], terms[0])
+    products = repeated(left, dim, left.ndim) * repeated(right, dim, right.ndim - 2)
+    return total(products, products.ndim - 2)
 
 
 @jax.jit

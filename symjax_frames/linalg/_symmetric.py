@@ -50,8 +50,8 @@ def _decompose_jvp(
     rotated = multiply(jnp.swapaxes(vectors, -1, -2), multiply(tangents[0], vectors))
     gaps = values[..., None, :] - values[..., :, None]
     # Entries are of order one, so 1 bounds the largest eigenvalue from below unless all are zero.
-    largest = jnp.maximum(jnp.max(jnp.abs(values), axis=-1), jnp.ones_like(values[..., 0]))
-    noise = jnp.finfo(values.dtype).eps * jax.lax.stop_gradient(largest)[..., None, None]
+    size = largest(jnp.abs(jax.lax.stop_gradient(values)), -1)
+    noise = jnp.finfo(values.dtype).eps * jnp.maximum(size, 1)[..., None, None]
     change = multiply(vectors, _inverse(gaps, noise * jnp.ones_like(gaps)) * rotated)
     return (values, vectors), (jnp.diagonal(rotated, axis1=-2, axis2=-1), change)
 
