@@ -12,6 +12,7 @@ from symjax_frames._checks import check_cloud
 from symjax_frames._matrices import apply, at_least_float32
 from symjax_frames._sharding import on_own_mesh
 from symjax_frames._types import Frame
+from symjax_frames._unrolled import settled, total
 from symjax_frames.elements import Isometry
 from symjax_frames.frames._checks import GroupName, check_group_name
 from symjax_frames.frames._close import close
@@ -168,10 +169,10 @@ def _third_moments(
     if mask is not None:
         sizes = jnp.where(mask[:, None], sizes, 0)
     # No less than the square of the longest arm, and finite where all points are equal and large.
-    square = jnp.maximum(jnp.sum(jnp.minimum(sizes, 1 / eps) ** 2), 9)
+    square = jnp.maximum(total(total(jnp.minimum(sizes, 1 / eps) ** 2, 0), 0), 9)
     noise = 256 * eps * jnp.sqrt(jax.lax.stop_gradient(square))
-    along = apply(axes.T, moments.arms) / noise
-    second, third = jnp.sum(along**2, axis=0), jnp.sum(along**3, axis=0)
+    along = settled(apply(axes.T, moments.arms) / noise)
+    second, third = total(along**2, 0), total(along**3, 0)
     return third * jax.lax.rsqrt(1 + second**3)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from symjax_frames._checks import check_callable
 from symjax_frames._matrices import multiply
 from symjax_frames._types import Frame
+from symjax_frames._unrolled import copies
 from symjax_frames._wrapping import named_after
 from symjax_frames.elements import Isometry
 from symjax_frames.groups import Group, right_cosets
@@ -66,14 +67,13 @@ def close(
     order = len(matrices)
     if group.dim != dim:
         raise ValueError(f"group {group} acts in {group.dim} dimensions, the frame has {dim}")
+    linear, shift = copies(linear, order, 1), copies(shift, order, 1)
     steps = jnp.asarray(matrices, linear.dtype).reshape(1, order, *[1] * len(graphs), dim, dim)
     if (matrices * np.eye(dim) == matrices).all():
-        product = linear[:, None] * jnp.diagonal(steps, axis1=-2, axis2=-1)[..., None, :]
+        linear = linear * jnp.diagonal(steps, axis1=-2, axis2=-1)[..., None, :]
     else:
-        product = multiply(linear[:, None], steps)
-    elements = Isometry(
-        product.reshape(count * order, *graphs, dim, dim), jnp.repeat(shift, order, axis=0)
-    )
+        linear = multiply(linear, steps)
+    elements = Isometry(*(x.reshape(count * order, *x.shape[2:]) for x in (linear, shift)))
     # A rule of quadrature stays one.
     return frame._replace(
         elements=elements, weights=jnp.repeat(frame.weights / order, order, axis=0)

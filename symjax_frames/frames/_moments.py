@@ -85,7 +85,7 @@ def moments_of(
     centroid = settled(centroid)
     arms = jnp.where(row, points - clouds.spread(centroid), 0)
     # The axes do not depend on the size of the cloud; its square could overflow.
-    scale = power_of_two(clouds.largest(largest(jnp.abs(jax.lax.stop_gradient(arms)), 1)))
+    scale = power_of_two(largest(clouds.largest(jnp.abs(jax.lax.stop_gradient(arms))), -1))
     arms = arms / clouds.spread(scale)[:, None]
     covariance = settled(clouds.total(copies(arms, dim, 2) * copies(arms, dim, 1)))
     return Moments(centroid, covariance, arms, scale)
