@@ -21,6 +21,7 @@ def is_short(count: int) -> bool:
     return is_integer(count) and count <= SHORT
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def total(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     """The sum along an axis."""
     if not is_short(x.shape[axis]):
@@ -30,6 +31,11 @@ def total(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
 
 def _terms(x: Array, axis: int) -> list[Array]:
     return [jnp.squeeze(part, axis) for part in jax.lax.split(x, [1] * x.shape[axis], axis)]
+
+
+@total.defjvp
+def _total_tangent(axis: int, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return total(*primals, axis), jnp.sum(tangents[0], axis=axis)
 
 
 def largest(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
