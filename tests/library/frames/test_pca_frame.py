@@ -156,6 +156,27 @@ def test_axes_do_not_depend_on_the_unit_of_length():
     np.testing.assert_allclose(gaps, np.full(4, 0.2), atol=1e-5)
 
 
+def test_sums_over_the_points_of_small_clouds_are_written_out():
+    """Reductions of a few numbers and padded slices are slow loops on CPU."""
+
+    def project(cloud):
+        elements = sf.pca_frame(cloud).elements
+        return jax.vmap(lambda element: sf.points.pull(element, cloud))(elements)
+
+    def derivative(cloud, change):
+        return jax.vjp(project, cloud)[1](change)
+
+    def count(operation, function, num_points, *shapes):
+        arrays = [jnp.ones((2, *shape, num_points, 3)) for shape in shapes]
+        text = jax.jit(jax.vmap(function)).lower(*arrays).as_text()
+        return text.count(f"stablehlo.{operation}")
+
+    assert count("reduce(", project, 16, ()) == 0
+    assert count("reduce(", project, 17, ()) > 0
+    assert count("pad", derivative, 5, (), (8,)) == 0
+    assert count("pad", jax.grad(lambda cloud: jnp.sum(project(cloud)[0, 0])), 5, ()) > 0
+
+
 @pytest.mark.parametrize("dim", [2, 3, 5])
 def test_spectral_gap_is_the_stated_one(dim):
     x = draw_cloud(0, 8, dim, gap=0.15)
