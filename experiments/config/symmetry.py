@@ -1,7 +1,7 @@
 """The keys of a configuration that say what a network is averaged over."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -46,6 +46,9 @@ class FrameModelConfig(ModelConfig):
     threshold: Annotated[float, Field(gt=0, le=0.99)] = 0.9
     """Squared length, relative to the longest, at which a point begins to count in a robust frame.
     A lower one makes the model smoother and takes more elements."""
+    training_threshold: Annotated[float, Field(gt=0, le=0.99)] | None = None
+    """The threshold while elements are drawn in training, or null for the same: with a lower one the
+    network sees more orientations than it is averaged over."""
     quadrature_degree: Annotated[int, Field(ge=0, le=15)] = 5
     """Degree of the quadrature, which is exact for a network of that degree alone."""
     training_average: TrainingAverage = "full"
@@ -65,6 +68,7 @@ class FrameModelConfig(ModelConfig):
         "max_elements": {"frame": ["robust", "local"]},
         "capacity": {"frame": ["robust", "local"]},
         "threshold": {"frame": ["robust", "local"]},
+        "training_threshold": {"frame": ["robust", "local"], "training_average": ["sampled"]},
         "quadrature_degree": {"frame": ["quadrature"]},
         "training_average": {"frame": ["pca", "robust", "quadrature", "local"]},
         "num_samples": {
@@ -105,6 +109,16 @@ class FrameModelConfig(ModelConfig):
         if isinstance(values.get("choices"), int) and "capacity" not in values:
             values["capacity"] = [values.pop("choices")] * 2
         return values
+
+    @property
+    def in_training(self) -> Self:
+        """The same model with the frame that elements are drawn from in training."""
+        threshold = self.training_threshold or self.threshold
+        return self.model_copy(update={"threshold": threshold, "training_threshold": None})
+
+    def models_of(self, split: str) -> list[Self]:
+        """The models that see a split, the training set also `in_training`."""
+        return list(dict.fromkeys([self, self.in_training] if split == "train" else [self]))
 
     @property
     def frame_words(self) -> list[str]:

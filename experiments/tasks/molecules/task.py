@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 import symjax_frames as sf
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
-from experiments.tasks.molecules.config import MoleculesConfig
+from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.crystals import (
     first_atoms,
     inputs_of,
@@ -27,7 +27,7 @@ from experiments.tasks.molecules.diagnostics import consistency_errors, net_torq
 from experiments.tasks.molecules.energies import with_gradient
 from experiments.tasks.molecules.local_potential import make_potential
 from experiments.tasks.molecules.parts import in_parts
-from experiments.tasks.molecules.potential import EnergiesAndSpreads
+from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential
 from experiments.tasks.molecules.quantities import QUANTITIES, UNITS_OF_ROOTS, main_quantity
 from experiments.tasks.molecules.strain import Derivatives, derivatives_of, volumes
 from experiments.training.task import Audited, Batch, Picture, Task
@@ -67,9 +67,7 @@ class MoleculesTask(Task):
         self.splits, self.set_facts = load_molecules(**config.data.model_dump())
         if "cell" in self.splits["train"]:
             self.splits = with_neighbours(self.splits, config.model)
-        self.potential = make_potential(
-            config.model, self.set_facts, config.data.targets, config.train.precision
-        )
+        self.potential = self._potential(config.model)
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric
@@ -80,6 +78,10 @@ class MoleculesTask(Task):
         # Compiled once for the parameters of all seeds.
         self.predict_in_turn = jax.jit(self._predict_in_turn)
         self._room = jax.jit(lambda batch: jax.vmap(self.potential.room)(*inputs_of(batch)))
+
+    def _potential(self, model: MoleculesModelConfig) -> Potential:
+        facts, config = self.set_facts, self.config
+        return make_potential(model, facts, config.data.targets, config.train.precision)
 
     def facts(self) -> dict[str, Any]:
         """The elements, their energies and the scale of the training set."""
@@ -99,7 +101,8 @@ class MoleculesTask(Task):
             formula = Formula.from_list([chemical_symbols[n] for n in numbers[species[index]] if n])
             return f"{split} molecule {index} ({formula.format('hill')})"
 
-        self.potential.refuse_overflows(label, *inputs_of(examples))
+        for model in self.config.model.models_of(split):
+            self._potential(model).refuse_overflows(label, *inputs_of(examples))
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " molecules"]
@@ -129,7 +132,8 @@ class MoleculesTask(Task):
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " molecules"]
     ) -> Float[Array, " molecules"]:
         settings, scale = self.config.train, self.set_facts.scale
-        model = functools.partial(self.potential.trained_batch(params), keys)
+        trained = self._potential(self.config.model.in_training).trained_batch(params)
+        model = functools.partial(trained, keys)
         real = batch["species"] > 0
 
         def penalty(errors: Float[Array, "... components"]) -> Float[Array, "..."]:

@@ -71,13 +71,14 @@ class NBody(Task):
     def check_room(self, split: str) -> None:
         """Refuses systems whose robust frame has no room for its elements."""
         positions = self.splits[split]["position"]
-        refuse_overflows(self.config.model, lambda index: f"{split} system {index}", positions)
+        for model in self.config.model.models_of(split):
+            refuse_overflows(model, lambda index: f"{split} system {index}", positions)
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]
     ) -> Float[Array, " examples"]:
         """The mean absolute or squared error over the coordinates of each system."""
-        model = jax.vmap(trained(self.network(params), self.config.model))
+        model = jax.vmap(trained(self.network(params), self.config.model.in_training))
         error = model(keys, *_inputs(batch)) - batch["target"]
         return jnp.mean(jnp.abs(error) if self.config.train.loss == "l1" else error**2, axis=(1, 2))
 

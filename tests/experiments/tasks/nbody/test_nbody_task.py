@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
+from experiments.errors import UsageError
 from experiments.tasks.nbody.config import NBodyConfig
 from experiments.tasks.nbody.model import ACTIONS
 from experiments.tasks.nbody.task import NBody
@@ -22,6 +23,13 @@ MODELS = {
     "egnn": {"backbone": "egnn"},
     "layerwise": {"backbone": "layerwise_gnn"},
     "linear": {"backbone": "linear"},
+}
+ROBUST = {"frame": "robust", "training_average": "sampled"}
+WIDER = {
+    "narrow": ROBUST | {"threshold": 0.9},
+    "both": ROBUST | {"threshold": 0.9, "training_threshold": 0.1},
+    "wide": ROBUST | {"threshold": 0.1},
+    "short": ROBUST | {"threshold": 0.9, "training_threshold": 0.1, "max_elements": 8},
 }
 
 
@@ -40,7 +48,7 @@ def make(tmp_path_factory):
                 task="nbody",
                 run="unused",
                 data={"path": str(path), **counts},
-                model=sizes | MODELS[name],
+                model=sizes | (MODELS | WIDER)[name],
                 train={"epochs": 1, "batch_size": 6, "loss": "l1"},
             )
         )
@@ -101,6 +109,26 @@ def test_sampled_training_draws_from_the_key(make):
         params, batch = generic(task), first(task, "train")
         losses = {float(task.slope(params, batch, jax.random.key(seed))[0]) for seed in range(4)}
         assert len(losses) == count
+
+
+def test_training_draws_from_the_wider_frame(make, keys):
+    key = next(keys)
+    losses, errors = {}, {}
+    for name in ("narrow", "both", "wide"):
+        task = make(name)
+        params, batch = generic(task), first(task, "train")
+        losses[name] = jax.jit(task.loss)(params, batch, key)
+        if name != "wide":
+            errors[name] = jax.jit(task.evaluate)(params, batch)["mse"]
+    assert losses["both"] == losses["wide"] != losses["narrow"]
+    np.testing.assert_array_equal(errors["both"], errors["narrow"])
+
+
+def test_examples_must_fit_into_the_wider_frame_only_to_train(make):
+    task = make("short")
+    task.check_room("test")
+    with pytest.raises(UsageError, match="max_elements: must have room"):
+        task.check_room("train")
 
 
 def test_report_draws_predictions_and_frames(make, monkeypatch, tmp_path):
