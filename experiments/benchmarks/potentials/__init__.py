@@ -81,7 +81,7 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, dict[str
     """
     models = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in MODELS:
+        for name in options.models:
             console.print(f"compiling {name}", highlight=False)
             try:
                 models[name] = prepared(name, Path(folder), options)
@@ -100,8 +100,14 @@ def tables(results: Mapping[str, Mapping[str, Any]], batches: Sequence[int]) -> 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = make_parser(__doc__)
+    parser.add_argument(
+        "--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="those to compare"
+    )
     parser.add_argument("--batches", type=positive, nargs="+", default=[5, 32], help="in training")
     parser.add_argument("--molecules", type=positive, default=100, help="evaluated at a time")
+    parser.add_argument(
+        "--rattle", type=float, default=0.0, help="of atoms at the start of dynamics, in angstrom"
+    )
     parser.add_argument("--hidden", type=positive, default=64, help="width of the networks")
     parser.add_argument("--layers", type=positive, default=4, help="their layers")
     parser.add_argument("--e3x-hidden", type=positive, default=32, help="width of e3x")

@@ -24,13 +24,20 @@ from experiments.training.task import Batch
 
 BASELINE = "e3x"
 _SAMPLED = {"frame": "pca", "training_average": "sampled"}
-_ROBUST = {"frame": "robust", "max_elements": 20, "threshold": 0.5, "training_average": "sampled"}
+_ROBUST = {
+    "frame": "robust",
+    "max_elements": 20,
+    "threshold": 0.75,
+    "training_threshold": 0.25,
+    "training_average": "sampled",
+}
 _LOCAL = {"frame": "local", "max_elements": 96, "threshold": 0.5, "training_average": "sampled"}
 _MESSAGES = {"backbone": "message_passing", "degree": 1}
 # As in the configurations of ethanol, where there is one.
 MODELS: dict[str, dict[str, Any]] = {
     "message passing, PCA, sampled": _MESSAGES | _SAMPLED,
     "message passing, robust, sampled": _MESSAGES | _ROBUST,
+    "message passing, robust without reflections, sampled": _MESSAGES | _ROBUST | {"group": "SE"},
     "message passing, local, sampled": _MESSAGES | {"cutoff": 4.0} | _LOCAL,
     "message passing, PCA, full": _MESSAGES | {"frame": "pca"},
     "message passing, augmented": _MESSAGES | {"augmentation": "reflections"},
@@ -73,7 +80,8 @@ def prepared(name: str, folder: Path, options: argparse.Namespace) -> Model:
     Args:
       name: a key of `MODELS`.
       folder: for the data that it is trained on.
-      options: sizes of the networks, `batches` in training and `molecules` in evaluation.
+      options: sizes of the networks, `batches` in training, `molecules` in evaluation and `rattle`,
+        how far atoms are from their places at the start of dynamics.
 
     Raises:
       UsageError: a package that the model needs is not installed.
@@ -89,7 +97,7 @@ def prepared(name: str, folder: Path, options: argparse.Namespace) -> Model:
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
     test = {key: jnp.asarray(array) for key, array in task.splits["test"].items()}
     calls["evaluation"] = prepare(task.predict, params, test)[0], options.molecules
-    calls["dynamics"] = functools.partial(_motion(task, params).run, STEPS), STEPS
+    calls["dynamics"] = functools.partial(_motion(task, params, options.rattle).run, STEPS), STEPS
     elements = potential.config.max_elements
     if potential.reach is None:
         frame = jax.eval_shape(potential.frame, test["positions"][0], test["species"][0])
@@ -158,8 +166,9 @@ def _training(task: MoleculesTask, state: State) -> Call:
     return prepare(dispatch, state, jnp.zeros(1, jnp.int32), examples)[0]
 
 
-def _motion(task: MoleculesTask, params: PyTree[Array]) -> VelocityVerlet:
+def _motion(task: MoleculesTask, params: PyTree[Array], rattle: float) -> VelocityVerlet:
     atoms = molecule_named("ethanol")
+    atoms.rattle(rattle, seed=1)
     # It moves whatever the forces are: atoms at rest are not evaluated again.
     atoms.set_velocities(_SLOW * np.random.default_rng(0).normal(size=(len(atoms), 3)))
     atoms.calc = SymmetrizedCalculator.of(task.potential, params)

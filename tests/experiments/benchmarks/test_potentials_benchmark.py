@@ -15,13 +15,15 @@ def test_models_are_timed_and_compared_with_the_baseline(tmp_path, capsys, monke
     models = {
         "averaged": {**baseline, "frame": "quadrature", "quadrature_degree": 1},
         "baseline": baseline,
+        "left out": baseline,
     }
     for module in (potentials, potentials.models):
         monkeypatch.setattr(module, "MODELS", models)
         monkeypatch.setattr(module, "BASELINE", "baseline")
-    potentials.main([*_TINY, "--e3x-hidden", "4", "--e3x-layers", "1", "--out", str(tmp_path)])
+    named = ["--models", "averaged", "baseline", "--rattle", "0.05", "--out", str(tmp_path)]
+    potentials.main([*_TINY, "--e3x-hidden", "4", "--e3x-layers", "1", *named])
     stored = json.loads((tmp_path / "potentials.json").read_text("utf-8"))["models"]
-    assert list(stored) == list(models)
+    assert list(stored) == ["averaged", "baseline"]
     assert [model["elements"] for model in stored.values()] == [8, 1]
     for model in stored.values():
         assert set(model["ms"]) == {"batch 2", "evaluation", "dynamics"}
