@@ -18,7 +18,7 @@ SHORT = 16
 
 def is_short(count: int) -> bool:
     """Whether so many terms are written out."""
-    return is_integer(count) and count <= SHORT
+    return is_integer(count) and 0 < count <= SHORT
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

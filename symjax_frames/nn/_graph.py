@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from symjax_frames._sharding import on_own_mesh
+from symjax_frames._unrolled import copies, is_short, total
 from symjax_frames.nn._checks import check_shape
 
 
@@ -67,9 +68,9 @@ class OtherNodes(NamedTuple):
 
     def at_receivers(
         self, nodes: Shaped[Array, "nodes *features"]
-    ) -> Shaped[Array, "1 nodes *features"]:
-        """What each edge sees of the node it ends at, ready to broadcast."""
-        return nodes[None]
+    ) -> Shaped[Array, "others nodes *features"]:
+        """What each edge sees of the node it ends at."""
+        return copies(nodes, len(nodes) - 1, 0)
 
     def at_senders(
         self, nodes: Shaped[Array, "nodes *features"]
@@ -82,14 +83,19 @@ class OtherNodes(NamedTuple):
     ) -> Float[Array, "nodes *features"]:
         """The sum of the messages that each node receives."""
         mask = jnp.expand_dims(self.edge_mask, tuple(range(2, messages.ndim)))
-        return jnp.sum(jnp.where(mask, messages, 0), axis=0)
+        return total(jnp.where(mask, messages, 0), 0)
 
 
 @on_own_mesh
 def _rotated(nodes: Shaped[Array, "nodes *features"]) -> Shaped[Array, "others nodes *features"]:
     """Row by row the nodes from the second, third, ... on, and then from the start again."""
-    # Rows of n + 1 of the nodes one after the other, over and over: every row starts one later.
     count, *features = nodes.shape
+    if is_short(count - 1):
+        # The transpose is a sum of parts, written out.
+        parts = jax.lax.split(nodes, [1] * count, 0)
+        rows = [part for start in range(1, count) for part in parts[start:] + parts[:start]]
+        return jax.lax.concatenate(rows, 0).reshape(count - 1, count, *features)
+    # Rows of n + 1 of the nodes one after the other, over and over: every row starts one later.
     rows = jnp.broadcast_to(nodes[None], (count + 1, *nodes.shape))
     return rows.reshape(count, count + 1, *features)[1:, :count]
 

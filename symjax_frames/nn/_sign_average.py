@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from symjax_frames._checks import holds
 from symjax_frames._matrices import apply
+from symjax_frames._unrolled import copies, settled, total
 from symjax_frames.nn._activation import alone, silu
 from symjax_frames.nn._graph import OtherNodes
 from symjax_frames.nn._message import MessagePassing
@@ -63,27 +64,42 @@ def sign_average(
     variance = jnp.maximum(square[:, None] / width - mean**2, 0)
     scale = jax.lax.rsqrt(variance + norm.epsilon)[:, :, None]
 
-    ends = nodes @ kernels.invariant - rest * kernels.total[None]
-    ends = jnp.broadcast_to(ends[:, None], (count, len(signs), ends.shape[-1]))
+    parts = [nodes @ kernels.invariant - rest * kernels.total[None]]
     for axis in range(dim):
         part = along[:, axis] @ kernels.moved[axis] - means[:, axis, None] * kernels.total[None]
-        ends = ends + signs[None, :, axis, None] * part[:, None]
-    receiver, sender, hidden = jnp.split(scale * ends + kernels.bias[None, None], 3, axis=-1)
+        parts.append(part)
+    maps = zip(*(jnp.split(part, 3, axis=-1) for part in parts), strict=True)
+    biases = jnp.split(kernels.bias, 3)
+    receiver, sender, hidden = (
+        settled(scale * _over_signs(signs, *of_map) + bias[None, None])
+        for of_map, bias in zip(maps, biases, strict=True)
+    )
 
     seen = graph.at_receivers(receiver) + graph.at_senders(sender)
-    inner = alone(silu(seen + exchange.edge(edges)[:, :, None]))
-    messages = alone(silu(alone(exchange.message(inner))))
-    received = alone(graph.total(messages) @ kernels.received)
-    updated = silu(hidden + received)
+    edge = copies(exchange.edge(edges), len(signs), 2)
+    inner = alone(silu(alone(seen + edge)))
+    received = alone(graph.total(silu(alone(exchange.message(inner)))))
+    updated = alone(silu(alone(hidden + received @ kernels.received)))
 
     by_axis = [
-        jnp.mean(signs[None, :, axis, None] * updated, axis=1) @ kernels.update[axis]
+        total(signs[None, :, axis, None] * updated, 1) / len(signs) @ kernels.update[axis]
         for axis in range(dim)
     ]
     change = jnp.stack(by_axis, axis=-1)
     # Without a sum of zero, as in one dimension without reflections, the bias stays too.
     change = change + jnp.mean(signs, axis=0)[None, None] * kernels.update_bias[None]
     return apply(axes, change.astype(axes.dtype)).astype(kernels.bias.dtype)
+
+
+def _over_signs(
+    signs: Float[Array, "signs dim"], still: Array, *parts: Float[Array, "nodes maps"]
+) -> Float[Array, "nodes signs maps"]:
+    """What does not move, and what does along each of the axes, for all signs of these."""
+    count = len(signs)
+    ends = copies(still, count, 1)
+    for axis, part in enumerate(parts):
+        ends = ends + signs[None, :, axis, None] * copies(part, count, 1)
+    return ends
 
 
 class _Kernels(NamedTuple):
