@@ -5,8 +5,15 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_natural, check_positive
+from symjax_frames._unrolled import is_short
 from symjax_frames.linalg import safe_norm
-from symjax_frames.nn._graph import Graph, without_padding
+from symjax_frames.nn._graph import (
+    CompleteGraph,
+    Graph,
+    OtherNodes,
+    without_diagonal,
+    without_padding,
+)
 from symjax_frames.nn._message import MessagePassing
 
 _zeros = nnx.initializers.zeros_init()
@@ -86,6 +93,8 @@ class PointGNN(nnx.Module):
         points, velocities, nodes, edges = without_padding(
             graph, self.sizes, points, velocities, nodes, edges
         )
+        if isinstance(graph, CompleteGraph) and is_short(len(points) - 1):
+            graph, edges = OtherNodes(graph.mask), without_diagonal(edges)
         speed = safe_norm(velocities, keepdims=True)
         hidden = self.embed(jnp.concatenate([points, velocities, speed, nodes], axis=-1))
         for norm, exchange, move, pull in zip(
