@@ -54,6 +54,6 @@ class MessagePassing(nnx.Module):
         check_shape("edges", edges, (*graph.edge_mask.shape, self.edge.in_features))
         ends = graph.at_receivers(self.receiver(nodes)) + graph.at_senders(self.sender(nodes))
         inner = silu(alone(ends + self.edge(edges)))
-        messages = silu(alone(self.message(inner)))
+        messages = alone(silu(alone(self.message(inner))))
         received = jnp.concatenate([nodes, graph.total(messages)], axis=-1)
         return self.update(silu(alone(self.hidden(received)))), messages

@@ -5,7 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_natural, check_positive
-from symjax_frames._unrolled import is_short
+from symjax_frames._unrolled import copies, is_short, total
 from symjax_frames.linalg import safe_norm
 from symjax_frames.nn._graph import (
     CompleteGraph,
@@ -113,10 +113,10 @@ class PointGNN(nnx.Module):
     ) -> tuple[Array, Array]:
         difference = graph.at_receivers(points) - graph.at_senders(points)
         relative = graph.at_receivers(velocities) - graph.at_senders(velocities)
-        squared = jnp.sum(difference**2, axis=-1, keepdims=True)
+        squared = total(difference**2, difference.ndim - 1)[..., None]
         distance = jnp.sqrt(squared + self.softening**2)
         direction = difference / distance
-        directed = edges[..., :, None] * direction[..., None, :]
+        directed = edges[..., None] * copies(direction, edges.shape[-1], direction.ndim - 1)
         directed = directed.reshape(*edges.shape[:-1], edges.shape[-1] * points.shape[-1])
         seen = [difference, relative, distance, edges, edges / distance, directed]
         return jnp.concatenate(seen, axis=-1), direction
