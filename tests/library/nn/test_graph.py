@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from symjax_frames import nn
+from symjax_frames.nn._graph import OtherNodes
 from tests.helpers.networks import (
     FEW,
     FORMS,
@@ -178,3 +179,22 @@ def check_degenerate(evaluate, network, inputs, form):
 
     # The plain norm fails on these inputs.
     assert np.any(np.isnan(jax.grad(lambda v: jnp.linalg.norm(v))(still.velocities)))
+
+
+def test_sums_over_the_other_nodes_are_written_out_for_few():
+    """Reductions of a few numbers are slow loops on CPU, and so are padded slices."""
+
+    def count(operation, num_nodes):
+        graph = OtherNodes(np.ones(num_nodes, bool))
+
+        def messages(nodes):
+            return graph.total(graph.at_receivers(nodes) * graph.at_senders(nodes))
+
+        def derivative(nodes, change):
+            return jax.vjp(messages, nodes)[1](change)
+
+        nodes = jnp.ones((num_nodes, 2))
+        return jax.jit(derivative).lower(nodes, nodes).as_text().count(f"stablehlo.{operation}")
+
+    assert count("reduce(", 17) == 0
+    assert count("reduce(", 18) > 0
