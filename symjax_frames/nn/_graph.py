@@ -8,8 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from symjax_frames._sharding import on_own_mesh
-from symjax_frames._unrolled import copies, is_short, total
+from symjax_frames._unrolled import copies, total
 from symjax_frames.nn._checks import check_shape
+
+FEW = 8
+"""Nodes, at most, whose sums over others are written out; of more, programs take long to compile."""
 
 
 class CompleteGraph(NamedTuple):
@@ -90,11 +93,11 @@ class OtherNodes(NamedTuple):
 def _rotated(nodes: Shaped[Array, "nodes *features"]) -> Shaped[Array, "others nodes *features"]:
     """Row by row the nodes from the second, third, ... on, and then from the start again."""
     count, *features = nodes.shape
-    if is_short(count - 1):
+    if 1 < count <= FEW:
         # The transpose is a sum of parts, written out.
-        parts = jax.lax.split(nodes, [1] * count, 0)
-        rows = [part for start in range(1, count) for part in parts[start:] + parts[:start]]
-        return jax.lax.concatenate(rows, 0).reshape(count - 1, count, *features)
+        parts = list(jax.lax.split(nodes, [1] * count, 0))
+        turned = [part for start in range(1, count) for part in parts[start:] + parts[:start]]
+        return jax.lax.concatenate(turned, 0).reshape(count - 1, count, *features)
     # Rows of n + 1 of the nodes one after the other, over and over: every row starts one later.
     rows = jnp.broadcast_to(nodes[None], (count + 1, *nodes.shape))
     return rows.reshape(count, count + 1, *features)[1:, :count]

@@ -5,9 +5,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from symjax_frames._checks import check_natural, check_positive
-from symjax_frames._unrolled import copies, is_short, total
+from symjax_frames._unrolled import copies, total
 from symjax_frames.linalg import safe_norm
 from symjax_frames.nn._graph import (
+    FEW,
     CompleteGraph,
     Graph,
     OtherNodes,
@@ -93,7 +94,7 @@ class PointGNN(nnx.Module):
         points, velocities, nodes, edges = without_padding(
             graph, self.sizes, points, velocities, nodes, edges
         )
-        if isinstance(graph, CompleteGraph) and is_short(len(points) - 1):
+        if isinstance(graph, CompleteGraph) and len(points) <= FEW:
             graph, edges = OtherNodes(graph.mask), without_diagonal(edges)
         speed = safe_norm(velocities, keepdims=True)
         hidden = self.embed(jnp.concatenate([points, velocities, speed, nodes], axis=-1))
