@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from symjax_frames._sharding import on_own_mesh
@@ -103,13 +102,16 @@ def _rotated(nodes: Shaped[Array, "nodes *features"]) -> Shaped[Array, "others n
     return rows.reshape(count, count + 1, *features)[1:, :count]
 
 
+@on_own_mesh
 def without_diagonal(
     edges: Float[Array, "nodes nodes edge_features"],
 ) -> Float[Array, "others nodes edge_features"]:
     """The features of the edges of a `CompleteGraph`, as those of the same graph as `OtherNodes`."""
-    receivers = np.arange(len(edges))[None, :]
-    senders = (receivers + np.arange(1, len(edges))[:, None]) % len(edges)
-    return edges[receivers, senders]
+    count, _, features = edges.shape
+    # Each row twice, one after the other, with a row more: every row starts one later.
+    twice = jnp.concatenate([edges, edges], axis=1).reshape(2 * count**2, features)
+    rows = jnp.pad(twice, ((0, count), (0, 0))).reshape(count, 2 * count + 1, features)
+    return jnp.swapaxes(rows[:, 1:count], 0, 1)
 
 
 class EdgeList(NamedTuple):
