@@ -77,6 +77,20 @@ FAULTS = (
         ("tests/experiments/training/test_precision.py",),
     ),
     Fault(
+        "training draws from the frame that is evaluated",
+        "experiments/tasks/nbody/task.py",
+        "trained(self.network(params), self.config.model.in_training)",
+        "trained(self.network(params), self.config.model)",
+        ("tests/experiments/tasks/nbody/test_nbody_task.py",),
+    ),
+    Fault(
+        "points of a layer-wise network stay where they are",
+        "symjax_frames/nn/_motion.py",
+        "return points + time * velocities + change[..., 1], velocities",
+        "return points + time * velocities, velocities",
+        ("tests/library/nn/test_networks.py",),
+    ),
+    Fault(
         "a joint cloud lacks the vectors",
         "symjax_frames/frames/_joint.py",
         "return vectors / jnp.where(own > 0, own, 1) * size",

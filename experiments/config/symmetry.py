@@ -116,10 +116,6 @@ class FrameModelConfig(ModelConfig):
         threshold = self.training_threshold or self.threshold
         return self.model_copy(update={"threshold": threshold, "training_threshold": None})
 
-    def models_of(self, split: str) -> list[Self]:
-        """The models that see a split, the training set also `in_training`."""
-        return list(dict.fromkeys([self, self.in_training] if split == "train" else [self]))
-
     @property
     def frame_words(self) -> list[str]:
         """What is averaged over, and how in training, in a few words each."""

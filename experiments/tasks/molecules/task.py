@@ -53,6 +53,7 @@ class MoleculesTask(Task):
     Attributes:
       set_facts: what the training set says: the elements, their energies, and a scale.
       potential: the network and its averages.
+      trained_potential: the same while it trains, which may draw from a wider frame.
       targets: what is learnt.
       judged: the quantity, of `QUANTITIES`, whose error is the metric.
       predict_in_turn: `predict`, compiled, of a batch that would not fit into memory at once.
@@ -68,6 +69,8 @@ class MoleculesTask(Task):
         if "cell" in self.splits["train"]:
             self.splits = with_neighbours(self.splits, config.model)
         self.potential = self._potential(config.model)
+        wider = config.model.in_training
+        self.trained_potential = self.potential if wider == config.model else self._potential(wider)
         self.targets = config.data.targets
         self.judged = main_quantity(self.targets)
         self.metric = QUANTITIES[self.judged].metric
@@ -101,8 +104,9 @@ class MoleculesTask(Task):
             formula = Formula.from_list([chemical_symbols[n] for n in numbers[species[index]] if n])
             return f"{split} molecule {index} ({formula.format('hill')})"
 
-        for model in self.config.model.models_of(split):
-            self._potential(model).refuse_overflows(label, *inputs_of(examples))
+        self.potential.refuse_overflows(label, *inputs_of(examples))
+        if split == "train" and self.trained_potential is not self.potential:
+            self.trained_potential.refuse_overflows(label, *inputs_of(examples))
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " molecules"]
@@ -132,8 +136,7 @@ class MoleculesTask(Task):
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " molecules"]
     ) -> Float[Array, " molecules"]:
         settings, scale = self.config.train, self.set_facts.scale
-        trained = self._potential(self.config.model.in_training).trained_batch(params)
-        model = functools.partial(trained, keys)
+        model = functools.partial(self.trained_potential.trained_batch(params), keys)
         real = batch["species"] > 0
 
         def penalty(errors: Float[Array, "... components"]) -> Float[Array, "..."]:

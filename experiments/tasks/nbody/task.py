@@ -71,8 +71,9 @@ class NBody(Task):
     def check_room(self, split: str) -> None:
         """Refuses systems whose robust frame has no room for its elements."""
         positions = self.splits[split]["position"]
-        for model in self.config.model.models_of(split):
-            refuse_overflows(model, lambda index: f"{split} system {index}", positions)
+        model = self.config.model
+        for config in dict.fromkeys([model, model.in_training] if split == "train" else [model]):
+            refuse_overflows(config, lambda index: f"{split} system {index}", positions)
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]

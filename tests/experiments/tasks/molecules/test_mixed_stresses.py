@@ -104,7 +104,7 @@ def test_only_crystals_count_in_the_loss_and_the_error_of_stresses(tmp_path, mon
         "train": {"epochs": 1, "stress_weight": 2.0, "batch_size": 4},
     }
     task = MoleculesTask(MoleculesConfig(task="molecules", run="unused", **sections))
-    task.potential = Pairs()
+    task.potential = task.trained_potential = Pairs()
     batch = task.splits["train"]
     crystals = batch["cell"].any(axis=2).all(axis=1)
     assert crystals.sum() == 2
