@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from symjax_frames._unrolled import copies, repeated, total
+from symjax_frames._unrolled import copies, copies_over, repeated, total
 
 
 def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -26,9 +26,7 @@ def apply(
     dim = linear.shape[-1]
     if dim > 3:
         return jnp.einsum("ij,...j->...i", linear, x, precision=Precision.HIGHEST)
-    for axis, size in enumerate(x.shape[:-1]):
-        linear = copies(linear, size, axis)
-    return total(linear * copies(x, dim, x.ndim - 1), x.ndim)
+    return total(copies_over(linear, x.shape[:-1]) * copies(x, dim, x.ndim - 1), x.ndim)
 
 
 @jax.jit

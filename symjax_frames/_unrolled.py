@@ -5,6 +5,7 @@ part of the loop around them. The transpose of a copy is such a sum.
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,13 @@ def _copies_tangent(
     count: int, axis: int, primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
     return copies(*primals, count, axis), repeated(*tangents, count, axis)
+
+
+def copies_over(x: Float[Array, "..."], sizes: Sequence[int]) -> Float[Array, "..."]:
+    """Copies along new axes of these sizes, before those of the array."""
+    for axis, size in enumerate(sizes):
+        x = copies(x, size, axis)
+    return x
 
 
 def repeated(change: Float[Array, "..."], count: int, axis: int) -> Float[Array, "..."]:

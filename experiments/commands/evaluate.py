@@ -35,7 +35,7 @@ def _run(options: argparse.Namespace) -> None:
     from experiments.tasks.registry import make_task
     from experiments.training.mesh import make_mesh
 
-    # Before data are read or made, which can take minutes.
+    # One that does not fit is refused before data are read or made, which can take minutes.
     make_mesh(config.mesh)
     task = make_task(config)
     if config.data.path is not None:

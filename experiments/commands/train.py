@@ -69,7 +69,7 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
         if result is not None:
             print_evaluation(console, result)
         return
-    # Before data are made, which can take minutes.
+    # One that does not fit is refused before data are made, which can take minutes.
     make_mesh(config.mesh)
     task = first_then_others(first, lambda: make_task(config))
     check_same("the data", lambda: {name: digest_arrays(task.splits[name]) for name in task.splits})

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
 
 _PAGE = re.compile(rb"[EF]\d{4} \S+ +\d+ (coordination_service\w*|client)\.(h|cc):\d+\]")
 """How the first line begins of what JAX prints before it aborts a process that others left alone."""
@@ -47,12 +48,12 @@ def watch(lost: str) -> None:
     threading.Thread(target=_end_with_the_watching, args=(alive,), daemon=True).start()
 
 
-def _end_with_the_watching(alive: int) -> None:
+def _end_with_the_watching(alive: int) -> NoReturn:
     os.read(alive, 1)
     os._exit(1)
 
 
-def _end_as(child: int, errors: int, lost: str) -> None:
+def _end_as(child: int, errors: int, lost: str) -> NoReturn:
     """Passes on signals and errors, and ends this process as the other one ends."""
 
     def hand_on(number: int, frame: FrameType | None) -> None:

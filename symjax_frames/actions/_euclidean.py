@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from symjax_frames._checks import check_natural, holds
 from symjax_frames._matrices import apply, determinant
 from symjax_frames._types import Action
-from symjax_frames._unrolled import copies
+from symjax_frames._unrolled import copies_over
 from symjax_frames.elements import Isometry
 
 
@@ -35,9 +35,7 @@ def _check(g: Isometry, x: Array, rank: int, kind: str) -> None:
 def _shifted(
     x: Float[Array, "*batch dim"], shift: Float[Array, " dim"]
 ) -> Float[Array, "*batch dim"]:
-    for axis, size in enumerate(x.shape[:-1]):
-        shift = copies(shift, size, axis)
-    return x + shift
+    return x + copies_over(shift, x.shape[:-1])
 
 
 def _push_point(g: Isometry, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:

@@ -11,6 +11,7 @@ from symjax_frames._types import Frame
 from symjax_frames.actions import vectors
 from symjax_frames.frames import pca_frame
 from symjax_frames.groups import signs
+from symjax_frames.nn._checks import check_length
 from symjax_frames.nn._graph import CompleteGraph, OtherNodes, without_diagonal, without_padding
 from symjax_frames.nn._message import MessagePassing
 from symjax_frames.nn._motion import EXACT, Motion
@@ -116,8 +117,7 @@ class LayerwiseGNN(nnx.Module):
         if group not in ("E", "SE"):
             raise ValueError(f"group must be 'E' or 'SE', got {group!r}")
         check_callable("frame", frame)
-        if not softening > 0:
-            raise ValueError(f"softening must be a positive length, got {softening!r}")
+        check_length("softening", softening)
         invariants = (node_features, Motion.invariants(edge_features) if moving else edge_features)
         self.sizes = (dim, node_features, edge_features)
         self.lift = nnx.Linear(2, channels, **EXACT, rngs=rngs)

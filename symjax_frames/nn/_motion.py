@@ -7,10 +7,9 @@ from jaxtyping import Array, Float
 
 from symjax_frames.nn._graph import OtherNodes
 
-# They act on vectors outside of any frame: products that accelerators round would not turn with
-# them.
 EXACT = {"use_bias": False, "precision": jax.lax.Precision.HIGHEST}
-"""Options of a linear map between vectors, whose components it must not mix."""
+"""Options of a linear map of vectors outside of any frame, that is to turn with them: no bias, and no
+rounding of its products by accelerators."""
 
 
 class Motion(nnx.Module):
@@ -41,7 +40,7 @@ class Motion(nnx.Module):
         edges: Float[Array, "others nodes edge_features"],
         graph: OtherNodes,
     ) -> tuple[Float[Array, "others nodes invariants"], Float[Array, "nodes channels dim"]]:
-        """The invariants of the edges, and the vectors of the nodes."""
+        """The invariants of the edges, and the vectors of the nodes, mixed to `channels`."""
         difference = graph.at_receivers(points) - graph.at_senders(points)
         relative = graph.at_receivers(velocities) - graph.at_senders(velocities)
         squared = jnp.sum(difference**2, axis=-1, keepdims=True)
@@ -62,7 +61,7 @@ class Motion(nnx.Module):
         features: Float[Array, "nodes channels dim"],
         time: float,
     ) -> tuple[Float[Array, "nodes dim"], Float[Array, "nodes dim"]]:
-        """The points and velocities after a step of the time $t$."""
+        """The points and velocities after a step of this time."""
         change = self.move(jnp.swapaxes(features, 1, 2))
         velocities = velocities + change[..., 0]
         return points + time * velocities + change[..., 1], velocities

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from symjax_frames._checks import check_natural, check_positive
 from symjax_frames._unrolled import copies, total
 from symjax_frames.linalg import safe_norm
+from symjax_frames.nn._checks import check_length
 from symjax_frames.nn._graph import (
     FEW,
     CompleteGraph,
@@ -65,8 +66,7 @@ class PointGNN(nnx.Module):
         check_natural("edge_features", edge_features)
         check_positive("hidden", hidden)
         check_positive("layers", layers)
-        if not softening > 0:
-            raise ValueError(f"softening must be a positive length, got {softening!r}")
+        check_length("softening", softening)
         seen = 2 * dim + 1 + (2 + dim) * edge_features
         self.embed = nnx.Linear(2 * dim + 1 + node_features, hidden, rngs=rngs)
         self.norms = nnx.List([nnx.LayerNorm(hidden, rngs=rngs) for _ in range(layers)])

@@ -37,15 +37,9 @@ class Network(nnx.Module):
             case "egnn":
                 self.backbone = nn.EGNN(0, 1, hidden=hidden, layers=layers, rngs=rngs)
             case "layerwise_gnn":
+                group, moving = config.group, config.moving
                 self.backbone = nn.LayerwiseGNN(
-                    3,
-                    0,
-                    2,
-                    hidden=hidden,
-                    layers=layers,
-                    group=config.group,
-                    moving=config.moving,
-                    rngs=rngs,
+                    3, 0, 2, hidden=hidden, layers=layers, group=group, moving=moving, rngs=rngs
                 )
             case "linear":
                 self.backbone = _Linear()

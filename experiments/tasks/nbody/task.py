@@ -71,9 +71,11 @@ class NBody(Task):
     def check_room(self, split: str) -> None:
         """Refuses systems whose robust frame has no room for its elements."""
         positions = self.splits[split]["position"]
-        model = self.config.model
-        for config in dict.fromkeys([model, model.in_training] if split == "train" else [model]):
-            refuse_overflows(config, lambda index: f"{split} system {index}", positions)
+        models = [self.config.model]
+        if split == "train" and self.config.model.training_threshold is not None:
+            models.append(self.config.model.in_training)
+        for model in models:
+            refuse_overflows(model, lambda index: f"{split} system {index}", positions)
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]

@@ -118,6 +118,16 @@ def _state(process):
         return None
 
 
+def start_both(program):
+    """Starts the program twice, with the number of the process as its argument."""
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(process)], stderr=subprocess.PIPE, text=True
+        )
+        for process in range(2)
+    ]
+
+
 def test_a_process_that_computes_ends_with_one_line_when_the_first_is_lost():
     port = free_port()
     program = (
@@ -129,12 +139,7 @@ def test_a_process_that_computes_ends_with_one_line_when_the_first_is_lost():
         "    if not process: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    time.sleep(60)\n"
     )
-    first, other = (
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(process)], stderr=subprocess.PIPE, text=True
-        )
-        for process in range(2)
-    )
+    first, other = start_both(program)
     _, told = other.communicate(timeout=90)
     first.communicate(timeout=10)
     assert (first.returncode, other.returncode) == (-signal.SIGKILL, 1)
@@ -171,12 +176,7 @@ def test_processes_that_end_together_part_before(end, code, told):
         "    print(error, file=sys.stderr)\n"
         "    sys.exit(error.exit_code)\n"
     )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(process)], stderr=subprocess.PIPE, text=True
-        )
-        for process in range(2)
-    ]
+    started = start_both(program)
     said = [process.communicate(timeout=60)[1] for process in started]
     assert started[1].returncode == code and told in said[1], said
     assert "Terminating" not in said[1]

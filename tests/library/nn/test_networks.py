@@ -172,6 +172,7 @@ def test_moving_points_follow_their_formula():
     features = np.stack([points, velocities], axis=-1) @ lift
     features = features + np.stack([points, velocities, *pulls], axis=-1) @ mix
     kick, drift = np.moveaxis(features @ move, -1, 0)
+    # 4500 eps: sums of some ten terms, of which a coordinate may be what is left.
     np.testing.assert_allclose(moved, inputs.points + velocities + kick + drift, rtol=1e-12)
     assert relative(np.asarray(moved), inputs.points + velocities + drift) > 1e-2
 
