@@ -5,6 +5,7 @@ Run with `python -m experiments benchmark averaging`, on a machine that does not
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,26 +17,21 @@ from jaxtyping import Array, Float
 from rich.console import Console
 
 import symjax_frames as sf
+from experiments.benchmarks.averaged_backbones import BACKBONES, Backbone
 from experiments.benchmarks.options import positive
-from experiments.benchmarks.report import Table, print_tables
+from experiments.benchmarks.report import Table, print_caption, print_tables
 from experiments.benchmarks.timing import Call, make_parser, medians, prepare, start
-from experiments.tasks.nbody.config import NBodyModelConfig
-from experiments.tasks.nbody.model import ACTIONS, Dynamics, Network, trained
 
-Transform = Callable[[Dynamics], Callable[..., Array]]
-"""From a network to a model, a function of `(key, position, velocity, charge)`."""
+Transform = Callable[..., Callable[..., Array]]
+"""From a network and the actions of motions on it to a model, a function of a key and the inputs."""
 
-_BODIES = 5
 _ELEMENTS = 8
 _BACKBONE = "backbone"
 _MORE = "backbone, 8 x systems"
 _AVERAGE = "average of 8 elements"
 _TURNS = "average, one element at a time"
 _SAMPLE = "1 sampled element"
-_FREE = "average of free motion"
-
-_PUBLISHED = {_MORE: (61.0, 163.0), _AVERAGE: (66.0, 174.0)}
-"""Forward and training step, ms, for 100 systems: the PyTorch code of Puny et al. (2022)."""
+_FREE = "average of a single product"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,50 +43,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     device = start(options.threads)
     console = Console()
-    console.print(
-        f"{options.systems} systems of {_BODIES} bodies, PointGNN {options.hidden} wide with "
-        f"{options.layers} layers, float32, on {device}; medians of {options.repeats}",
-        soft_wrap=True,
+    print_caption(console, f"{describe(options)} On {device}; medians of {options.repeats}.")
+    for name in options.backbones:
+        backbone = BACKBONES[name](options.hidden, options.layers)
+        times = medians(network_calls(backbone, options.systems), options.repeats)
+        console.print()
+        print_tables(console, *tables(backbone, times))
+
+
+def describe(options: argparse.Namespace) -> str:
+    """What is timed, in words."""
+    return (
+        f"{options.systems} systems, networks {options.hidden} wide with {options.layers} layers, "
+        "float32."
     )
-    times = medians(network_calls(options), options.repeats)
-    print_tables(console, *tables(times))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
+    parser.add_argument(
+        "--backbones",
+        nargs="+",
+        choices=list(BACKBONES),
+        default=list(BACKBONES),
+        help="the networks",
+    )
     parser.add_argument("--systems", type=positive, default=100, help="systems in a batch")
     parser.add_argument("--hidden", type=positive, default=64, help="width of the backbone")
     parser.add_argument("--layers", type=positive, default=4, help="layers of the backbone")
     return parser
 
 
-def network_calls(options: argparse.Namespace) -> dict[tuple[str, str], Call]:
+def network_calls(backbone: Backbone, systems: int) -> dict[tuple[str, str], Call]:
     """The forward pass and the training step of every model.
 
     Args:
-      options: `systems` in a batch, `hidden` and `layers` of the backbone.
+      backbone: the network that is averaged.
+      systems: examples in a batch.
 
     Returns:
       Compiled calls by the name of the model and `"forward"` or `"step"`.
     """
-    sizes = {"hidden": options.hidden, "layers": options.layers}
-    gnn = Network(NBodyModelConfig(**sizes), rngs=nnx.Rngs(0))
-    # One multiplication and addition with one parameter: what is left is the averaging itself.
-    free = Network(NBodyModelConfig(backbone="linear"), rngs=nnx.Rngs(0))
-    alone, averaged = NBodyModelConfig(), NBodyModelConfig(frame="pca")
-    sampled = NBodyModelConfig(frame="pca", training_average="sampled")
-    models: dict[str, tuple[Network, Transform, int]] = {
-        _BACKBONE: (gnn, lambda network: trained(network, alone), options.systems),
-        _MORE: (gnn, lambda network: trained(network, alone), options.systems * _ELEMENTS),
-        _AVERAGE: (gnn, lambda network: trained(network, averaged), options.systems),
-        _TURNS: (gnn, _in_turns, options.systems),
-        _SAMPLE: (gnn, lambda network: trained(network, sampled), options.systems),
-        _FREE: (free, lambda network: trained(network, averaged), options.systems),
+    models: dict[str, tuple[nnx.Module, Transform, int]] = {
+        _BACKBONE: (backbone.network, _alone, systems),
+        _MORE: (backbone.network, _alone, systems * _ELEMENTS),
+        _AVERAGE: (backbone.network, _averaged, systems),
+        _TURNS: (backbone.network, partial(_averaged, batch_size=1), systems),
+        _SAMPLE: (backbone.network, _sampled, systems),
     }
+    if backbone.trivial is not None:
+        models[_FREE] = backbone.trivial, _averaged, systems
     calls = {}
-    for name, (network, transform, systems) in models.items():
-        forward, step, params = _functions(network, transform)
-        batch = _batch(systems)
+    for name, (network, transform, count) in models.items():
+        forward, step, params = _functions(backbone, network, transform)
+        batch = _batch(backbone, forward, params, count)
         state = _optimizer.init(params)
         calls[name, "forward"], _ = prepare(forward, params, batch)
         calls[name, "step"], _ = prepare(step, params, state, batch)
@@ -100,25 +106,33 @@ def network_calls(options: argparse.Namespace) -> dict[tuple[str, str], Call]:
 _optimizer = optax.adamw(1e-3)
 
 
-def _in_turns(network: Dynamics) -> Callable[..., Array]:
-    averaged = sf.frame_average(network, sf.pca_frame, batch_size=1, **ACTIONS)
-    return lambda key, *args: averaged(*args)
+def _alone(network: Callable[..., Array], **actions: Any) -> Callable[..., Array]:
+    del actions
+    return lambda key, *inputs: network(*inputs)
+
+
+def _averaged(network: Callable[..., Array], **options: Any) -> Callable[..., Array]:
+    average = sf.frame_average(network, sf.pca_frame, **options)
+    return lambda key, *inputs: average(*inputs)
+
+
+def _sampled(network: Callable[..., Array], **actions: Any) -> Callable[..., Array]:
+    return sf.sampled_average(network, sf.pca_frame, **actions)
 
 
 def _functions(
-    network: Network, transform: Transform
+    backbone: Backbone, network: nnx.Module, transform: Transform
 ) -> tuple[Callable[..., Any], Callable[..., Any], Any]:
     graph, state = nnx.split(network)
 
-    def forward(params: Any, batch: dict[str, Array]) -> Float[Array, "systems bodies 3"]:
-        model = transform(nnx.merge(graph, nnx.State(params)))
-        inputs = batch["position"], batch["velocity"], batch["charge"]
-        return jax.vmap(model)(batch["key"], *inputs)
+    def forward(params: Any, batch: dict[str, Any]) -> Float[Array, "systems *output"]:
+        merged = partial(backbone.call, nnx.merge(graph, nnx.State(params)))
+        return jax.vmap(transform(merged, **backbone.actions))(batch["key"], *batch["inputs"])
 
-    def loss(params: Any, batch: dict[str, Array]) -> Float[Array, ""]:
+    def loss(params: Any, batch: dict[str, Any]) -> Float[Array, ""]:
         return jnp.mean(jnp.abs(forward(params, batch) - batch["target"]))
 
-    def step(params: Any, moments: Any, batch: dict[str, Array]) -> tuple[Array, Any, Any]:
+    def step(params: Any, moments: Any, batch: dict[str, Any]) -> tuple[Array, Any, Any]:
         value, gradient = jax.value_and_grad(loss)(params, batch)
         # Optax raises its decay rates to a whole number, which strict rules forbid.
         with jax.numpy_dtype_promotion("standard"):
@@ -129,49 +143,59 @@ def _functions(
     return forward, step, params
 
 
-def _batch(systems: int) -> dict[str, Array]:
-    generator = np.random.default_rng(0)
-    shape = (systems, _BODIES, 3)
+def _batch(
+    backbone: Backbone, forward: Callable[..., Any], params: Any, systems: int
+) -> dict[str, Any]:
     batch = {
-        name: jnp.asarray(generator.normal(size=shape), jnp.float32)
-        for name in ("position", "velocity", "target")
+        "inputs": backbone.inputs(systems),
+        "key": jax.random.split(jax.random.key(0), systems),
     }
-    batch["charge"] = jnp.asarray(generator.choice([-1.0, 1.0], shape[:2]), jnp.float32)
-    batch["key"] = jax.random.split(jax.random.key(0), systems)
-    return batch
+    output = jax.eval_shape(forward, params, batch)
+    draw = np.random.default_rng(1).normal(size=output.shape)
+    return batch | {"target": jnp.asarray(draw, output.dtype)}
 
 
-def tables(times: Mapping[tuple[str, str], float]) -> list[Table]:
+def tables(backbone: Backbone, times: Mapping[tuple[str, str], float]) -> list[Table]:
     """The times, in milliseconds, and their ratios."""
+    names = "forward", "training step"
     return [
-        Table(["", "forward", "training step"], _time_rows(times)),
-        Table(["ratio", "forward", "training step"], _ratio_rows(times)),
+        Table([backbone.title, *names], _time_rows(backbone, times)),
+        Table([f"{backbone.title}: ratio", *names], _ratio_rows(backbone, times)),
     ]
 
 
-def _time_rows(times: Mapping[tuple[str, str], float]) -> list[list[str]]:
+def _time_rows(backbone: Backbone, times: Mapping[tuple[str, str], float]) -> list[list[str]]:
     names = dict.fromkeys(name for name, _ in times)
     rows = [
         [name, *(f"{times[name, kind]:.2f} ms" for kind in ("forward", "step"))] for name in names
     ]
-    for name, published in _PUBLISHED.items():
-        rows.append([f"{name}, published *", *(f"{time:.0f} ms" for time in published)])
+    if backbone.published is not None:
+        for name, published in zip((_AVERAGE, _MORE), backbone.published, strict=True):
+            rows.append([f"{name}, published *", *(f"{time:.0f} ms" for time in published)])
     return rows
 
 
-def _ratio_rows(times: Mapping[tuple[str, str], float]) -> list[list[str]]:
+def _ratio_rows(backbone: Backbone, times: Mapping[tuple[str, str], float]) -> list[list[str]]:
     def row(name: str, top: str, bottom: str, factor: int = 1) -> list[str]:
         ratios = (times[top, kind] / (factor * times[bottom, kind]) for kind in ("forward", "step"))
         return [name, *(f"{ratio:.3f}" for ratio in ratios)]
 
-    top, bottom = _PUBLISHED[_AVERAGE], _PUBLISHED[_MORE]
-    published = (f"{ours / theirs:.2f}" for ours, theirs in zip(top, bottom, strict=True))
-    return [
+    rows = [
         row("average / 8 backbones", _AVERAGE, _BACKBONE, _ELEMENTS),
         row("average, one element at a time / 8 backbones", _TURNS, _BACKBONE, _ELEMENTS),
         row("average / backbone, 8 x systems", _AVERAGE, _MORE),
-        ["average / backbone, 8 x systems, published *", *published],
         row("sampled element / backbone", _SAMPLE, _BACKBONE),
-        row("frame, pull, push and sum / average", _FREE, _AVERAGE),
-        ["* published implementation (measured on another machine, 1 thread, 100 systems)", "", ""],
     ]
+    if backbone.trivial is not None:
+        rows.append(row("frame, pull, push and sum / average", _FREE, _AVERAGE))
+    if backbone.published is not None:
+        ratios = (ours / theirs for ours, theirs in zip(*backbone.published, strict=True))
+        rows += [
+            ["average / backbone, 8 x systems, published *", *(f"{ratio:.2f}" for ratio in ratios)],
+            [
+                "* published implementation (measured on another machine, 1 thread, 100 systems)",
+                "",
+                "",
+            ],
+        ]
+    return rows
