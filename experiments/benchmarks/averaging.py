@@ -74,12 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def network_calls(backbone: Backbone, systems: int) -> dict[tuple[str, str], Call]:
+def network_calls(
+    backbone: Backbone, systems: int, *, brief: bool = False
+) -> dict[tuple[str, str], Call]:
     """The forward pass and the training step of every model.
 
     Args:
       backbone: the network that is averaged.
       systems: examples in a batch.
+      brief: whether the average of all elements at once is the only one.
 
     Returns:
       Compiled calls by the name of the model and `"forward"` or `"step"`.
@@ -88,10 +91,11 @@ def network_calls(backbone: Backbone, systems: int) -> dict[tuple[str, str], Cal
         _BACKBONE: (backbone.network, _alone, systems),
         _MORE: (backbone.network, _alone, systems * _ELEMENTS),
         _AVERAGE: (backbone.network, _averaged, systems),
-        _TURNS: (backbone.network, partial(_averaged, batch_size=1), systems),
-        _SAMPLE: (backbone.network, _sampled, systems),
     }
-    if backbone.trivial is not None:
+    if not brief:
+        models[_TURNS] = backbone.network, partial(_averaged, batch_size=1), systems
+        models[_SAMPLE] = backbone.network, _sampled, systems
+    if backbone.trivial is not None and not brief:
         models[_FREE] = backbone.trivial, _averaged, systems
     calls = {}
     for name, (network, transform, count) in models.items():
@@ -180,14 +184,15 @@ def _ratio_rows(backbone: Backbone, times: Mapping[tuple[str, str], float]) -> l
         ratios = (times[top, kind] / (factor * times[bottom, kind]) for kind in ("forward", "step"))
         return [name, *(f"{ratio:.3f}" for ratio in ratios)]
 
-    rows = [
-        row("average / 8 backbones", _AVERAGE, _BACKBONE, _ELEMENTS),
-        row("average, one element at a time / 8 backbones", _TURNS, _BACKBONE, _ELEMENTS),
-        row("average / backbone, 8 x systems", _AVERAGE, _MORE),
-        row("sampled element / backbone", _SAMPLE, _BACKBONE),
+    compared: list[tuple] = [
+        ("average / 8 backbones", _AVERAGE, _BACKBONE, _ELEMENTS),
+        ("average, one element at a time / 8 backbones", _TURNS, _BACKBONE, _ELEMENTS),
+        ("average / backbone, 8 x systems", _AVERAGE, _MORE),
+        ("sampled element / backbone", _SAMPLE, _BACKBONE),
+        ("frame, pull, push and sum / average", _FREE, _AVERAGE),
     ]
-    if backbone.trivial is not None:
-        rows.append(row("frame, pull, push and sum / average", _FREE, _AVERAGE))
+    timed = {name for name, _ in times}
+    rows = [row(name, top, *rest) for name, top, *rest in compared if top in timed]
     if backbone.published is not None:
         ratios = (ours / theirs for ours, theirs in zip(*backbone.published, strict=True))
         rows += [

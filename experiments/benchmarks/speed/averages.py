@@ -16,7 +16,7 @@ def measure(options: argparse.Namespace) -> Part:
     tables: list[Table] = []
     for name, make in BACKBONES.items():
         backbone = make(options.hidden, options.layers)
-        calls = averaging.network_calls(backbone, options.systems)
+        calls = averaging.network_calls(backbone, options.systems, brief=options.quick)
         watches = {key: stopwatch(call, options.clock) for key, call in calls.items()}
         times = spreads(watches, options.repeats)
         tables += averaging.tables(backbone, {key: time.median for key, time in times.items()})

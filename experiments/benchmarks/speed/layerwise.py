@@ -1,7 +1,8 @@
-"""The layer-wise averaged network of the n-body task, as calls to time beside `puny_torch.py`."""
+"""The layer-wise averaged network of the n-body task, and what is timed of it and of its peers."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,36 +15,60 @@ from experiments.benchmarks.timing import Call, prepare
 from experiments.tasks.nbody.config import NBodyModelConfig
 from experiments.tasks.nbody.model import Network
 
-_BODIES = 5
+BODIES = 5
 PARTS = 5
 """Parts of a batch that the gradient is accumulated over."""
 STEPS = 10
 """Steps in one dispatch of the training loop."""
 
 
-def layerwise_calls(systems: int = 100, steps: int = STEPS) -> dict[str, Call]:
-    """The forward pass and the training step at the size of Puny et al.: 4 layers of 60 features.
+class Model(NamedTuple):
+    """A network for charged bodies.
+
+    Attributes:
+      predict: from its parameters, the positions, the velocities and the charges of all systems to
+        the positions after the time step.
+      params: its parameters.
+    """
+
+    predict: Callable[..., Float[Array, "systems bodies 3"]]
+    params: Any
+
+
+def layerwise_model() -> Model:
+    """The network at the size of Puny et al.: 4 layers of 60 features."""
+    network = Network(NBodyModelConfig(backbone="layerwise_gnn", hidden=60), rngs=nnx.Rngs(0))
+    graph, state = nnx.split(network)
+
+    def predict(params: Any, *inputs: Array) -> Float[Array, "systems bodies 3"]:
+        return jax.vmap(nnx.merge(graph, nnx.State(params)))(*inputs)
+
+    return Model(predict, nnx.to_pure_dict(state))
+
+
+def training_calls(model: Model, systems: int = 100, steps: int = STEPS) -> dict[str, Call]:
+    """The forward pass and the training step of a network.
 
     Args:
-      systems: systems of five bodies in a batch.
+      model: the network.
+      systems: systems of five bodies in a batch, a multiple of `PARTS`.
       steps: steps in one dispatch.
 
     Returns:
       `forward`; `step`, a step in a dispatch of its own; and `steps`, a dispatch of `steps` steps,
-      as training runs them: what it takes is to be divided by their number.
+      as training runs them: what it takes is to be divided by their number. `steps in parts` is the
+      same with gradients that are accumulated over parts of the batch.
     """
-    network = Network(NBodyModelConfig(backbone="layerwise_gnn", hidden=60), rngs=nnx.Rngs(0))
-    graph, state = nnx.split(network)
-    params = nnx.to_pure_dict(state)
+    params = model.params
     optimizer = optax.adam(1e-3)
     generator = np.random.default_rng(0)
-    shape = (systems, _BODIES, 3)
+    shape = (systems, BODIES, 3)
     draw = generator.normal(size=(3, *shape)).astype(np.float32)
     charge = generator.choice([-1.0, 1.0], shape[:2]).astype(np.float32)
     inputs, target = tuple(map(jnp.asarray, (draw[0], draw[1], charge))), jnp.asarray(draw[2])
 
     def forward(params: Any, inputs: tuple) -> Float[Array, "systems bodies 3"]:
-        return jax.vmap(nnx.merge(graph, nnx.State(params)))(*inputs)
+        return model.predict(params, *inputs)
 
     def loss(params: Any, inputs: tuple, target: Array) -> Float[Array, ""]:
         return jnp.mean((forward(params, inputs) - target) ** 2)

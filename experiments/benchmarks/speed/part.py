@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.benchmarks.report import Table
+from experiments.benchmarks.speed.peers import MISSING
 from experiments.benchmarks.timing import Spread
 
 Draw = Callable[[Path], Sequence[Path]]
@@ -32,7 +33,7 @@ Measure = Callable[[argparse.Namespace], Part]
 """The function `measure` of the module of a part."""
 
 
-def shown(time: Spread | None, missing: str = "not installed") -> list[str]:
+def shown(time: Spread | None, missing: str = MISSING) -> list[str]:
     """Two cells of a table: the median and the quartiles, or why there is none."""
     if time is None:
         return [missing, ""]

@@ -1,12 +1,38 @@
-"""Programs of other interpreters, timed in turn with ours: one runs while the other waits."""
+"""Other libraries: programs of other interpreters, timed in turn with ours, and modules of ours."""
 
+import importlib
 import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from experiments.errors import ExperimentError
+
+MISSING = "not installed"
+"""What a table says of a library that is not there."""
+
+
+def with_library(module: str, library: str) -> ModuleType | str:
+    """Imports a module of ours that needs another library.
+
+    Args:
+      module: the full name of the module.
+      library: the name by which the library is imported.
+
+    Returns:
+      The module, or why there is none: `MISSING`, or one line with the reason for which the library
+      that is installed cannot be imported.
+    """
+    try:
+        importlib.import_module(library)
+    except Exception as error:  # A library that does not fit the version of JAX raises anything.
+        if isinstance(error, ModuleNotFoundError) and error.name == library:
+            return MISSING
+        reason = str(error).strip().partition("\n")[0]
+        return f"cannot be imported: {type(error).__name__}: {reason}"
+    return importlib.import_module(module)
 
 
 class Peer:
