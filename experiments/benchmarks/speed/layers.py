@@ -34,7 +34,7 @@ _ROWS = {
 def measure(options: argparse.Namespace) -> Part:
     """Times the forward pass and the training step at the size of the paper."""
     systems = 100
-    calls, parameters, reason = _calls(systems)
+    calls, parameters, reason = _calls(systems, options.quick)
     watches: dict[tuple[str, str], Any] = {
         key: stopwatch(call, options.clock) for key, call in calls.items()
     }
@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace) -> Part:
     )
 
 
-def _calls(systems: int) -> tuple[dict[tuple[str, str], Call], dict[str, int], str]:
+def _calls(systems: int, brief: bool) -> tuple[dict[tuple[str, str], Call], dict[str, int], str]:
     """What runs in this process and the sizes of the networks, by name; and why e3nn-jax does not."""
     models = {_OURS: layerwise_model()}
     module = with_library("experiments.benchmarks.speed.e3nn_bodies", "e3nn_jax")
@@ -71,7 +71,7 @@ def _calls(systems: int) -> tuple[dict[tuple[str, str], Call], dict[str, int], s
     calls = {
         (who, what): call
         for who, model in models.items()
-        for what, call in training_calls(model, systems).items()
+        for what, call in training_calls(model, systems, brief=brief).items()
     }
     parameters = {
         who: sum(leaf.size for leaf in jax.tree.leaves(model.params))
@@ -84,7 +84,9 @@ def _table(times: Mapping[tuple[str, str], Spread], peer: str, reason: str) -> T
     """Our times beside those of a peer, or the reason for which it has none."""
     rows = []
     for what, kinds in _ROWS.items():
-        ours = times[_OURS, kinds[0]]
+        ours = times.get((_OURS, kinds[0]))
+        if ours is None:
+            continue
         theirs = next((times[peer, kind] for kind in kinds if (peer, kind) in times), None)
         rows.append([what, *shown(ours), *shown(theirs, reason), times_of(ours, theirs)])
     names = ["layer-wise network", "ours", "quartiles", peer, "quartiles", "times as long"]

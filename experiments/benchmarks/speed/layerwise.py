@@ -46,13 +46,16 @@ def layerwise_model() -> Model:
     return Model(predict, nnx.to_pure_dict(state))
 
 
-def training_calls(model: Model, systems: int = 100, steps: int = STEPS) -> dict[str, Call]:
+def training_calls(
+    model: Model, systems: int = 100, steps: int = STEPS, *, brief: bool = False
+) -> dict[str, Call]:
     """The forward pass and the training step of a network.
 
     Args:
       model: the network.
       systems: systems of five bodies in a batch, a multiple of `PARTS`.
       steps: steps in one dispatch.
+      brief: whether the first two calls are all.
 
     Returns:
       `forward`; `step`, a step in a dispatch of its own; and `steps`, a dispatch of `steps` steps,
@@ -106,9 +109,11 @@ def training_calls(model: Model, systems: int = 100, steps: int = STEPS) -> dict
 
     moments = optimizer.init(params)
     whole = params, moments, inputs, target
-    return {
+    calls = {
         "forward": prepare(forward, params, inputs)[0],
-        "step": prepare(step, params, moments, inputs, target)[0],
-        "steps": prepare(dispatch, params, moments, inputs, target)[0],
-        "steps in parts": prepare(partial(dispatch, gradient_of=in_parts), *whole)[0],
+        "step": prepare(step, *whole)[0],
     }
+    if not brief:
+        calls["steps"] = prepare(dispatch, *whole)[0]
+        calls["steps in parts"] = prepare(partial(dispatch, gradient_of=in_parts), *whole)[0]
+    return calls

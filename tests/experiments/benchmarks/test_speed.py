@@ -14,12 +14,13 @@ import symjax_frames as sf
 from experiments.benchmarks import speed
 from experiments.benchmarks.figures.speed import growth, time_bars
 from experiments.benchmarks.report import Table
-from experiments.benchmarks.speed import frames, machine, torch_frames
+from experiments.benchmarks.speed import frames, layers, machine, peers, torch_frames
 from experiments.benchmarks.speed.counts import counts, operations
 from experiments.benchmarks.speed.growth import exponent, powers
+from experiments.benchmarks.speed.layerwise import BODIES, Model
 from experiments.benchmarks.speed.memory import programs
 from experiments.benchmarks.speed.part import Part
-from experiments.benchmarks.speed.peers import Peer
+from experiments.benchmarks.speed.peers import Peer, with_library
 from experiments.benchmarks.timing import Spread, spreads, stopwatch
 from experiments.errors import ExperimentError, UsageError
 
@@ -140,6 +141,93 @@ def test_a_peer_that_is_not_installed_says_so(tmp_path):
     arguments = ["--threads=1", "--shape", "2", "5", "3"]
     with Peer(sys.executable, program, arguments) as peer:
         assert peer.names == [] and peer.about == {"missing": "torch"}
+
+
+@pytest.fixture
+def make_library(monkeypatch, tmp_path):
+    """Writes a package of one file that can be imported."""
+
+    def make(name: str, source: str):
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        (tmp_path / f"{name}.py").write_text(source)
+
+    return make
+
+
+def test_a_library_in_this_process_is_there_or_the_reason_is_one_line(make_library):
+    make_library("a_peer", "wrapped = 5\n")
+    make_library("user_of_a_peer", "from a_peer import wrapped\n")
+    assert with_library("user_of_a_peer", "a_peer").wrapped == 5
+    assert with_library("user_of_a_peer", "no_such_peer") == peers.MISSING
+    make_library("old_peer", "raise AttributeError('jax has no x\\nand no y')\n")
+    found = with_library("user_of_a_peer", "old_peer")
+    assert found == "cannot be imported: AttributeError: jax has no x"
+    # It is installed, and what it needs is not.
+    make_library("poor_peer", "import no_such_package\n")
+    assert "No module named 'no_such_package'" in with_library("user_of_a_peer", "poor_peer")
+    make_library("broken_user", "raise ValueError('ours')\n")
+    with pytest.raises(ValueError, match="ours"):
+        with_library("broken_user", "a_peer")
+
+
+@pytest.mark.parametrize("reason", [peers.MISSING, "cannot be imported: TypeError: new JAX"])
+def test_layers_are_compared_with_the_peers_that_there_are(monkeypatch, reason):
+    """A peer without dispatches of several steps is compared by its step."""
+    monkeypatch.setattr(layers, "with_library", lambda *names: reason)
+    monkeypatch.setattr(layers, "layerwise_model", lambda: Model(len, jnp.zeros(7)))
+    kinds = ("forward", "step", "steps")
+    monkeypatch.setattr(layers, "training_calls", lambda *args, **options: dict.fromkeys(kinds))
+    monkeypatch.setattr(layers, "Peer", lambda *args: _TwoCalls())
+    monkeypatch.setattr(layers, "stopwatch", lambda call, clock: lambda count: 0.02)
+    part = layers.measure(speed.parser().parse_args(["--repeats=1", "--threads=1"]))
+    torch, first, second = part.tables
+    rows = {row[0]: list(row[1:]) for row in torch.rows}
+    assert rows["forward"][-1] == "2.00 x" and rows["step, 10 in a dispatch"][-1] == "30.00 x"
+    assert len(rows) == 3 and "ours 7." in part.caption
+    for table in (first, second):
+        assert [row[3:] for row in table.rows] == 3 * [[reason, "", ""]]
+
+
+class _TwoCalls:
+    names = ("forward", "step")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        pass
+
+    def seconds(self, name, count):
+        return {"forward": 0.04, "step": 0.06}[name]
+
+
+def test_the_network_of_e3nn_is_equivariant_and_as_wide_as_ours():
+    pytest.importorskip("e3nn_jax", reason="needs the package e3nn-jax")
+    from experiments.benchmarks.speed.e3nn_bodies import FEATURES, e3nn_model
+
+    for degree, count in FEATURES.items():
+        assert 60 <= count * (degree + 1) ** 2 < 65
+    model = e3nn_model(1, layers=1)
+    draw = np.random.default_rng(0).normal(size=(3, 2, BODIES, 3)).astype(np.float32)
+    position, velocity, charge = draw[0], draw[1], np.sign(draw[2, ..., 0])
+    predict = jax.jit(model.predict)
+
+    def error(turn):
+        turned = predict(model.params, position @ turn + 1, velocity @ turn, charge)
+        return np.abs(turned - predict(model.params, position, velocity, charge) @ turn - 1).max()
+
+    turn = np.linalg.qr(draw[2, 0, :3])[0]
+    assert error(turn) < 1e-4 and error(-turn) < 1e-4
+    assert error(np.diag(np.float32([1, 1, 2]))) > 1e-2, "a stretch is no symmetry"
+    # Another system in the batch changes nothing, and other charges do.
+    changes = []
+    for system in (1, 0):
+        others = np.array(charge)
+        others[system] *= np.sign(np.arange(BODIES) - 1.5)
+        both = [predict(model.params, position, velocity, signs) for signs in (charge, others)]
+        changes.append(np.abs(both[0] - both[1])[0].max())
+    assert changes[0] < 1e-6 and changes[1] > 1e-3
 
 
 def test_what_is_timed_side_by_side_is_the_same_clouds():
