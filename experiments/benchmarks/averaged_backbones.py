@@ -91,7 +91,7 @@ def _of_molecules(words: str, config: MoleculesModelConfig) -> Backbone:
 
     return Backbone(
         f"{words} on ethanol",
-        molecules.Network(config, species.max(), "energy", rngs=nnx.Rngs(0)),
+        molecules.Network(config, int(species.max()), "energy", rngs=nnx.Rngs(0)),
         _energy,
         {"in_actions": (sf.points, None), "out_actions": None},
         inputs,
