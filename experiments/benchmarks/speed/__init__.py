@@ -28,7 +28,7 @@ from experiments.benchmarks.timing import CLOCKS, make_parser, start
 PARTS = {
     "frames": "frames and projected clouds, against other libraries and a plain copy",
     "averages": "averages over a frame, against as many evaluations of the backbone",
-    "layers": "the layer-wise averaged network, against one in PyTorch",
+    "layers": "the layer-wise averaged network, against those of PyTorch and e3nn-jax",
     "potentials": "potentials of ethanol in training, evaluation and dynamics, against e3x",
     "compile": "seconds to the first steps of training, without and with the cache of programs",
     "memory": "temporaries of averages and frames, which are counted",
