@@ -28,10 +28,10 @@ PARTS = ("space_groups", "phonons", "elasticity", "growth")
 _SMALL = Sizes(hidden=8, layers=1, radial=3, degree=1)
 _CAPTION = (
     "Untrained networks with random weights that pass messages between atoms within 4 Angstrom, and "
-    "pairs that hold crystals together, in float64. Averaged over local frames, they have the "
-    "symmetry of the crystal; without a frame they are the control. Of a run instead its network, and "
-    "crystals of its elements, in kinds of structures that may be strange to them; growth is that of "
-    "an untrained network. "
+    "pairs that hold crystals together, in float64, or growth in what --dtype says. Averaged over "
+    "local frames, they have the symmetry of the crystal; without a frame they are the control. Of a "
+    "run instead its network, and crystals of its elements, in kinds of structures that may be "
+    "strange to them; growth is that of an untrained network. "
     "Space groups: crystals strained in volume and shape, but not in symmetry, are relaxed with their "
     "cell by BFGS; the largest tolerance is that at which spglib still finds the space group of every "
     "one. Phonons: all atoms are displaced along three axes, both ways, and nothing is symmetrized; "
@@ -91,7 +91,7 @@ def _measure(
         draw = functools.partial(draw_bands, found=split)
         return phonons.table_of(split), phonons.numbers_of(split), draw
     if part == "growth":
-        costs = growth.measure(console, options.atoms, sizes, options.seed)
+        costs = growth.measure(console, options.atoms, sizes, options.seed, options.dtype)
         return growth.table_of(costs), growth.numbers_of(costs), lambda _: []
     stiff = elasticity.measure(console, run, sizes, options.seed)
     draw = functools.partial(draw_states, found=stiff)
@@ -123,7 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         nargs="+",
         default=[500, 4000, 32000],
-        help="of growth; 100000 take about 22 GB",
+        help="of growth; 100000 take about 22 GB in float64",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        default="float64",
+        help="that growth is measured in",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the weights and strains")
     parser.add_argument(

@@ -33,7 +33,13 @@ class Cost(NamedTuple):
     memory: int
 
 
-def measure(console: Console, atoms: Sequence[int], sizes: Sizes, seed: int = 0) -> dict[int, Cost]:
+def measure(
+    console: Console,
+    atoms: Sequence[int],
+    sizes: Sizes,
+    seed: int = 0,
+    dtype: str = "float64",
+) -> dict[int, Cost]:
     """Costs of rattled copper, by the number of atoms.
 
     Args:
@@ -41,13 +47,14 @@ def measure(console: Console, atoms: Sequence[int], sizes: Sizes, seed: int = 0)
       atoms: about how many; those of whole cubes are taken.
       sizes: of the network.
       seed: of its weights and of the rattling.
+      dtype: in which it computes.
     """
     found = {}
     for wanted in atoms:
         edge = max(1, round((wanted / _CUBE) ** (1 / 3)))
         crystal = bulk("Cu", "fcc", 3.61, cubic=True) * (edge, edge, edge)
         crystal.rattle(_RATTLE, seed=seed)
-        calculator = untrained("local", sizes, seed, max_elements=_ELEMENTS)
+        calculator = untrained("local", sizes, seed, max_elements=_ELEMENTS, dtype=dtype)
         crystal.calc = calculator
         crystal.get_stress()
         memory = calculator.memory(crystal)

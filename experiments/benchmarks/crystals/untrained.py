@@ -43,9 +43,14 @@ class Sizes(NamedTuple):
 
 
 def untrained(
-    frame: str, sizes: Sizes, seed: int = 0, skin: float = 0.3, max_elements: int = 256
+    frame: str,
+    sizes: Sizes,
+    seed: int = 0,
+    skin: float = 0.3,
+    max_elements: int = 256,
+    dtype: str = "float64",
 ) -> SymmetrizedCalculator:
-    """The calculator of an untrained potential, in double precision.
+    """The calculator of an untrained potential.
 
     Args:
       frame: `"local"`, or `"none"` for the same kind of network without an average.
@@ -53,13 +58,14 @@ def untrained(
       seed: of its weights.
       skin: of its neighbour lists, in Angstrom.
       max_elements: that the local frame of an atom has room for.
+      dtype: in which it computes.
     """
     room: dict[str, Any] = {"max_elements": max_elements} if frame == "local" else {}
     config = MoleculesModelConfig(cutoff=CUTOFF, **sizes._asdict(), **_FRAMES[frame], **room)
     facts = MoleculeFacts(tuple(range(1, SPECIES + 1)), (0.0,) * SPECIES, _NETWORK)
     potential = make_potential(config, facts, "energy_forces")
     drawn = jax.device_get(potential.init(jax.random.key(seed)))
-    network = EnergyAlone(potential, jax.tree.map(np.float64, drawn))
+    network = EnergyAlone(potential, jax.tree.map(np.dtype(dtype).type, drawn))
 
     def energy(
         positions: Float[Array, "atoms 3"],
@@ -75,7 +81,7 @@ def untrained(
         room=functools.partial(potential.room),
         reach=CUTOFF,
         skin=skin,
-        dtype="float64",
+        dtype=dtype,
     )
 
 
