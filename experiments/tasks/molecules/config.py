@@ -32,6 +32,9 @@ class MoleculesModelConfig(FrameModelConfig):
     """Degree of the polynomials of the direction that the network sees."""
     group: FrameGroup = "E"
     """The group of the frame: with or without reflections."""
+    messages: Literal["between_frames", "in_one_frame"] = "between_frames"
+    """Where rounds take place with frame `local`: between atoms, each in its own frame, from which
+    messages are turned into those of others; or inside of the neighbourhood of each atom in turn."""
     vectors: Annotated[int, Field(ge=0)] = 8
     """Of the features that a message has, those that are vectors and turn from frame to frame."""
 
@@ -41,7 +44,8 @@ class MoleculesModelConfig(FrameModelConfig):
         "radial": {"backbone": _WITH_EDGES},
         "degree": {"backbone": _WITH_EDGES},
         "group": {"frame": ["pca", "robust", "quadrature", "local"]},
-        "vectors": {"frame": ["local"]},
+        "messages": {"frame": ["local"]},
+        "vectors": {"frame": ["local"], "messages": ["between_frames"]},
     }
     has_local_frames: ClassVar[bool] = True
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -54,7 +58,11 @@ class MoleculesModelConfig(FrameModelConfig):
         Rule(
             "vectors",
             "be at most a third of hidden, as each has three components",
-            lambda model: model.frame != "local" or 3 * model.vectors <= model.hidden,
+            lambda model: (
+                model.frame != "local"
+                or model.messages != "between_frames"
+                or 3 * model.vectors <= model.hidden
+            ),
         ),
         Rule(
             "frame",

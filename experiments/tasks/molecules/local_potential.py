@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 import symjax_frames as sf
 from experiments.config.choices import Precision
@@ -36,6 +36,7 @@ from experiments.tasks.molecules.networks.neighbour_table import (
     NeighbourTable,
     Surroundings,
 )
+from experiments.tasks.molecules.networks.neighbourhoods import outputs_of_clouds
 from experiments.tasks.molecules.potential import EnergiesAndSpreads, Potential, Property
 
 _Networks = Callable[[Atoms, Elements], Float[Array, "networks elements"]]
@@ -67,7 +68,10 @@ class LocalPotential(Potential):
 
         def of_elements(atoms: Atoms, elements: Elements) -> Array:
             nodes_of = functools.partial(self._nodes, atoms)
-            if elements.atoms is None:
+            if self.config.messages == "in_one_frame":
+                clouds_of = functools.partial(self._clouds, atoms)
+                values = outputs_of_clouds(backbone, clouds_of, elements, *atoms.senders.shape)
+            elif elements.atoms is None:
                 table, species = nodes_of(elements)
                 values = backbone(table.vectors[:, 0], species, table)
             else:
@@ -178,6 +182,14 @@ class LocalPotential(Potential):
             *(vectors, senders, species > 0, count, config.cutoff, elements, config.vectors)
         )
         return table, species
+
+    def _clouds(
+        self, atoms: Atoms, elements: Elements
+    ) -> tuple[NeighbourTable, Int[Array, "nodes cloud"]]:
+        """The same, and the species of the atoms and of their neighbours, 0 for padding."""
+        table, species = self._nodes(atoms, elements)
+        neighbours = jnp.where(table.edge_mask, atoms.species[table.senders], 0)
+        return table, jnp.concatenate([species[:, None], neighbours], axis=1)
 
     def _whole(
         self, networks: _Networks, atoms: Atoms

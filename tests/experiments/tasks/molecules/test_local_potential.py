@@ -16,7 +16,7 @@ from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.facts import MoleculeFacts
 from experiments.tasks.molecules.data.neighbour_table import neighbour_tables
 from experiments.tasks.molecules.local_potential import make_potential
-from experiments.tasks.molecules.networks import element_rounds, neighbour_table
+from experiments.tasks.molecules.networks import neighbour_table, parts
 from experiments.tasks.molecules.networks.neighbour_table import Elements, Surroundings
 from experiments.tasks.molecules.strain import derivatives_of
 from symjax_frames.testing import hard_clouds
@@ -29,7 +29,11 @@ CUTOFF = 3.0
 FACTS = MoleculeFacts((1, 6, 8), (0.0, 0.0, 0.0), 1.0)
 ATOMS, SLOTS = 8, 20
 SIZES = {"hidden": 8, "layers": 2, "radial": 2, "degree": 1, "cutoff": CUTOFF}
-LOCAL = {"frame": "local", "vectors": 2, "threshold": 0.6, "max_elements": 48, "capacity": (8, 8)}
+LOCAL = {"frame": "local", "threshold": 0.6, "max_elements": 48, "capacity": (8, 8)}
+MESSAGES = [{"vectors": 2}, {"messages": "in_one_frame"}]
+messages = pytest.fixture(scope="module", params=MESSAGES, ids=["between_frames", "in_one_frame"])(
+    lambda request: request.param
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,7 +43,7 @@ def _float64():
 
 
 def model(backbone="message_passing", **options):
-    options = {**LOCAL, **options}
+    options = {**LOCAL, **({} if "messages" in options else {"vectors": 2}), **options}
     if options["frame"] != "local":
         options = {"frame": options["frame"]}
     config = MoleculesModelConfig(**{**SIZES, "backbone": backbone, **options})
@@ -73,9 +77,9 @@ def molecules():
 
 
 @pytest.fixture(scope="module")
-def energies():
+def energies(messages):
     """The energies of a batch of molecules, and those of the network without an average."""
-    potential, bare = model("transformer"), model("transformer", frame="none")
+    potential, bare = model("transformer", **messages), model("transformer", frame="none")
     params = draw_params(potential)
     both = [potential.energies(params), bare.energies(params)]
     return jit(lambda *batch: [one(*batch) for one in both])
@@ -136,13 +140,13 @@ def periodic(structures, cutoff=CUTOFF):
 
 
 @pytest.fixture(scope="module")
-def of_crystals():
+def of_crystals(messages):
     """Energies, forces and stresses of crystals, of a few atoms and elements at a time."""
-    potential = model(max_elements=96, capacity=(12, 12))
+    potential = model(max_elements=96, capacity=(12, 12), **messages)
     found = jit(derivatives_of(potential.with_spreads(draw_params(potential))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_elements, "FRAMES", 40)
-        patch.setattr(element_rounds, "_EDGES", 300 * SLOTS)
+        patch.setattr(parts, "_EDGES", 300 * SLOTS)
         found(*periodic(crystals()))
     return lambda *inputs: jax.device_get(found(*inputs))
 
@@ -244,10 +248,17 @@ def test_nothing_jumps_when_an_atom_comes_into_sight(of_crystals):
     assert fine > 0.7 * coarse
 
 
-@pytest.mark.parametrize("vectors", [0, 2])
-def test_draws_have_the_whole_average_for_their_mean_where_frames_send_nothing(vectors):
+@pytest.mark.parametrize(
+    ("options", "equal"),
+    [
+        ({"layers": 1, "vectors": 0}, True),
+        ({"layers": 1, "vectors": 2}, False),
+        ({"messages": "in_one_frame"}, True),
+    ],
+)
+def test_draws_have_the_whole_average_for_their_mean_where_frames_send_nothing(options, equal):
     """Vectors have components in the element that is drawn, and messages of it are no mean of all."""
-    potential = model(layers=1, vectors=vectors)
+    potential = model(**options)
     params = draw_params(potential)
     positions, species = map(jnp.asarray, padded([molecules()["CH3OH"]]))
 
@@ -263,7 +274,7 @@ def test_draws_have_the_whole_average_for_their_mean_where_frames_send_nothing(v
         return jnp.sum(terms), potential.energies(params)(positions, species)[0]
 
     mean, whole = both()
-    if vectors == 0:
+    if equal:
         np.testing.assert_allclose(mean, whole, rtol=1e-12)
     else:
         assert abs(mean - whole) > 1e-4
@@ -308,11 +319,13 @@ def test_atoms_with_too_many_ties_are_told_of_the_threshold(monkeypatch):
         model(max_elements=4, capacity=(2, 2)).refuse_overflows(str, *clouds)
 
 
-def test_one_program_is_exported_for_all_numbers_of_atoms_and_neighbours(of_crystals, monkeypatch):
+def test_one_program_is_exported_for_all_numbers_of_atoms_and_neighbours(
+    messages, of_crystals, monkeypatch
+):
     """Also for so many that their frames, and their elements, are made in parts."""
     monkeypatch.setattr(local_elements, "FRAMES", 3)
-    monkeypatch.setattr(element_rounds, "_EDGES", 150 * SLOTS)
-    potential = model(max_elements=96, capacity=(12, 12))
+    monkeypatch.setattr(parts, "_EDGES", 150 * SLOTS)
+    potential = model(max_elements=96, capacity=(12, 12), **messages)
     energies = potential.energies(draw_params(potential))
 
     def program(*structure):
