@@ -51,7 +51,7 @@ class LocalPotential(Potential):
 
     So the energies of molecules that are far apart add up, a crystal has an energy, and the cost is
     in proportion to the number of atoms. The network passes messages between frames, as
-    `NeighbourTable` describes.
+    `NeighbourTable` describes, or all of them in the frame of one atom, as `outputs_of_clouds` does.
 
     The arguments are those of `Potential`.
 

@@ -41,9 +41,7 @@ class Parts:
         padded = jnp.pad(array, widths, constant_values=filling)
         return padded.reshape(self.number, self.size, *array.shape[1:])
 
-    def map(
-        self, fn: Callable[..., Array], features: int, dtype: Any, *arrays: Array
-    ) -> Array:
+    def map(self, fn: Callable[..., Array], features: int, dtype: Any, *arrays: Array) -> Array:
         """A function of parts, kept in no memory but its own, and zero for padding.
 
         Args:
