@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -17,6 +18,18 @@ from symjax_frames.nn._message import MessagePassing
 from symjax_frames.nn._motion import EXACT, Motion
 from symjax_frames.nn._sign_average import sign_average
 from symjax_frames.transforms import frame_average
+
+
+def _without_rounding(
+    arms: Float[Array, "nodes dim"], points: Float[Array, "nodes dim"]
+) -> Float[Array, "nodes dim"]:
+    """The arms from the centroid to the points, zero where all points are at one place.
+
+    Arms are rounding errors then, which have a direction of their own, and no frame can tell them
+    from a small cloud.
+    """
+    longest, far = (jnp.max(jnp.abs(jax.lax.stop_gradient(x)), initial=0) for x in (arms, points))
+    return jnp.where(longest > 8 * jnp.finfo(points.dtype).eps * far, arms, 0)
 
 
 class _Layer(nnx.Module):
@@ -87,7 +100,9 @@ class LayerwiseGNN(nnx.Module):
       layer's features are distinct. Features in a plane or on a line do no harm: the average over
       the signs of the frame removes all components that leave it. `spectral_gap` measures how far
       eigenvalues are from being equal; for molecules such as methane at rest some are. Over robust
-      frames equivariance always holds.
+      frames equivariance always holds. The output has no derivative where all points and velocities
+      are on one line, nor where all points rest at one place: gradients are finite there, and no
+      more.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
@@ -154,16 +169,18 @@ class LayerwiseGNN(nnx.Module):
         real = graph.mask[:, None]
         count = jnp.maximum(jnp.sum(graph.mask.astype(points.dtype)), 1)
         centroid = jnp.sum(points / count, axis=0, keepdims=True)
-        centred = jnp.where(real, points - centroid, 0)
+        centred = _without_rounding(jnp.where(real, points - centroid, 0), points)
         features = jnp.swapaxes(self.lift(jnp.stack([centred, velocities], axis=-1)), 1, 2)
+        # Where all nodes rest at one place nothing has a direction, but averages have rounding errors.
+        directed = real & jnp.any(features != 0)
         others, edges = OtherNodes(graph.mask), without_diagonal(edges)
         if self.moving:
             moved = self._moved(centred, velocities, features, nodes, edges, others)
-            return jnp.where(real, centroid + moved, 0)
+            return jnp.where(real, centroid + jnp.where(directed, moved, 0), 0)
         for layer in self.layers:
             features = self._average(layer, features, nodes, edges, others)
         change = self.lower(jnp.swapaxes(features, 1, 2))[..., 0]
-        return jnp.where(real, points + velocities + change, 0)
+        return jnp.where(real, points + velocities + jnp.where(directed, change, 0), 0)
 
     def _moved(
         self,

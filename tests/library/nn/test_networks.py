@@ -235,6 +235,33 @@ def test_layerwise_gnn_over_robust_frames_is_equivariant_on_molecules_at_rest():
         assert pca[name] > 1e-3, name
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_layerwise_gnn_leaves_nodes_that_rest_at_one_place_there(moving):
+    """Arms from their centroid are rounding errors, which have a direction."""
+    count = 5
+    robust = functools.partial(sf.robust_frame, max_elements=48)
+    nodes = np.random.default_rng(0).normal(size=(count, 2))
+    edges, graph = np.ones((count, count, 1)), nn.CompleteGraph(jnp.ones(count, bool))
+    still = np.tile(np.array([[1.0, 2.0, 3.0]]) / 7, (count, 1))
+    apart = still + 1e-9 * np.random.default_rng(1).normal(size=(count, 3))
+
+    @jax.jit
+    def changes(network, nodes, edges, *where):
+        def change(points):
+            return network(points, jnp.zeros_like(points), nodes, edges, graph) - points
+
+        square = jax.grad(lambda points: jnp.sum(change(points) ** 2))
+        return [(change(points), square(points)) for points in where]
+
+    with promotion(np.float64):
+        options = {"hidden": 4, "layers": 2, "frame": robust, "moving": moving}
+        network = draw_network("LayerwiseGNN", 0, dtype=np.float64, **options)
+        rest, control = jax.device_get(changes(network, nodes, edges, still, apart))
+    np.testing.assert_allclose(rest[0], 0, atol=4 * np.finfo(float).eps)
+    np.testing.assert_allclose(rest[1], 0, atol=4 * np.finfo(float).eps)
+    assert np.max(np.abs(control[0])) > 1e-3
+
+
 def silu(x):
     return x / (1 + np.exp(-x))
 
