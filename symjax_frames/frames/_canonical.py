@@ -19,6 +19,9 @@ from symjax_frames.frames._close import close
 from symjax_frames.frames._moments import Moments, moments_of
 from symjax_frames.frames._pca import principal_axes, spectral_gap
 
+_FLATNESS = 1e-3
+"""Of the squared size of a cloud: widths below do not count for the weights of the smooth form."""
+
 
 @on_own_mesh
 def canonical_frame(
@@ -42,8 +45,10 @@ def canonical_frame(
 
     That choice jumps where a moment passes zero. With `sharpness=b` all sign vectors stay, in the
     order of `pca_frame`, with the weights $\prod_k \sigma(b\, s_k m_k)$, normalised over the
-    rotations for `"SO"` and `"SE"`. They are smooth in the moments, equal where these vanish, as in
-    `pca_frame`, and tend to the one element as $b \to \infty$.
+    rotations for `"SO"` and `"SE"`. They are smooth in the cloud, equal where the moments vanish, as
+    in `pca_frame`, and tend to the one element as $b \to \infty$. In $m_k$ the sum of squares has
+    $10^{-3} \sum_i |r_i|^2$ added then: the moment along the normal of a cloud fades out as the
+    cloud becomes planar, while the choice of one element, which jumps in any case, has the ratio.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf
@@ -97,7 +102,8 @@ def canonical_frame(
     if group == "T":
         return base
     axes = base.elements.linear[0]
-    skewness = _third_moments(moments, axes, points, mask)
+    flatness = 0.0 if sharpness is None else _FLATNESS
+    skewness = _third_moments(moments, axes, points, mask, flatness)
     proper = group in ("SO", "SE")
     if sharpness is None:
         signed = axes * _signs(skewness, proper)[None]
@@ -156,8 +162,13 @@ def canonical_margin(
 
 
 def _third_moments(
-    moments: Moments, axes: Float[Array, "dim dim"], points: Array, mask: Array | None
+    moments: Moments,
+    axes: Float[Array, "dim dim"],
+    points: Array,
+    mask: Array | None,
+    flatness: float = 0.0,
 ) -> Float[Array, " dim"]:
+    """The third moments over the widths, to which a part of the size of the cloud is added."""
     # The width of a planar cloud is rounding error, and its third moment relative to that width is
     # of order one: it would overrule the true moments where a rotation has to choose. So lengths
     # are in units of the rounding error, and adding one to the sixth power makes such a moment
@@ -173,7 +184,7 @@ def _third_moments(
     noise = 256 * eps * jnp.sqrt(jax.lax.stop_gradient(square))
     along = settled(apply(axes.T, moments.arms) / noise)
     second, third = total(along**2, 0), total(along**3, 0)
-    return third * jax.lax.rsqrt(1 + second**3)
+    return third * jax.lax.rsqrt(1 + (second + flatness * total(second, 0)) ** 3)
 
 
 def _signs(skewness: Float[Array, " dim"], proper: bool) -> Float[Array, " dim"]:

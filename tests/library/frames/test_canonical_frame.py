@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import symjax_frames as sf
-from symjax_frames.frames import canonical_margin
+from symjax_frames.frames import _canonical, canonical_margin
 from symjax_frames.testing import hard_clouds
 from tests.helpers.clouds import draw_cloud, draw_motions, padded
 
@@ -340,6 +340,30 @@ def test_margins_say_which_clouds_the_signs_are_valid_on(dtype):
     # Thousands of lengths from the origin, a digit in a thousand is rounding.
     assert min(of("offset 1e3")) > 1e-2
     assert max(of("all points equal")) == 0
+
+
+def test_smooth_weights_fade_where_a_cloud_becomes_planar(monkeypatch):
+    """The moment along the normal has no scale: at no width it would be as large as at another."""
+    rng = np.random.default_rng(1)
+    flat = np.pad(rng.normal(size=(5, 2)), ((0, 0), (0, 1)))
+    normal = rng.normal(size=(5, 3)) * [0, 0, 1]
+    heights = np.array([0.0, 1e-12, 1e-8, 1e-5])
+
+    def found():
+        def fn(x):
+            return jnp.sum(jnp.sin(x + 1) * np.arange(1.0, 4.0)[None]) + jnp.sum(x[0] * x[1] ** 2)
+
+        frame = functools.partial(sf.canonical_frame, group="SE", sharpness=5.0)
+        average = sf.frame_average(fn, frame, in_actions=sf.points, out_actions=None)
+        run = jax.jit(jax.vmap(jax.value_and_grad(average)))
+        return jax.device_get(run(flat + heights[:, None, None] * normal))
+
+    values, gradients = found()
+    np.testing.assert_allclose(values, values[0], atol=1e-8)
+    np.testing.assert_allclose(gradients, np.stack([gradients[0]] * 4), atol=1e-3)
+    monkeypatch.setattr(_canonical, "_FLATNESS", 0.0)
+    values, _ = found()
+    assert abs(values[1] - values[0]) > 1e-2
 
 
 def test_planar_clouds_leave_only_the_side_of_the_plane_open():
