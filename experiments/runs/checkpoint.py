@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from experiments.errors import ExperimentError
 from experiments.files import digest_arrays, digest_files, write_whole
+
+_FLOATS = {np.dtype("float32"), np.dtype("float64")}
 
 
 class Checkpoints:
@@ -126,6 +129,9 @@ class Checkpoints:
             raise ValueError(f"either it or this program lacks the arrays {names}")
         for name, leaf in expected.items():
             array = arrays[name]
+            if {array.dtype, leaf.dtype} == _FLOATS:
+                # Sums and metrics have the floats of JAX, which JAX_ENABLE_X64 makes longer.
+                array = array.astype(leaf.dtype)
             if array.shape != leaf.shape or array.dtype != leaf.dtype:
                 raise ValueError(
                     f"{name} must be {leaf.dtype}{list(leaf.shape)}, got "
@@ -133,7 +139,8 @@ class Checkpoints:
                 )
         if digest_arrays(arrays, str) != sums["arrays"]:
             raise ValueError("its arrays are not those that were saved")
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
+        leaves = [np.asarray(arrays[name], leaf.dtype) for name, leaf in expected.items()]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _by_name(tree: PyTree) -> dict[str, Any]:

@@ -56,6 +56,16 @@ def test_shapes_without_values_suffice_to_restore(checkpoints):
     assert same_bits(checkpoints.restore(jax.eval_shape(lambda: tree(7))), tree(7))
 
 
+def test_floats_are_those_of_the_program_that_reads(checkpoints):
+    """Sums and metrics are longer where JAX_ENABLE_X64 is set, in training or where it is read."""
+    longer = tree(7)
+    values, other = longer.params["a"]
+    longer.params["a"] = [np.asarray(values, np.float64), other]
+    restored = checkpoints.restore(longer)
+    assert same_bits(restored, longer)
+    assert not same_bits(restored, tree(7))
+
+
 def test_without_checkpoints_nothing_is_restored(tmp_path):
     assert Checkpoints(tmp_path / "none").restore(tree(7)) is None
 
