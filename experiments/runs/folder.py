@@ -72,6 +72,9 @@ class RunFolder:
     def training(self, config: Config) -> Iterator[None]:
         """Claims the folder for one process that trains, and stores the configuration in it.
 
+        If the configuration turns out to be unusable before there is a checkpoint, a new folder is
+        left empty, so that it may be put right.
+
         Raises:
           UsageError: if another process trains in the folder, or a run with another configuration
             is in it, or something that is not a run.
@@ -93,8 +96,15 @@ class RunFolder:
                 ) from None
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            new = not self.config.is_file()
             self._claim(config)
-            yield
+            try:
+                yield
+            except UsageError:
+                if new and not self.checkpoints.is_dir():
+                    for path in (self.config, self.facts, self.data):
+                        path.unlink(missing_ok=True)
+                raise
         finally:
             os.close(lock)
 

@@ -122,6 +122,8 @@ def test_frames_without_room_are_refused_before_anything_is_computed(configure):
         with pytest.raises(UsageError, match=f"got none for {split} example 3"):
             run(config, Crowded(config, split))
         assert records(config) == []
+        # So that it may be put right in the same folder, which a run that began may not.
+        assert not RunFolder(config.run).config.exists()
     with pytest.raises(UsageError, match="got none for test example 3"):
         measure(config, Crowded(config, "test"), None)
 
