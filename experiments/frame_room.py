@@ -23,6 +23,8 @@ MOST_DROPPED = 1e-3
 """Of the weight of a frame: what is averaged over the rest is invariant to about that degree."""
 MOST_ELEMENTS = 4096
 """Of a frame that is evaluated for every input: more are not advised."""
+DRAWN = ", in the frame that is drawn from (model.training_threshold)"
+"""What the label of an example ends with where training has a frame of its own."""
 _AT_A_TIME = 64
 _PAIRS = 2**18
 """Pairs of points that are looked at together."""
@@ -168,7 +170,7 @@ def _advice(
     except ValueError:
         return (
             f"its points tie, so that it needs more than {MOST_ELEMENTS} elements: a higher "
-            "model.threshold needs fewer, model.frame=pca or quadrature as many as for any other"
+            "threshold needs fewer, model.frame=pca or quadrature as many as for any other"
         )
     capacity = [max(pair) for pair in zip(needed.capacity, config.capacity, strict=True)]
     elements = max(needed.max_elements, config.max_elements)

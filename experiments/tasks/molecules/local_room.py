@@ -99,7 +99,7 @@ def _advice(
         if elements > MOST_ELEMENTS:
             return (
                 f"more than {MOST_ELEMENTS} elements are needed, as so many neighbours tie: a higher "
-                "model.threshold needs fewer"
+                "threshold needs fewer"
             )
         wanted = tuple(map(max, choices, capacity))
         if wanted == tuple(capacity):
@@ -109,7 +109,7 @@ def _advice(
     most = max(elements, config.max_elements)
     return (
         f"model.max_elements={most} and model.capacity={list(capacity)} have room, fewer are enough "
-        "with a higher model.threshold"
+        "with a higher threshold"
     )
 
 

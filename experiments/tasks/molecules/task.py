@@ -14,6 +14,7 @@ from ase.formula import Formula
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 import symjax_frames as sf
+from experiments.frame_room import DRAWN
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.molecules.config import MoleculesConfig, MoleculesModelConfig
 from experiments.tasks.molecules.crystals import (
@@ -106,7 +107,8 @@ class MoleculesTask(Task):
 
         self.potential.refuse_overflows(label, *inputs_of(examples))
         if split == "train" and self.trained_potential is not self.potential:
-            self.trained_potential.refuse_overflows(label, *inputs_of(examples))
+            inputs = inputs_of(examples)
+            self.trained_potential.refuse_overflows(lambda index: label(index) + DRAWN, *inputs)
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " molecules"]

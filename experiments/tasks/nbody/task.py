@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 import symjax_frames as sf
-from experiments.frame_room import refuse_overflows
+from experiments.frame_room import DRAWN, refuse_overflows
 from experiments.precision import in_precision
 from experiments.tasks.equivariance import equivariance_errors, median_and_worst
 from experiments.tasks.nbody.config import NBodyConfig
@@ -71,11 +71,12 @@ class NBody(Task):
     def check_room(self, split: str) -> None:
         """Refuses systems whose robust frame has no room for its elements."""
         positions = self.splits[split]["position"]
-        models = [self.config.model]
-        if split == "train" and self.config.model.training_threshold is not None:
-            models.append(self.config.model.in_training)
-        for model in models:
-            refuse_overflows(model, lambda index: f"{split} system {index}", positions)
+        model = self.config.model
+        models = {"": model}
+        if split == "train" and model.training_threshold is not None:
+            models[DRAWN] = model.in_training
+        for drawn, model in models.items():
+            refuse_overflows(model, f"{split} system {{}}{drawn}".format, positions)
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]

@@ -313,9 +313,7 @@ def test_atoms_whose_frame_has_no_room_are_refused_with_what_has_room():
 def test_atoms_with_too_many_ties_are_told_of_the_threshold(monkeypatch):
     monkeypatch.setattr(local_room, "MOST_ELEMENTS", 8)
     clouds = padded([molecules()[name] for name in ("H2O", "CH4", "octahedron", "cube")])
-    with pytest.raises(
-        UsageError, match=r"more than 8 elements are needed.* a higher model.thresh"
-    ):
+    with pytest.raises(UsageError, match=r"more than 8 elements are needed.* a higher thresh"):
         model(max_elements=4, capacity=(2, 2)).refuse_overflows(str, *clouds)
 
 
