@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from experiments.data.npz import DataError
 from experiments.tasks.molecules.data.periodic_pairs import pairs_within
 
-_COINCIDENT = 0.05
+COINCIDENT = 0.05
 """Angstrom: far below every bond, also of a file whose lengths are in nanometres."""
 _FEW = 32
 """Atoms up to which all pairs of many molecules at once are faster than a tree for each."""
@@ -56,7 +56,7 @@ def refuse_coincident(
     for index in np.flatnonzero(pbc.any(axis=1)).tolist():
         points, label = positions[index, species[index] > 0], locations[index]
         pairs, distances = pairs_within(points, cells[index], pbc[index], _SEARCHED, label=label)
-        if len(distances) and distances.min() < _COINCIDENT:
+        if len(distances) and distances.min() < COINCIDENT:
             nearest = int(np.argmin(distances))
             one, other = int(pairs.receivers[nearest]), int(pairs.senders[nearest])
             raise _too_close(label, one, other, distances[nearest])
@@ -65,7 +65,7 @@ def refuse_coincident(
 def _too_close(label: str, one: int, other: int, distance: float) -> DataError:
     first, second = sorted((one + 1, other + 1))
     return DataError(
-        f"{label}: atoms {first} and {second} must be at least {_COINCIDENT} Angstrom apart, got "
+        f"{label}: atoms {first} and {second} must be at least {COINCIDENT} Angstrom apart, got "
         f"{distance:.3g} (is length_unit too small?)"
     )
 
@@ -75,7 +75,7 @@ def _in_pairs(species: np.ndarray, positions: np.ndarray) -> tuple[int, int, int
     first, second = _pairs(species.shape[1])
     with np.errstate(over="ignore"):
         arms = positions[:, first] - positions[:, second]
-        close = np.einsum("mpx,mpx->mp", arms, arms) < _COINCIDENT**2
+        close = np.einsum("mpx,mpx->mp", arms, arms) < COINCIDENT**2
     if not close.any():
         return None
     # Padding comes last, so a pair is real if its second atom is.
@@ -97,7 +97,7 @@ def _in_trees(species: np.ndarray, positions: np.ndarray) -> tuple[int, int, int
         for start in range(0, len(points), _ATOMS_AT_A_TIME):
             asked = points[start : start + _ATOMS_AT_A_TIME]
             # An atom and its nearest, or the two nearest if more are at one point.
-            _, nearest = tree.query(asked, k=2, distance_upper_bound=_COINCIDENT)
+            _, nearest = tree.query(asked, k=2, distance_upper_bound=COINCIDENT)
             crowded = np.flatnonzero(nearest[:, 1] < len(points))
             if len(crowded):
                 atom = start + int(crowded[0])

@@ -11,10 +11,9 @@ from jaxtyping import Bool, Float, Int, Int32
 
 from experiments.data.npz import DataError
 from experiments.errors import UsageError
+from experiments.tasks.molecules.data.coincident import COINCIDENT
 from experiments.tasks.molecules.data.periodic_pairs import Search, pairs_within, refuse_too_many
 
-_COINCIDENT = 1e-6
-"""Angstrom: the vector of a shorter edge has no direction in single precision."""
 _BYTES_A_SLOT = 16
 
 
@@ -50,12 +49,12 @@ def neighbour_table(
     if not 0 < cutoff < np.inf:
         raise UsageError(f"cutoff must be a positive number, got {cutoff}")
     pairs, lengths = pairs_within(positions, cell, pbc, cutoff, label=label, search=search)
-    if len(lengths) and lengths.min() < _COINCIDENT:
+    if len(lengths) and lengths.min() < COINCIDENT:
         nearest = int(np.argmin(lengths))
         one, other = sorted((int(pairs.receivers[nearest]), int(pairs.senders[nearest])))
         raise DataError(
-            f"{label}: atoms {one + 1} and {other + 1} must be at two places, also as images of "
-            f"each other, got a distance of {lengths[nearest]:.3g} Angstrom"
+            f"{label}: atoms {one + 1} and {other + 1} must be at least {COINCIDENT} Angstrom apart, "
+            f"also as images of each other, got {lengths[nearest]:.3g}"
         )
     order = np.lexsort((*pairs.images.T[::-1], pairs.senders, pairs.receivers))
     receivers, senders, images = (values[order] for values in pairs)

@@ -142,7 +142,7 @@ def test_what_has_no_crystal_energy_is_one_error(calculator):
         (none, "CuSi: the cell must have a vector"),
         (unknown, "elements must be Si or Cu"),
         (met, "CuSi: atoms 1 and 2 must be at least"),
-        (image, "CuSi: atoms 1 and 2 must be at two places"),
+        (image, "CuSi: atoms 1 and 2 must be at least 0.05 Angstrom apart, also"),
     ]:
         with pytest.raises(UsageError, match=message):
             calculator.get_potential_energy(bad)
