@@ -10,6 +10,7 @@ from rich.console import Console
 
 from experiments.benchmarks.crystals.untrained import Sizes, untrained
 from experiments.benchmarks.report import Table
+from experiments.tasks.molecules.energies import Precision
 
 _CUBE = 4
 """Atoms in a cube of fcc."""
@@ -38,7 +39,7 @@ def measure(
     atoms: Sequence[int],
     sizes: Sizes,
     seed: int = 0,
-    dtype: str = "float64",
+    dtype: Precision = "float64",
 ) -> dict[int, Cost]:
     """Costs of rattled copper, by the number of atoms.
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from experiments.tasks.molecules.calculator import SymmetrizedCalculator
 from experiments.tasks.molecules.config import MoleculesModelConfig
 from experiments.tasks.molecules.data.facts import MoleculeFacts
-from experiments.tasks.molecules.energies import EnergyAlone
+from experiments.tasks.molecules.energies import EnergyAlone, Precision
 from experiments.tasks.molecules.local_potential import make_potential
 from experiments.tasks.molecules.networks.basis import envelope
 from experiments.tasks.molecules.networks.neighbour_table import Surroundings
@@ -48,7 +48,7 @@ def untrained(
     seed: int = 0,
     skin: float = 0.3,
     max_elements: int = 256,
-    dtype: str = "float64",
+    dtype: Precision = "float64",
 ) -> SymmetrizedCalculator:
     """The calculator of an untrained potential.
 
