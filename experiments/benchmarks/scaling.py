@@ -216,6 +216,6 @@ WORKS: dict[str, Callable[[Path], Work]] = {
     "n-body, sampled PCA frames": _nbody,
     "digits, C16 convolutions": _digits,
     "point transformer, 512 wide, 12 layers": _ethanol("ethanol_robust", *_LARGE),
-    "local potential": _ethanol("ethanol_local"),
+    "local potential": _ethanol("ethanol_local", "model.messages=between_frames"),
 }
 """What is trained, by name: from a folder for data to what a step costs."""
