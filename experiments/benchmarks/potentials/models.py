@@ -39,6 +39,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "message passing, robust, sampled": _MESSAGES | _ROBUST,
     "message passing, robust without reflections, sampled": _MESSAGES | _ROBUST | {"group": "SE"},
     "message passing, local, sampled": _MESSAGES | {"cutoff": 4.0} | _LOCAL,
+    "message passing, local in one frame, sampled": (
+        _MESSAGES | {"cutoff": 5.0, "messages": "in_one_frame"} | _LOCAL
+    ),
     "message passing, PCA, full": _MESSAGES | {"frame": "pca"},
     "message passing, augmented": _MESSAGES | {"augmentation": "reflections"},
     "transformer, PCA, sampled": {"backbone": "transformer", **_SAMPLED},
