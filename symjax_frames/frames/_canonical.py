@@ -46,9 +46,9 @@ def canonical_frame(
     That choice jumps where a moment passes zero. With `sharpness=b` all sign vectors stay, in the
     order of `pca_frame`, with the weights $\prod_k \sigma(b\, s_k m_k)$, normalised over the
     rotations for `"SO"` and `"SE"`. They are smooth in the cloud, equal where the moments vanish, as
-    in `pca_frame`, and tend to the one element as $b \to \infty$. In $m_k$ the sum of squares has
-    $10^{-3} \sum_i |r_i|^2$ added then: the moment along the normal of a cloud fades out as the
-    cloud becomes planar, while the choice of one element, which jumps in any case, has the ratio.
+    in `pca_frame`, and tend to the one element as $b \to \infty$. Of the smooth form, $m_k$ has
+    $10^{-3} \sum_i |r_i|^2$ added to the sum of squares, so that the moment along the normal goes to
+    zero as a cloud becomes planar.
 
     Example:
       >>> import jax, jax.numpy as jnp, symjax_frames as sf

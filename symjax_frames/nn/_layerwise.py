@@ -26,7 +26,8 @@ def _without_rounding(
     """The arms from the centroid to the points, zero where all points are at one place.
 
     Arms are rounding errors then, which have a direction of their own, and no frame can tell them
-    from a small cloud.
+    from a small cloud. They are a few roundings of a coordinate: that of a point and those of the sum
+    which makes the centroid.
     """
     longest, far = (jnp.max(jnp.abs(jax.lax.stop_gradient(x)), initial=0) for x in (arms, points))
     return jnp.where(longest > 8 * jnp.finfo(points.dtype).eps * far, arms, 0)

@@ -33,8 +33,8 @@ class MoleculesModelConfig(FrameModelConfig):
     group: FrameGroup = "E"
     """The group of the frame: with or without reflections."""
     messages: Literal["between_frames", "in_one_frame"] = "between_frames"
-    """Where rounds take place with frame `local`: between atoms, each in its own frame, from which
-    messages are turned into those of others; or inside of the neighbourhood of each atom in turn."""
+    """Of frame `local`: whether messages go from atom to atom, each with its own frame, and turn from
+    one into the other; or each atom has all rounds for itself, among its neighbours in its frame."""
     vectors: Annotated[int, Field(ge=0)] = 8
     """Of the features that a message has, those that are vectors and turn from frame to frame."""
 

@@ -98,16 +98,15 @@ class MoleculesTask(Task):
     def check_room(self, split: str) -> None:
         """Refuses molecules whose robust frame has no room for its elements."""
         examples = self.splits[split]
-        species = examples["species"]
+        inputs, species = inputs_of(examples), examples["species"]
         numbers = np.array((0, *self.set_facts.elements))
 
         def label(index: int) -> str:
             formula = Formula.from_list([chemical_symbols[n] for n in numbers[species[index]] if n])
             return f"{split} molecule {index} ({formula.format('hill')})"
 
-        self.potential.refuse_overflows(label, *inputs_of(examples))
+        self.potential.refuse_overflows(label, *inputs)
         if split == "train" and self.trained_potential is not self.potential:
-            inputs = inputs_of(examples)
             self.trained_potential.refuse_overflows(lambda index: label(index) + DRAWN, *inputs)
 
     def losses(

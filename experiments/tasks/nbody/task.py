@@ -72,11 +72,13 @@ class NBody(Task):
         """Refuses systems whose robust frame has no room for its elements."""
         positions = self.splits[split]["position"]
         model = self.config.model
-        models = {"": model}
+
+        def label(index: int) -> str:
+            return f"{split} system {index}"
+
+        refuse_overflows(model, label, positions)
         if split == "train" and model.training_threshold is not None:
-            models[DRAWN] = model.in_training
-        for drawn, model in models.items():
-            refuse_overflows(model, f"{split} system {{}}{drawn}".format, positions)
+            refuse_overflows(model.in_training, lambda index: label(index) + DRAWN, positions)
 
     def losses(
         self, params: PyTree[Array], batch: Batch, keys: Key[Array, " examples"]

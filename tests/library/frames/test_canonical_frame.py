@@ -343,7 +343,7 @@ def test_margins_say_which_clouds_the_signs_are_valid_on(dtype):
 
 
 def test_smooth_weights_fade_where_a_cloud_becomes_planar(monkeypatch):
-    """The moment along the normal has no scale: at no width it would be as large as at another."""
+    """The moment along the normal is a ratio, as large at a width of 1e-12 as at one of 1e-3."""
     rng = np.random.default_rng(1)
     flat = np.pad(rng.normal(size=(5, 2)), ((0, 0), (0, 1)))
     normal = rng.normal(size=(5, 3)) * [0, 0, 1]
@@ -359,6 +359,7 @@ def test_smooth_weights_fade_where_a_cloud_becomes_planar(monkeypatch):
         return jax.device_get(run(flat + heights[:, None, None] * normal))
 
     values, gradients = found()
+    # Of a smooth function: values change with the square of the height, gradients with the height.
     np.testing.assert_allclose(values, values[0], atol=1e-8)
     np.testing.assert_allclose(gradients, np.stack([gradients[0]] * 4), atol=1e-3)
     monkeypatch.setattr(_canonical, "_FLATNESS", 0.0)

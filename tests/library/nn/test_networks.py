@@ -257,6 +257,7 @@ def test_layerwise_gnn_leaves_nodes_that_rest_at_one_place_there(moving):
         options = {"hidden": 4, "layers": 2, "frame": robust, "moving": moving}
         network = draw_network("LayerwiseGNN", 0, dtype=np.float64, **options)
         rest, control = jax.device_get(changes(network, nodes, edges, still, apart))
+    # Points below one, to the rounding of their centroid.
     np.testing.assert_allclose(rest[0], 0, atol=4 * np.finfo(float).eps)
     np.testing.assert_allclose(rest[1], 0, atol=4 * np.finfo(float).eps)
     assert np.max(np.abs(control[0])) > 1e-3

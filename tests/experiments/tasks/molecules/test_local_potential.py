@@ -31,15 +31,17 @@ ATOMS, SLOTS = 8, 20
 SIZES = {"hidden": 8, "layers": 2, "radial": 2, "degree": 1, "cutoff": CUTOFF}
 LOCAL = {"frame": "local", "threshold": 0.6, "max_elements": 48, "capacity": (8, 8)}
 MESSAGES = [{"vectors": 2}, {"messages": "in_one_frame"}]
-messages = pytest.fixture(scope="module", params=MESSAGES, ids=["between_frames", "in_one_frame"])(
-    lambda request: request.param
-)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _float64():
     with promotion(np.float64):
         yield
+
+
+@pytest.fixture(scope="module", params=MESSAGES, ids=["between_frames", "in_one_frame"])
+def messages(request):
+    return request.param
 
 
 def model(backbone="message_passing", **options):
