@@ -61,6 +61,8 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
     from experiments.training.mesh import make_mesh
     from experiments.training.train import train
 
+    # One that does not fit is refused before data are made, which can take minutes.
+    make_mesh(config.mesh)
     console = make_console(quiet=not first)
     result = stored_evaluation(folder) if first else None
     finished = result is not None and result["step"] == config.num_steps
@@ -69,8 +71,6 @@ def _train(config: "Config", folder: "RunFolder", first: bool) -> None:
         if result is not None:
             print_evaluation(console, result)
         return
-    # One that does not fit is refused before data are made, which can take minutes.
-    make_mesh(config.mesh)
     task = first_then_others(first, lambda: make_task(config))
     check_same("the data", lambda: {name: digest_arrays(task.splits[name]) for name in task.splits})
     facts = task.facts()

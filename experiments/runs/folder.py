@@ -72,8 +72,8 @@ class RunFolder:
     def training(self, config: Config) -> Iterator[None]:
         """Claims the folder for one process that trains, and stores the configuration in it.
 
-        If the configuration turns out to be unusable before there is a checkpoint, a new folder is
-        left empty, so that it may be put right.
+        If the configuration turns out to be unusable, the folder keeps the one that it had. A new one
+        is left empty, so that it may be put right.
 
         Raises:
           UsageError: if another process trains in the folder, or a run with another configuration
@@ -96,12 +96,14 @@ class RunFolder:
                 ) from None
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-            new = not self.config.is_file()
+            before = self.config.read_text() if self.config.is_file() else None
             self._claim(config)
             try:
                 yield
             except UsageError:
-                if new and not self.checkpoints.is_dir():
+                if before is not None:
+                    write_whole(self.config, before)
+                elif not self.checkpoints.is_dir():
                     for path in (self.config, self.facts, self.data):
                         path.unlink(missing_ok=True)
                 raise

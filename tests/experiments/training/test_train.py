@@ -128,6 +128,22 @@ def test_frames_without_room_are_refused_before_anything_is_computed(configure):
         measure(config, Crowded(config, "test"), None)
 
 
+def test_a_refused_start_leaves_the_configuration_of_the_run(configure):
+    """Also where what was asked for may change, as the mesh: evaluations would ask for it again."""
+    config = configure()
+    folder = RunFolder(config.run)
+    with folder.training(config):
+        pass
+    stored = folder.config.read_text()
+    other = config.model_copy(update={"mesh": config.mesh.model_copy(update={"data": 7})})
+    with pytest.raises(UsageError, match="7 devices"), folder.training(other):
+        raise UsageError("mesh must fit, got 7 devices")
+    assert folder.config.read_text() == stored
+    with folder.training(other):
+        pass
+    assert folder.config.read_text() != stored
+
+
 def test_a_step_is_one_of_adamw_on_the_batch(configure):
     config = configure()
     task, optimizer = Toy(config), make_optimizer(config.train, config.num_steps)
