@@ -65,6 +65,6 @@ def _diverged(what: str, config: Config, checkpoints: Checkpoints) -> DivergedEr
     return DivergedError(
         f"{what}; the run stops here and {kept}\n"
         f"what to try, in another folder (run=FOLDER): a lower train.learning_rate "
-        f"(now {settings.learning_rate:g}), a lower train.clip_norm (now {clip}), more "
-        f"train.warmup_steps (now {settings.warmup_steps}), or float64 with JAX_ENABLE_X64=1"
+        f"(now {settings.learning_rate:g}), a lower train.clip_norm (now {clip}), or "
+        f"more train.warmup_steps (now {settings.warmup_steps})"
     )
