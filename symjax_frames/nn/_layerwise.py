@@ -102,8 +102,9 @@ class LayerwiseGNN(nnx.Module):
       the signs of the frame removes all components that leave it. `spectral_gap` measures how far
       eigenvalues are from being equal; for molecules such as methane at rest some are. Over robust
       frames equivariance always holds. The output has no derivative where all points and velocities
-      are on one line, nor where all points rest at one place: gradients are finite there, and no
-      more.
+      are on one line: gradients are finite there, and no more. Where points at rest fall into one
+      place the output over robust frames has no limit either, unless they are `moving`; of clouds
+      as small as the rounding of their coordinates it is rounding.
 
     References:
       Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022,
