@@ -30,6 +30,9 @@ Precision = Literal["float32", "bfloat16"]
 RegressionLoss = Literal["l1", "mse"]
 """Training losses of numbers: absolute or squared errors."""
 
+Optimizer = Literal["adamw", "muon"]
+"""Optimizers. Muon is for matrices; what is no matrix has AdamW beside it."""
+
 CommandFrame = Literal["pca", "robust", "canonical"]
 """Frames that a command may average a function over, or show."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from experiments.config.choices import Precision
+from experiments.config.choices import Optimizer, Precision
 from experiments.config.rules import ReadWith, Rule, check_combinations, unread
 
 Count = Annotated[int, Field(ge=1)]
@@ -100,12 +100,14 @@ class TrainConfig(Section):
     """Parts of a batch whose gradients are computed one after the other, and added: less memory."""
     loss: str
     """The training loss."""
+    optimizer: Optimizer = "adamw"
+    """The optimizer; `muon` needs fewer steps, and more time for each."""
     learning_rate: Positive = 1e-3
     """Largest learning rate, reached after the warm-up; it decays to zero as a cosine."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly."""
     weight_decay: NonNegative = 0.0
-    """Weight decay of AdamW."""
+    """Weight decay of the optimizer."""
     clip_norm: Positive | None = 1.0
     """Largest global norm of a gradient, or null."""
     precision: Precision = "float32"

@@ -91,7 +91,7 @@ def take_steps(
     data: Batch,
     *,
     task: Task,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     batch_size: int,
     ema: float | None,
     length: int,
@@ -133,7 +133,8 @@ def take_steps(
         batches = batches[:, share.positions]
 
     # Outside of the loss, parameters are one vector, which compiles and runs faster.
-    pack, unpack = packing(state.params) if packed is None else packed
+    found = packing(state.params) if packed is None else packed
+    pack, unpack = found
 
     def loss_and_gradient(
         params: Array, chosen: PyTree[Array], keys: Key[Array, " rows"], counted: Array
@@ -170,7 +171,9 @@ def take_steps(
         loss, gradient = summed(descend(state.params, chosen, keys, share.counted), axis)
         # Optax raises its decay rates to a whole number, which the strict rules forbid.
         with jax.numpy_dtype_promotion("standard"):
-            updates, moments = optimizer.update(gradient, state.optimizer, state.params)
+            updates, moments = optimizer.update(
+                gradient, state.optimizer, state.params, packed=found
+            )
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if ema is not None:
