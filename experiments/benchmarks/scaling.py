@@ -212,10 +212,11 @@ def _ethanol(name: str, *overrides: str) -> Callable[[Path], Work]:
 
 
 _LARGE = [f"model.{key}" for key in ("backbone=transformer", "hidden=512", "layers=12", "degree=2")]
+_BETWEEN_FRAMES = ["model.messages=between_frames", "model.degree=1", "train.optimizer=adamw"]
 WORKS: dict[str, Callable[[Path], Work]] = {
     "n-body, sampled PCA frames": _nbody,
     "digits, C16 convolutions": _digits,
     "point transformer, 512 wide, 12 layers": _ethanol("ethanol_robust", *_LARGE),
-    "local potential": _ethanol("ethanol_local", "model.messages=between_frames"),
+    "local potential": _ethanol("ethanol_local", *_BETWEEN_FRAMES),
 }
 """What is trained, by name: from a folder for data to what a step costs."""
