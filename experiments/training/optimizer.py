@@ -70,8 +70,8 @@ def _muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransforma
     def update(
         gradient: Any, state: Any, params: Any, *, packed: Packing, **_: Any
     ) -> tuple[Any, Any]:
-        updates, state = inner.update(packed.unpack(gradient), state, packed.unpack(params))
-        return packed.pack(updates), state
+        # Moments are like the parameters, and packed, where there are matrices alone or none.
+        return packed.pack(inner.update(*packed.unpack((gradient, state, params))))
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
 

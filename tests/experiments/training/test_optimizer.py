@@ -86,6 +86,21 @@ def test_an_update_of_muon_moves_matrices_alike_in_all_directions(configure):
     assert 0.1 < np.std(found["kernel"]) < 0.3
 
 
+@pytest.mark.parametrize("names", [("kernel", "head"), ("bias", "embedding")])
+def test_parameters_may_be_matrices_alone_or_none(configure, names):
+    params, gradient = arrays(2)
+    params["head"], gradient["head"] = params["kernel"][:, :3], gradient["kernel"][:, :3]
+    config = configure("muon", "train.optimizer=muon")
+    whole = first_update(config, gradient, params)
+    chosen = [{name: tree[name] for name in names} for tree in (gradient, params)]
+    alone = first_update(
+        configure("alone", "train.optimizer=muon", "train.clip_norm=null"), *chosen
+    )
+    for name in names:
+        # Without the others a clipped gradient has another size, which no update shows.
+        np.testing.assert_allclose(alone[name], whole[name], rtol=1e-2, atol=1e-3)
+
+
 def test_the_update_of_muon_decays_weights(configure):
     params, gradient = arrays(1)
     options = "train.optimizer=muon", "train.weight_decay=0.5"
