@@ -50,8 +50,8 @@ def _muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransforma
     numbers, with Nesterov's correction, and the weight decay $\lambda$:
     $$W \leftarrow W - \eta\, (0.2 \sqrt{\max(n, m)}\, U V^T + \lambda W)$$
 
-    AdamW has the momentum of Nesterov too. The orthogonal factor $U V^T$ is found by five steps of a
-    polynomial iteration. All directions of a matrix are learnt at one rate, also those that
+    AdamW has the momentum of Nesterov too. The orthogonal factor $U V^T$ is approximated by five steps
+    of a polynomial iteration. All directions of a matrix are learnt at one rate, also those that
     gradients hardly show. Both kinds of parameters have updates of about one size, so that they
     share a learning rate.
 
