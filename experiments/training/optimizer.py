@@ -1,4 +1,4 @@
-"""The optimiser and the moving average of the weights."""
+"""The optimizer and the moving average of the weights."""
 
 from typing import Any
 

@@ -24,6 +24,7 @@ from experiments.training.progress import TrainingProgress
 from experiments.training.state import initial_state
 from experiments.training.steps import batch_rows, take_steps
 from experiments.training.train import dispatch_lengths, train
+from tests.helpers.interrupts import interrupt_at
 from tests.helpers.toy_task import config as toy_config
 from tests.helpers.toy_task.task import Toy
 
@@ -299,15 +300,8 @@ def test_a_finished_run_is_left_alone(finished):
 def test_interrupted_between_validations_it_continues_bit_for_bit(finished, configure, monkeypatch):
     whole, state = finished
     config = configure()
-    original = TrainingProgress.dispatched
-
-    def interrupting(self, step, loss):
-        original(self, step, loss)
-        if step == 20:
-            os.kill(os.getpid(), signal.SIGINT)
-
     handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(TrainingProgress, "dispatched", interrupting)
+    interrupt_at(monkeypatch, 20)
     with pytest.raises(InterruptedRunError, match=r"stopped at step 20 .* to continue"):
         run(config)
     monkeypatch.undo()
